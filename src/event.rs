@@ -1,0 +1,139 @@
+//! What happened, for whoever watches: the terminal, plain lines in CI, the JSON log, tests.
+//!
+//! Main types: [`Event`], and [`Events`], the sender that rooms are handed. Rooms never print;
+//! they say what happened here and the listeners decide what a person sees.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Something that happened during a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A new stage of the corridor began.
+    StageStarted {
+        /// Which stage.
+        stage: Stage,
+        /// What it works on, for a person: a file name, a command.
+        what: String,
+    },
+    /// The stage ended well.
+    StageDone {
+        /// Which stage.
+        stage: Stage,
+        /// What came of it, for a person.
+        outcome: String,
+        /// How long it took, in seconds.
+        elapsed_s: f64,
+    },
+    /// Bytes of a download or of a file being made have arrived.
+    Transfer {
+        /// The file's name.
+        file: String,
+        /// Bytes so far.
+        bytes: u64,
+        /// Bytes in all; `None` while unknown.
+        total_bytes: Option<u64>,
+    },
+    /// How the load stands; sent about once a second while it runs.
+    LoadProgress(LoadProgress),
+    /// Something the user should know; also stored in the report.
+    Warning {
+        /// The sentence.
+        message: String,
+    },
+    /// A line that the server wrote (shown with `-v`).
+    ServerLog {
+        /// Without its line end.
+        line: String,
+    },
+}
+
+/// The stages of the corridor, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Finding, downloading or making the model.
+    Model,
+    /// Finding, downloading or making the prompts.
+    Dataset,
+    /// Starting the server and waiting until it is healthy.
+    Server,
+    /// Unmeasured requests.
+    WarmUp,
+    /// The measured load.
+    Load,
+    /// Stopping the server.
+    Stop,
+    /// Writing the reports.
+    Report,
+}
+
+impl Stage {
+    /// A word for a person.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Model => "model",
+            Stage::Dataset => "dataset",
+            Stage::Server => "server",
+            Stage::WarmUp => "warm-up",
+            Stage::Load => "load",
+            Stage::Stop => "stop",
+            Stage::Report => "report",
+        }
+    }
+}
+
+/// A snapshot of the load while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LoadProgress {
+    /// Seconds since the measured load began.
+    pub elapsed_s: f64,
+    /// Seconds left at most; `None` when only a number of requests bounds the run.
+    pub remaining_s: Option<f64>,
+    /// Measured requests that ended well.
+    pub completed: u64,
+    /// Measured requests that failed.
+    pub failed: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Measured requests planned in all; `None` when only time bounds the run.
+    pub planned: Option<u64>,
+    /// Content deltas per second over the last interval.
+    pub deltas_per_second: f64,
+}
+
+/// Receives every event, in the order in which they were sent.
+pub trait Listener: Send + Sync {
+    /// Called on the thread that sent the event; must return quickly.
+    fn on_event(&self, event: &Event);
+}
+
+/// The sending half that rooms are handed; cheap to clone, never blocks on a listener's purpose.
+#[derive(Clone, Default)]
+pub struct Events {
+    listeners: Arc<Vec<Box<dyn Listener>>>,
+}
+
+impl Events {
+    /// Events that go to these listeners, in this order.
+    #[must_use]
+    pub fn new(listeners: Vec<Box<dyn Listener>>) -> Self {
+        Self { listeners: Arc::new(listeners) }
+    }
+
+    /// Tells every listener.
+    pub fn send(&self, event: &Event) {
+        for listener in self.listeners.iter() {
+            listener.on_event(event);
+        }
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Events").field("listeners", &self.listeners.len()).finish()
+    }
+}

@@ -1,0 +1,308 @@
+//! The complete, validated intention of a run: everything is decided here, nothing starts here.
+//!
+//! Main types: [`RunPlan`], which `--dry-run` prints, and [`scenario::Scenario`], the TOML file
+//! behind its workload. This room does not read files, the environment or the clock; what a user
+//! typed is resolved by the caller and handed in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Everything a run will do.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunPlan {
+    /// The tags of the report.
+    pub tags: Tags,
+    /// Where the model comes from; `None` with `--url` or where the simulator needs none.
+    pub model: Option<ModelSource>,
+    /// Where model files are kept; `None` is the Hub's own cache.
+    pub model_dir: Option<PathBuf>,
+    /// The server that is loaded.
+    pub target: Target,
+    /// What it is loaded with.
+    pub workload: Workload,
+    /// When the numbers are not evidence.
+    pub limits: Limits,
+    /// The only folder that is written to.
+    pub out_dir: PathBuf,
+    /// Interval between two scrapes of `/metrics`.
+    pub scrape_interval: Duration,
+}
+
+/// What the report is tagged with.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Tags {
+    /// `--name`: a title for the run.
+    pub name: String,
+    /// `--runner-label`, `RUNNER_NAME`, or the host's name.
+    pub runner_label: Option<String>,
+    /// Branch under test.
+    pub branch: Option<String>,
+    /// Commit under test, full hash.
+    pub commit: Option<String>,
+    /// Whether the work tree differs from the commit; `None` where there is no repository.
+    pub dirty: Option<bool>,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum ModelSource {
+    /// A file of a repository on the Hub.
+    Hub {
+        /// Such as `ggml-org/models`.
+        repo: String,
+        /// Such as `phi-2/ggml-model-q4_0.gguf`; of a split model, any part.
+        file: String,
+        /// Branch, tag or commit; `None` is `main`.
+        revision: Option<String>,
+    },
+    /// A GGUF on disk.
+    Path {
+        /// The file; of a split model, the first part.
+        path: PathBuf,
+    },
+    /// A deterministic random-weight GGUF made on the spot.
+    Synthetic {
+        /// A name such as `tiny`, or `layers=…,embd=…`.
+        shape: String,
+    },
+}
+
+/// The server that is loaded.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Target {
+    /// One that we start and stop.
+    Start(ServerSpec),
+    /// One that is already running.
+    External(ExternalServer),
+}
+
+/// A server to be started.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerSpec {
+    /// What to start.
+    pub program: ServerProgram,
+    /// Address to listen on.
+    pub host: String,
+    /// Port; 0 picks a free one.
+    pub port: u16,
+    /// `--parallel`; `None` leaves the server's own default.
+    pub parallel: Option<u32>,
+    /// `--n-gpu-layers`; a number, or a word such as `all` or `auto` on newer builds.
+    pub n_gpu_layers: Option<String>,
+    /// `--ctx-size`.
+    pub ctx_size: Option<u32>,
+    /// `--batch-size`.
+    pub batch_size: Option<u32>,
+    /// `--ubatch-size`.
+    pub ubatch_size: Option<u32>,
+    /// Further arguments, verbatim.
+    pub extra_args: Vec<String>,
+    /// How long it may take to become healthy.
+    pub start_timeout: Duration,
+    /// How long it may take to stop after SIGINT before it is killed.
+    pub stop_grace: Duration,
+}
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerProgram {
+    /// An executable that takes llama-server's flags.
+    Executable(PathBuf),
+    /// The simulator inside this binary.
+    Sim,
+}
+
+/// A server that is already running.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExternalServer {
+    /// Such as `http://host:8000/v1` or `http://host:8080`.
+    pub base_url: String,
+    /// Sent as `Authorization: Bearer …`. Never printed.
+    pub api_key: Option<Secret>,
+    /// Further headers, in order. Values are never printed.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// A string that must never reach a log, a report or a process list.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the secret.
+    #[must_use]
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// What the server is loaded with: a scenario with every override applied.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Workload {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario file; `None` for a built-in one.
+    pub file: Option<PathBuf>,
+    /// Which route is asked.
+    pub endpoint: Endpoint,
+    /// Where prompts come from.
+    pub dataset: DatasetSpec,
+    /// Which prompts are kept, in the dataset's order.
+    pub filter: PromptFilter,
+    /// Take the first N kept prompts and send each once; `None`: all kept prompts, round and round.
+    pub n_prompts: Option<u64>,
+    /// Concurrent users; `None`: as many as the server has slots.
+    pub users: Option<u32>,
+    /// Pause of a user between two requests.
+    pub think_time: Duration,
+    /// No measured request starts later than this after the first; `None`: only `n_prompts` bounds.
+    pub duration: Option<Duration>,
+    /// How long requests in flight at the end may still take before they are cut.
+    pub graceful_stop: Duration,
+    /// Unmeasured requests per user before measuring.
+    pub warm_up_requests_per_user: u32,
+    /// The body of each request.
+    pub request: RequestSpec,
+    /// Limits of one request.
+    pub timeouts: RequestTimeouts,
+    /// Whether connections are opened ahead of time or inside each request.
+    pub connections: Connections,
+    /// Seed of everything random, and of each request where the scenario says so.
+    pub seed: u64,
+}
+
+/// Which route is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`, streamed.
+    #[serde(rename = "/v1/chat/completions")]
+    ChatCompletions,
+    /// `POST /v1/completions`, streamed.
+    #[serde(rename = "/v1/completions")]
+    Completions,
+    /// llama-server's `POST /completion`, streamed.
+    #[serde(rename = "/completion")]
+    LlamaCompletion,
+}
+
+impl Endpoint {
+    /// The path below the server's root.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Endpoint::ChatCompletions => "/v1/chat/completions",
+            Endpoint::Completions => "/v1/completions",
+            Endpoint::LlamaCompletion => "/completion",
+        }
+    }
+}
+
+/// Where prompts come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum DatasetSpec {
+    /// The corpus inside this binary.
+    Builtin,
+    /// The public ShareGPT file, from the Hub.
+    ShareGptHub,
+    /// A ShareGPT-shaped JSON file on disk.
+    ShareGptFile {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Which prompts are kept. Lengths are in the words of llama.cpp's script.js (split at blanks and
+/// ``,'".?``, empty pieces counted), which it calls tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PromptFilter {
+    /// Prompts and answers shorter than this are left out.
+    pub min_words: u64,
+    /// Prompts longer than this are left out; `None` keeps all.
+    pub max_prompt_words: Option<u64>,
+    /// Prompts that with their answer are longer than this are left out; `None` keeps all.
+    pub max_context_words: Option<u64>,
+}
+
+/// The body of each request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RequestSpec {
+    /// The `model` field; `None` leaves it out.
+    pub model: Option<String>,
+    /// System message of a chat; `None` sends none.
+    pub system_prompt: Option<String>,
+    /// The answer's budget in tokens.
+    pub max_tokens: u32,
+    /// Stop strings.
+    pub stop: Vec<String>,
+    /// The `seed` field; `None` leaves it out.
+    pub seed: Option<u64>,
+    /// The `temperature` field; `None` leaves it out.
+    pub temperature: Option<f64>,
+    /// llama-server's `cache_prompt`; always sent to a server that we start.
+    pub cache_prompt: bool,
+    /// Force exactly `max_tokens` tokens.
+    pub ignore_eos: bool,
+    /// Ask for the usage chunk.
+    pub include_usage: bool,
+    /// Further fields, merged into the body last.
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Limits of one request, each from the moment it was written (connect: from its start).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RequestTimeouts {
+    /// To an open connection.
+    pub connect: Duration,
+    /// To the first content.
+    pub first: Duration,
+    /// Between two bytes once the stream runs (pings count as life).
+    pub idle: Duration,
+    /// To the end.
+    pub total: Duration,
+}
+
+/// When connections are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Connections {
+    /// Ahead of time, so that connecting is never inside TTFT.
+    Ahead,
+    /// A new one inside every request (k6's `--no-connection-reuse`).
+    Fresh,
+}
+
+/// When the numbers are not evidence; see METHODOLOGY.md.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Limits {
+    /// Failed measured requests that are still accepted.
+    pub max_failed: u64,
+    /// Mean dispatch lateness over mean end-to-end latency above which a closed loop is not evidence.
+    pub max_lateness_ratio: f64,
+    /// p99 of the client's delay over the median metric above which a user-space clock is not evidence.
+    pub max_client_delay_ratio: f64,
+    /// Report the reasons but do not fail the run because of the client.
+    pub accept_saturated_client: bool,
+}
