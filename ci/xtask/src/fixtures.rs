@@ -1,0 +1,4 @@
+//! stub
+pub(crate) fn record(_m: Option<std::path::PathBuf>) -> crate::failure::Result<()> {
+    Ok(())
+}
