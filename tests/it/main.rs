@@ -1,1 +1,3 @@
-//! x
+//! The one integration binary: each feature is a module.
+
+mod tidy;
