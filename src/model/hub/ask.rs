@@ -1,0 +1,185 @@
+//! What is asked of the Hub, checked so that it can be part of an address and of a path.
+//!
+//! Main type: [`HubAsk`].
+
+use std::fmt;
+
+use reqwest::Url;
+
+use super::{HubError, HubFault};
+use crate::model::environment::Environment;
+
+/// A file of a repository on a Hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubAsk {
+    /// Such as `ggml-org/models`.
+    pub repo: String,
+    /// Such as `tinyllamas/stories15M.gguf`.
+    pub file: String,
+    /// Branch, tag or commit; `None` is `main`.
+    pub revision: Option<String>,
+    /// The Hub's address, without user and password.
+    pub endpoint: String,
+    /// The address that is really asked.
+    pub(super) base: Url,
+}
+
+impl HubAsk {
+    /// Checks the names.
+    ///
+    /// # Errors
+    ///
+    /// [`HubFault::BadName`] and [`HubFault::BadEndpoint`].
+    pub fn new(
+        repo: &str,
+        file: &str,
+        revision: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self, Box<HubError>> {
+        let parsed = Url::parse(&environment.hub_endpoint);
+        let nowhere = || Url::parse("http://invalid").expect("a constant address");
+        let mut shown = parsed.clone().unwrap_or_else(|_| nowhere());
+        // An address without a host has no password either.
+        if shown.has_host() {
+            shown.set_username("").expect("an address with a host can lose its user");
+            shown.set_password(None).expect("an address with a host can lose its password");
+        }
+        let ask = Self {
+            repo: repo.to_owned(),
+            file: file.to_owned(),
+            revision: revision.map(str::to_owned),
+            endpoint: shown.as_str().trim_end_matches('/').to_owned(),
+            base: parsed.clone().unwrap_or_else(|_| nowhere()),
+        };
+        let bad = |flag, value: &str, expected| {
+            let value = value.to_owned();
+            Err(ask.failed(HubFault::BadName { flag, value, expected }))
+        };
+        match parsed {
+            Err(error) => {
+                return Err(ask.failed(HubFault::BadEndpoint { reason: error.to_string() }));
+            }
+            Ok(url) if !["http", "https"].contains(&url.scheme()) => {
+                let reason = "expected http:// or https://".to_owned();
+                return Err(ask.failed(HubFault::BadEndpoint { reason }));
+            }
+            Ok(_) => {}
+        }
+        let segments: Vec<&str> = repo.split('/').collect();
+        if segments.len() > 2 || !segments.iter().all(|segment| is_plain_name(segment)) {
+            return bad(
+                "--hf-repo",
+                repo,
+                "OWNER/NAME of letters, digits, dots, dashes and underscores",
+            );
+        }
+        if !is_relative_path(file) {
+            return bad("--hf-file", file, "a path inside the repository");
+        }
+        if revision.is_some_and(|revision| !is_relative_path(revision)) {
+            return bad("--hf-revision", revision.unwrap_or_default(), "a branch, tag or commit");
+        }
+        Ok(ask)
+    }
+
+    /// The same repository and revision, another file.
+    pub(super) fn with_file(&self, file: &str) -> Self {
+        Self { file: file.to_owned(), ..self.clone() }
+    }
+
+    /// The revision that is asked for.
+    pub(super) fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
+    /// Where the Hub has the file.
+    pub(super) fn resolve_url(&self) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("an http address has a path")
+            .pop_if_empty()
+            .extend(self.repo.split('/'))
+            // `push` encodes the slashes of refs/pr/1, as the Hub wants it.
+            .push("resolve")
+            .push(self.revision())
+            .extend(self.file.split('/'));
+        url
+    }
+
+    /// An error about this.
+    pub(super) fn failed(&self, fault: HubFault) -> Box<HubError> {
+        Box::new(HubError { ask: self.clone(), fault })
+    }
+}
+
+impl fmt::Display for HubAsk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { repo, file, revision, endpoint, base: _ } = self;
+        write!(formatter, "\"{file}\" of \"{repo}\"")?;
+        if let Some(revision) = revision {
+            write!(formatter, " at \"{revision}\"")?;
+        }
+        write!(formatter, " from {endpoint}")
+    }
+}
+
+/// Whether the text can be one folder's name anywhere.
+pub(super) fn is_plain_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && !text.starts_with('.')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Whether the text stays below the folder that it is joined to.
+fn is_relative_path(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 1024
+        && text.split('/').all(|part| {
+            !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0', '\n', '\r'])
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(repo: &str, file: &str, revision: Option<&str>) -> Result<HubAsk, Box<HubError>> {
+        let environment = Environment::from_variables(|name| {
+            (name == "HF_ENDPOINT").then(|| "http://user:secret@hub.test/mirror/".to_owned())
+        });
+        HubAsk::new(repo, file, revision, &environment)
+    }
+
+    #[test]
+    fn names_become_one_address_and_the_password_is_not_shown() {
+        let ask = ask("o/n", "a b/c#1.gguf", Some("refs/pr/1")).unwrap();
+        assert_eq!(ask.resolve_url().path(), "/mirror/o/n/resolve/refs%2Fpr%2F1/a%20b/c%231.gguf");
+        assert_eq!(
+            ask.to_string(),
+            "\"a b/c#1.gguf\" of \"o/n\" at \"refs/pr/1\" from http://hub.test/mirror"
+        );
+        assert!(!ask.failed(HubFault::NotFound).to_string().contains("secret"));
+    }
+
+    #[test]
+    fn names_that_would_leave_their_folder_are_refused() {
+        for (repo, file, revision) in [
+            ("..", "f", None),
+            ("a/b/c", "f", None),
+            ("a/..", "f", None),
+            ("", "f", None),
+            ("o/n", "../f", None),
+            ("o/n", "/etc/passwd", None),
+            ("o/n", "", None),
+            ("o/n", "f", Some("../main")),
+            ("o/n", "f", Some("")),
+        ] {
+            let refused = ask(repo, file, revision).unwrap_err();
+            assert!(
+                matches!(refused.fault, HubFault::BadName { .. }),
+                "{repo} {file} {revision:?}"
+            );
+        }
+    }
+}
