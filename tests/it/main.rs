@@ -1,3 +1,5 @@
 //! The one integration binary: each feature is a module.
 
+mod sim;
 mod tidy;
+//! x
