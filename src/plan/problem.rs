@@ -49,11 +49,22 @@ impl PlanError {
     }
 }
 
+/// Where something is wrong; ordered as a person would work through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A line of the scenario file, from 1.
+    Line(usize),
+    /// A flag, such as `--users`.
+    Flag(&'static str),
+    /// No single place is at fault: things do not fit together.
+    Whole,
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `line 12`, `--users`; empty where no single place is at fault.
-    pub place: String,
+    /// Where.
+    pub place: Place,
     /// What, as a fragment.
     pub message: String,
     /// What to do; `None` where the message says it.
@@ -62,8 +73,8 @@ pub struct Problem {
 
 impl Problem {
     /// A problem at a place.
-    pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place: place.into(), message: message.into(), hint: None }
+    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), hint: None }
     }
 
     /// The same with what to do about it.
@@ -75,8 +86,10 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if !self.place.is_empty() {
-            write!(formatter, "{}: ", self.place)?;
+        match self.place {
+            Place::Line(line) => write!(formatter, "line {line}: ")?,
+            Place::Flag(flag) => write!(formatter, "{flag}: ")?,
+            Place::Whole => {}
         }
         formatter.write_str(&self.message)
     }
@@ -164,8 +177,8 @@ mod tests {
         let error = PlanError::Invalid {
             subject: "scenario \"x\"".to_owned(),
             problems: vec![
-                Problem::new("line 3", "a is wrong").hinting("do b"),
-                Problem::new("--users", "c"),
+                Problem::new(Place::Line(3), "a is wrong").hinting("do b"),
+                Problem::new(Place::Flag("--users"), "c"),
             ],
         };
         assert_eq!(

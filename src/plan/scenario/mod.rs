@@ -9,7 +9,7 @@ mod reader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{PlanError, Problem};
+use super::problem::{Place, PlanError, Problem};
 use super::{
     Connections, DatasetSpec, Endpoint, PromptFilter, RequestSpec, RequestTimeouts, Workload,
 };
@@ -131,7 +131,7 @@ pub struct Overrides {
 ///
 /// [`PlanError::Invalid`] with everything that is wrong with the text and with the flags.
 pub fn workload(text: &str, origin: &Origin, overrides: &Overrides) -> Result<Workload, PlanError> {
-    let (scenario, problems) = read(text, origin);
+    let (scenario, problems) = read(text, origin)?;
     scenario.check(overrides, problems)
 }
 
@@ -149,7 +149,7 @@ impl Scenario {
     ///
     /// [`PlanError::Invalid`] with every mistake of the text, each with its line.
     pub fn parse(text: &str, origin: &Origin) -> Result<Self, PlanError> {
-        let (scenario, problems) = read(text, origin);
+        let (scenario, problems) = read(text, origin)?;
         if problems.is_empty() {
             Ok(scenario)
         } else {
@@ -222,25 +222,32 @@ fn silent(origin: &Origin) -> Workload {
     }
 }
 
-/// Reads as much as can be read; what is wrong is in the list, and left at its silent value.
-fn read(text: &str, origin: &Origin) -> (Scenario, Vec<Problem>) {
+/// Reads as much as can be read; what is wrong is in the list, by line, and left at its silent
+/// value.
+///
+/// # Errors
+///
+/// Text that is no TOML. Keys that were understood mean little then, and a second list of
+/// consequences would hide the cause.
+fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanError> {
     let mut scenario = Scenario { origin: origin.clone(), workload: silent(origin) };
     let (table, mistakes) = toml::de::DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = mistakes
         .iter()
         .map(|mistake| {
             let place =
-                mistake.span().map_or_else(String::new, |span| reader::line_of(text, span.start));
+                mistake.span().map_or(Place::Whole, |span| reader::line_of(text, span.start));
             Problem::new(place, mistake.message().trim_end().replace('\n', ", "))
         })
         .collect();
+    // The parser goes on after a mistake and stumbles over its rest: one is enough for a line.
+    problems.dedup_by_key(|problem| problem.place);
     if !problems.is_empty() {
-        // After a syntax error the keys that were understood mean little; a second list of
-        // consequences would hide the cause.
-        return (scenario, problems);
+        return Err(PlanError::Invalid { subject: origin.subject(), problems });
     }
     read_top(&mut scenario.workload, Section::top(text, table.get_ref()), origin, &mut problems);
-    (scenario, problems)
+    problems.sort_by_key(|problem| problem.place);
+    Ok((scenario, problems))
 }
 
 /// Puts what the file gives over what silence means.
@@ -370,17 +377,19 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     ];
     for (flag, given) in at_least_one {
         if given == Some(0) {
-            problems.push(Problem::new(flag, "must be at least 1"));
+            problems.push(Problem::new(Place::Flag(flag), "must be at least 1"));
         }
     }
     if users.is_some_and(|users| users > MOST_USERS) {
-        problems.push(Problem::new("--users", format!("must be at most {MOST_USERS}")));
+        problems
+            .push(Problem::new(Place::Flag("--users"), format!("must be at most {MOST_USERS}")));
     }
     if duration.is_some_and(|duration| duration.is_zero()) {
-        problems.push(Problem::new("--duration", "must be longer than zero"));
+        problems.push(Problem::new(Place::Flag("--duration"), "must be longer than zero"));
     }
     if seed.is_some_and(|seed| seed > LARGEST_SEED) {
-        problems.push(Problem::new("--seed", format!("must be at most {LARGEST_SEED}")));
+        problems
+            .push(Problem::new(Place::Flag("--seed"), format!("must be at most {LARGEST_SEED}")));
     }
     workload.duration = duration.or(workload.duration);
     workload.users = users.or(workload.users);
@@ -416,8 +425,11 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
         });
         if !already {
             problems.push(
-                Problem::new("", "nothing bounds the run: neither duration nor n_prompts is given")
-                    .hinting("pass --duration or --n-prompts, or set one of them in the scenario"),
+                Problem::new(
+                    Place::Whole,
+                    "nothing bounds the run: neither duration nor n_prompts is given",
+                )
+                .hinting("pass --duration or --n-prompts, or set one of them in the scenario"),
             );
         }
     }
@@ -425,7 +437,7 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
     if workload.endpoint != Endpoint::ChatCompletions && request.system_prompt.is_some() {
         problems.push(
             Problem::new(
-                "",
+                Place::Whole,
                 format!("request.system_prompt has no place in {}", workload.endpoint.path()),
             )
             .hinting("remove it, or use the endpoint /v1/chat/completions"),
@@ -433,7 +445,7 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
     }
     if request.ignore_eos && !request.stop.is_empty() {
         problems.push(
-            Problem::new("", "request.ignore_eos forces the whole budget, but request.stop would end answers early")
+            Problem::new(Place::Whole, "request.ignore_eos forces the whole budget, but request.stop would end answers early")
                 .hinting("remove one of them"),
         );
     }
@@ -448,13 +460,15 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
                 most.unwrap_or_default(),
                 filter.min_words
             );
-            problems.push(Problem::new("", message).hinting("raise the one or lower the other"));
+            problems.push(
+                Problem::new(Place::Whole, message).hinting("raise the one or lower the other"),
+            );
         }
     }
     if workload.timeouts.first > workload.timeouts.total {
         problems.push(
             Problem::new(
-                "",
+                Place::Whole,
                 "timeouts.first is longer than timeouts.total and could never be reached",
             )
             .hinting("raise timeouts.total"),

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::plan::duration;
-use crate::plan::problem::{Problem, any_of, nearest, quoted};
+use crate::plan::problem::{Place, Problem, any_of, nearest, quoted};
 
 /// One table of the file: the keys that are asked of it are its known keys, [`Section::finish`]
 /// complains about all others.
@@ -263,11 +263,11 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
-    /// `line 7` of a key that is there; empty for one that is not.
-    pub(super) fn place(&self, key: &str) -> String {
+    /// The line of a key that is there.
+    pub(super) fn place(&self, key: &str) -> Place {
         self.table
             .and_then(|table| table.get_key_value(key))
-            .map_or_else(String::new, |(key, _)| line_of(self.text, key.span().start))
+            .map_or(Place::Whole, |(key, _)| line_of(self.text, key.span().start))
     }
 
     fn look_up(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
@@ -295,10 +295,10 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 }
 
-/// `line 7`, counted from 1.
-pub(super) fn line_of(text: &str, byte: usize) -> String {
+/// The line that holds a byte of the text.
+pub(super) fn line_of(text: &str, byte: usize) -> Place {
     let before = text.as_bytes().get(..byte).unwrap_or(text.as_bytes());
-    format!("line {}", before.iter().filter(|byte| **byte == b'\n').count() + 1)
+    Place::Line(before.iter().filter(|byte| **byte == b'\n').count() + 1)
 }
 
 /// The JSON of a TOML value; `None` where there is none.
