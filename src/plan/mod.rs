@@ -9,6 +9,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub mod body;
+pub mod dataset_spec;
+pub mod duration;
+pub mod problem;
+pub mod scenario;
+
+pub use body::{Dialect, body};
+pub use problem::{PlanError, Problem};
+pub use scenario::{Overrides, Scenario};
+
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunPlan {
