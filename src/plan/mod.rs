@@ -13,6 +13,7 @@ pub mod body;
 pub mod dataset_spec;
 pub mod duration;
 pub mod problem;
+pub mod resolve;
 pub mod scenario;
 
 pub use body::{Dialect, body};

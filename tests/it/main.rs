@@ -2,4 +2,3 @@
 
 mod sim;
 mod tidy;
-//! x
