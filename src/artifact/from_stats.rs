@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
-    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp,
-    WindowFigures,
+    Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation, RequestsSection,
+    ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp, WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
@@ -79,8 +78,11 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         resent,
         warm_up,
     } = requests.clone();
-    let stats::WarmUpAccounting { planned: warm_planned, completed: warm_completed, failed: warm_failed } =
-        warm_up;
+    let stats::WarmUpAccounting {
+        planned: warm_planned,
+        completed: warm_completed,
+        failed: warm_failed,
+    } = warm_up;
     RequestsSection {
         planned,
         started,
@@ -97,8 +99,20 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
 }
 
 fn metric_summary(metric: &Metric, found: &Distribution) -> MetricSummary {
-    let Distribution { count, mean, stddev, min, p50, p90, p95, p99, max, mean_ci95, p50_ci95, p95_ci95 } =
-        found.clone();
+    let Distribution {
+        count,
+        mean,
+        stddev,
+        min,
+        p50,
+        p90,
+        p95,
+        p99,
+        max,
+        mean_ci95,
+        p50_ci95,
+        p95_ci95,
+    } = found.clone();
     let mut unknown = Unknowns::none();
     let mut unknown_intervals = Unknowns::none();
     MetricSummary {
@@ -127,8 +141,14 @@ fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
     let mut number = |field, known| unknown.number(field, known);
     RateFigures {
         requests_per_second: number("requests_per_second", rates.requests_per_second),
-        prompt_tokens_per_second: number("prompt_tokens_per_second", rates.prompt_tokens_per_second),
-        output_tokens_per_second: number("output_tokens_per_second", rates.output_tokens_per_second),
+        prompt_tokens_per_second: number(
+            "prompt_tokens_per_second",
+            rates.prompt_tokens_per_second,
+        ),
+        output_tokens_per_second: number(
+            "output_tokens_per_second",
+            rates.output_tokens_per_second,
+        ),
         total_tokens_per_second: number("total_tokens_per_second", rates.total_tokens_per_second),
         goodput_requests_per_second: number(
             "goodput_requests_per_second",
@@ -191,16 +211,27 @@ fn tokens(tokens: stats::TokenTotals) -> Tokens {
             tokens.counter_prompt_tokens_evaluated,
         ),
         usage_completion_tokens: take("usage_completion_tokens", tokens.usage_completion_tokens),
-        timings_completion_tokens: take("timings_completion_tokens", tokens.timings_completion_tokens),
-        counter_completion_tokens: take("counter_completion_tokens", tokens.counter_completion_tokens),
+        timings_completion_tokens: take(
+            "timings_completion_tokens",
+            tokens.timings_completion_tokens,
+        ),
+        counter_completion_tokens: take(
+            "counter_completion_tokens",
+            tokens.counter_completion_tokens,
+        ),
         content_deltas: tokens.content_deltas,
         unknown,
     }
 }
 
 fn reconciliation(found: &stats::Reconciliation) -> Reconciliation {
-    let stats::Reconciliation { tokens: totals, ttft, prefill_residual, decode_residual, disagreements } =
-        found.clone();
+    let stats::Reconciliation {
+        tokens: totals,
+        ttft,
+        prefill_residual,
+        decode_residual,
+        disagreements,
+    } = found.clone();
     let mut unknown = Unknowns::none();
     Reconciliation {
         tokens: tokens(totals),
@@ -237,16 +268,22 @@ fn spread(histogram: &Histogram<u64>, exact_mean_ns: Option<f64>, empty_because:
         p50,
         p95,
         p99,
-        max: unknown.number("max", present.then(|| micros(histogram.max() as f64)).ok_or_else(empty)),
+        max: unknown
+            .number("max", present.then(|| micros(histogram.max() as f64)).ok_or_else(empty)),
         unknown,
     }
 }
 
 fn client(load: &LoadFigures, validity: &Validity, limits: &plan::Limits) -> Client {
-    let plan::Limits { max_failed, max_lateness_ratio, max_client_delay_ratio, accept_saturated_client } =
-        *limits;
+    let plan::Limits {
+        max_failed,
+        max_lateness_ratio,
+        max_client_delay_ratio,
+        accept_saturated_client,
+    } = *limits;
     let mut unknown = Unknowns::none();
-    unknown.note("rss_peak_bytes", "this system does not say how much memory a process used at most");
+    unknown
+        .note("rss_peak_bytes", "this system does not say how much memory a process used at most");
     Client {
         valid: validity.valid,
         reasons: validity.reasons.iter().map(|reason| note(reason.code, &reason.message)).collect(),
@@ -264,7 +301,12 @@ fn client(load: &LoadFigures, validity: &Validity, limits: &plan::Limits) -> Cli
             "this system does not say how much processor time a thread used",
         ),
         rss_peak_bytes: None,
-        limits: Limits { max_failed, max_lateness_ratio, max_client_delay_ratio, accept_saturated_client },
+        limits: Limits {
+            max_failed,
+            max_lateness_ratio,
+            max_client_delay_ratio,
+            accept_saturated_client,
+        },
         unknown,
     }
 }

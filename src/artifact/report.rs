@@ -78,8 +78,8 @@ impl Report {
     /// The text of `report.json`, indented, with a final line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&self.to_value())
-            .expect("a JSON value always has a text");
+        let mut text =
+            serde_json::to_string_pretty(&self.to_value()).expect("a JSON value always has a text");
         text.push('\n');
         text
     }

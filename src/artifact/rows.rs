@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_stamp_before_the_load_is_negative() {
-        let row = RequestRow::new(&completed(0), &HeaderSplit::Marked, Stamp(ORIGIN + 1_000_000_000));
+        let row =
+            RequestRow::new(&completed(0), &HeaderSplit::Marked, Stamp(ORIGIN + 1_000_000_000));
         assert!((row.planned_s + 1.0).abs() < 1e-12);
     }
 
@@ -254,10 +255,8 @@ mod tests {
     #[test]
     fn jsonl_round_trips() {
         let rows = [row(&completed(0)), row(&failed(1, FailureKind::Reset))];
-        let read: Vec<RequestRow> = jsonl(&rows)
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a row"))
-            .collect();
+        let read: Vec<RequestRow> =
+            jsonl(&rows).lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
         assert_eq!(read, rows);
     }
 

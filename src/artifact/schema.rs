@@ -29,10 +29,10 @@ pub fn json_schema() -> Value {
 fn require_nullable(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            let names: Option<Vec<Value>> = object
-                .get("properties")
-                .and_then(Value::as_object)
-                .map(|all| all.keys().filter(|name| *name != "unknown").cloned().map(Value::from).collect());
+            let names: Option<Vec<Value>> =
+                object.get("properties").and_then(Value::as_object).map(|all| {
+                    all.keys().filter(|name| *name != "unknown").cloned().map(Value::from).collect()
+                });
             if let Some(names) = names {
                 object.insert("required".to_owned(), Value::from(names));
             }

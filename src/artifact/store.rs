@@ -85,12 +85,20 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            StoreError::Write { .. } => "check that the folder of --out-dir can be written to and that the disk is not full",
-            StoreError::Read { .. } => "give the path of a report.json that bench-ci wrote, or of the folder it is in",
-            StoreError::NotJson { .. } => "the file may have been cut short; run the benchmark again",
+            StoreError::Write { .. } => {
+                "check that the folder of --out-dir can be written to and that the disk is not full"
+            }
+            StoreError::Read { .. } => {
+                "give the path of a report.json that bench-ci wrote, or of the folder it is in"
+            }
+            StoreError::NotJson { .. } => {
+                "the file may have been cut short; run the benchmark again"
+            }
             StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
             StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
-            StoreError::Damaged { .. } => "the file was changed after it was written; run the benchmark again",
+            StoreError::Damaged { .. } => {
+                "the file was changed after it was written; run the benchmark again"
+            }
         };
         Some(hint.to_owned())
     }

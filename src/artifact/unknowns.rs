@@ -212,7 +212,10 @@ mod tests {
         explain_nulls(&mut report);
         assert_eq!(unexplained_nulls(&report), [""; 0]);
         assert_eq!(report["run"]["unknown"]["commit"], "a tarball");
-        assert_eq!(report["run"]["unknown"]["branch"], "no git repository was found, and nobody said it");
+        assert_eq!(
+            report["run"]["unknown"]["branch"],
+            "no git repository was found, and nobody said it"
+        );
         assert_eq!(report["list"][0]["unknown"]["value"], "not recorded");
     }
 

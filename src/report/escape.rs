@@ -47,8 +47,7 @@ pub(crate) fn invisible(character: char) -> bool {
 
 /// A block of code that no content can leave.
 pub(crate) fn fenced(text: &str) -> String {
-    let clean: String =
-        XX
+    let clean = clean(text);
     let (mut longest, mut run) = (0, 0);
     for character in clean.chars() {
         run = if character == '`' { run + 1 } else { 0 };

@@ -119,7 +119,8 @@ pub(crate) fn what_ran(report: &Report) -> String {
             details.extend(gguf.quantization.clone());
         }
         details.extend(model.size_bytes.map(bytes));
-        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        let details =
+            if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
         parts.push(format!("model {name}{details}"));
     }
     let scenario = &report.scenario;
@@ -149,7 +150,8 @@ fn metrics(report: &Report, page: &mut Page) {
         .iter()
         .filter_map(|metric| Some((*metric, report.metrics.get(metric.name)?)))
         .collect();
-    let (known, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, summary)| summary.count > 0);
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, summary)| summary.count > 0);
     if known.is_empty() {
         return;
     }
@@ -157,9 +159,8 @@ fn metrics(report: &Report, page: &mut Page) {
     let rows: Vec<Vec<String>> = known
         .iter()
         .map(|(metric, summary)| {
-            let cell = |field, value: Option<f64>| {
-                value.map_or_else(|| missing(summary, field), short)
-            };
+            let cell =
+                |field, value: Option<f64>| value.map_or_else(|| missing(summary, field), short);
             vec![
                 format!("`{}`", metric.name),
                 escape(&summary.unit),
@@ -293,7 +294,9 @@ fn server_beside_client(report: &Report, page: &mut Page) {
             whole(split.count)
         ));
     }
-    for (name, residual) in [("Prefill", &found.prefill_residual), ("Decode", &found.decode_residual)] {
+    for (name, residual) in
+        [("Prefill", &found.prefill_residual), ("Decode", &found.decode_residual)]
+    {
         if let Some(line) = residual_line(name, residual) {
             page.line("");
             page.line(&line);
@@ -414,7 +417,10 @@ fn configuration(report: &Report, page: &mut Page) {
     row("server", Some(report.server.base_url.clone()));
     row("server ready after", report.server.start_s.map(seconds));
     row("slots", report.server.total_slots.map(|slots| slots.to_string()));
-    row("context of a slot", report.server.slot_context.map(|tokens| format!("{} tokens", whole(tokens))));
+    row(
+        "context of a slot",
+        report.server.slot_context.map(|tokens| format!("{} tokens", whole(tokens))),
+    );
     if let Some(model) = &report.model {
         row("model source", Some(model.source.clone()));
         row("model repository", model.hf_repo.clone());

@@ -62,7 +62,11 @@ impl Screen {
             Tone::Caution => "1;33",
             Tone::Bad => "1;31",
         };
-        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn blank(&mut self) {
@@ -203,7 +207,8 @@ fn rates(report: &Report, screen: &mut Screen) {
 
 fn requests(report: &Report, screen: &mut Screen) {
     let requests = &report.requests;
-    let mut words = format!("{} planned, {} completed", whole(requests.planned), whole(requests.completed));
+    let mut words =
+        format!("{} planned, {} completed", whole(requests.planned), whole(requests.completed));
     for (count, name) in
         [(requests.failed, "failed"), (requests.dropped, "dropped"), (requests.cut, "cut")]
     {

@@ -47,7 +47,9 @@ impl Verdict {
     pub fn of(report: &Report) -> Self {
         let mut verdict = Self::judged(report);
         if report.server.kind == ServerKind::Sim {
-            verdict.sentence.push_str("; made with the simulator (bench-ci sim), not a real server");
+            verdict
+                .sentence
+                .push_str("; made with the simulator (bench-ci sim), not a real server");
         }
         verdict
     }
@@ -57,19 +59,23 @@ impl Verdict {
         let done = format!("{} of {} requests completed", requests.completed, requests.planned);
         let causes = report.run.causes.join("; ");
         if report.run.status == RunStatus::Failed {
-            let why = if causes.is_empty() { "the run ended before the load began" } else { &causes };
+            let why =
+                if causes.is_empty() { "the run ended before the load began" } else { &causes };
             return Self { word: Word::Failed, sentence: format!("nothing was measured: {why}") };
         }
         let mut against: Vec<String> =
             report.client.reasons.iter().map(|reason| reason.message.clone()).collect();
         // The death of the server explains the failures, so it comes first.
-        if let Some(position) = report.client.reasons.iter().position(|reason| reason.code.starts_with("server_")) {
+        if let Some(position) =
+            report.client.reasons.iter().position(|reason| reason.code.starts_with("server_"))
+        {
             let death = against.remove(position);
             against.insert(0, death);
         }
         if report.run.status == RunStatus::Partial {
             let why = if causes.is_empty() { "the run ended early" } else { &causes };
-            let server_died = report.client.reasons.iter().any(|reason| reason.code == "server_died");
+            let server_died =
+                report.client.reasons.iter().any(|reason| reason.code == "server_died");
             let word = if server_died { Word::Failed } else { Word::Partial };
             let rest = if against.is_empty() {
                 "the figures cover what was done until then".to_owned()
@@ -82,7 +88,8 @@ impl Verdict {
             let excused = report.client.limits.accept_saturated_client
                 && report.run.exit_code == Some(ExitCode::Ok.code());
             let sentence = format!("{}: these numbers are not evidence", against.join("; "));
-            let sentence = if excused { format!("{sentence} (accepted by flag)") } else { sentence };
+            let sentence =
+                if excused { format!("{sentence} (accepted by flag)") } else { sentence };
             return Self { word: Word::Failed, sentence };
         }
         let crossed: Vec<&str> = report
@@ -104,7 +111,10 @@ impl Verdict {
             let meaning = ExitCode::ALL.iter().find(|known| known.code() == code);
             let meaning = meaning.map_or("unknown exit code", |known| known.meaning());
             let why = if causes.is_empty() { meaning } else { &causes };
-            return Self { word: Word::Failed, sentence: format!("{why} (exit code {code}); {done}") };
+            return Self {
+                word: Word::Failed,
+                sentence: format!("{why} (exit code {code}); {done}"),
+            };
         }
         Self { word: Word::Ok, sentence: format!("{done}{}", headline(report)) }
     }

@@ -6,8 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::metric::{self, Metric};
 use super::Unknown;
+use super::metric::{self, Metric};
 use crate::load::{Phase, RequestRecord, Stamp};
 
 /// What kind of server was loaded.
@@ -233,7 +233,9 @@ impl RequestMetrics {
                 .filter(|prefill| *prefill > 0.0)
                 .zip(evaluated)
                 .map(|(prefill, evaluated)| evaluated as f64 / prefill * 1e3),
-            decode_tokens_per_second: decode_ms.zip(steps).map(|(decode, steps)| steps / decode * 1e3),
+            decode_tokens_per_second: decode_ms
+                .zip(steps)
+                .map(|(decode, steps)| steps / decode * 1e3),
             server_prefill_ms: timings.map(|timings| timings.prompt_ms),
             server_decode_ms: timings.map(|timings| timings.predicted_ms),
             draft_acceptance: timings.and_then(|timings| {
@@ -337,7 +339,8 @@ mod tests {
     #[test]
     fn one_token_has_no_time_per_output_token() {
         let mut record = completed(0);
-        record.usage = record.usage.map(|usage| crate::load::Usage { completion_tokens: 1, ..usage });
+        record.usage =
+            record.usage.map(|usage| crate::load::Usage { completion_tokens: 1, ..usage });
         let metrics = RequestMetrics::of(&record, &HeaderSplit::Marked);
         assert_eq!((metrics.tpot_ms, metrics.decode_tokens_per_second), (None, None));
     }
@@ -354,7 +357,8 @@ mod tests {
     #[test]
     fn a_fully_cached_prompt_has_no_prefill_rate() {
         let mut record = completed(0);
-        record.usage = record.usage.map(|usage| crate::load::Usage { cached_tokens: Some(40), ..usage });
+        record.usage =
+            record.usage.map(|usage| crate::load::Usage { cached_tokens: Some(40), ..usage });
         let metrics = RequestMetrics::of(&record, &HeaderSplit::Marked);
         assert_eq!(metrics.prefill_tokens_per_second, None);
     }
@@ -413,7 +417,9 @@ mod tests {
             record.headers = record.first_content;
         }
         let split = HeaderSplit::detect(&records, ServerKind::Sim);
-        assert!(split.reason().expect("found out").reason().contains("only when the prompt is done"));
+        assert!(
+            split.reason().expect("found out").reason().contains("only when the prompt is done")
+        );
     }
 
     #[test]

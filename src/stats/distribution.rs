@@ -194,8 +194,7 @@ mod tests {
         for nanos in [1_000_000_u64, 2_000_000, 3_000_000] {
             histogram.record(nanos).expect("resizes");
         }
-        let moments =
-            Moments { count: 3, mean_ns: 2e6, stddev_ns: 1e6, min_ns: 1e6, max_ns: 3e6 };
+        let moments = Moments { count: 3, mean_ns: 2e6, stddev_ns: 1e6, min_ns: 1e6, max_ns: 3e6 };
         let summary =
             Distribution::of_histogram(&histogram, &moments, 1e6, Err(nothing()), &nothing());
         close(&summary.mean, 2.0);

@@ -81,7 +81,9 @@ mod tests {
             match metric.unit {
                 "ms" => assert!(metric.name.ends_with("_ms"), "{}", metric.name),
                 "tokens" => assert!(metric.name.ends_with("_tokens"), "{}", metric.name),
-                "tokens/s" => assert!(metric.name.ends_with("_tokens_per_second"), "{}", metric.name),
+                "tokens/s" => {
+                    assert!(metric.name.ends_with("_tokens_per_second"), "{}", metric.name)
+                }
                 other => assert_eq!((other, metric.name), ("ratio", "draft_acceptance")),
             }
         }

@@ -15,7 +15,7 @@ mod summary;
 mod validity;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
 pub use distribution::Distribution;

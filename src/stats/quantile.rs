@@ -250,7 +250,9 @@ mod tests {
     fn intervals_cover_at_least_95_percent_by_direct_summation() {
         for count in [6_u64, 20, 72, 173, 1_000] {
             for fraction in [0.5, 0.95] {
-                let Some((lower, upper)) = order_statistic_interval(count, fraction) else { continue };
+                let Some((lower, upper)) = order_statistic_interval(count, fraction) else {
+                    continue;
+                };
                 let weights = binomial(count, fraction);
                 let covered: f64 = weights[lower as usize + 1..=upper as usize].iter().sum();
                 assert!(covered >= 0.95, "{count} {fraction} covers {covered}");

@@ -128,7 +128,8 @@ fn sum_tokens(
     tokens: impl Fn(&RequestRecord) -> Option<f64>,
 ) -> Known<f64> {
     let completed = records.iter().filter(|record| counts(record)).count();
-    let said: Vec<f64> = records.iter().filter(|record| counts(record)).filter_map(tokens).collect();
+    let said: Vec<f64> =
+        records.iter().filter(|record| counts(record)).filter_map(tokens).collect();
     if said.len() == completed {
         Ok(said.iter().sum())
     } else {
@@ -170,9 +171,11 @@ fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
         let ended = record.end.unwrap_or_else(|| match record.outcome {
             // A failure without an end of stream is over at its last sign of life; counting it as
             // in flight to the end would call an empty server busy.
-            Outcome::Failed { .. } => {
-                [record.headers, record.last_content, record.finish].into_iter().flatten().max().unwrap_or(began)
-            }
+            Outcome::Failed { .. } => [record.headers, record.last_content, record.finish]
+                .into_iter()
+                .flatten()
+                .max()
+                .unwrap_or(began),
             _ => load_end,
         });
         if ended > began {
@@ -195,11 +198,7 @@ fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
     result
 }
 
-fn steady_state(
-    records: &[RequestRecord],
-    window: Window,
-    load_end: Stamp,
-) -> Known<SteadyState> {
+fn steady_state(records: &[RequestRecord], window: Window, load_end: Stamp) -> Known<SteadyState> {
     let stretches = stretches(records, load_end);
     let length = window.end.0 - window.start.0;
     let (from, to) = (window.start.0 + length / 4, window.end.0 - length / 4);
@@ -218,7 +217,9 @@ fn steady_state(
         return Err(Unknown::because("concurrency never reached 95 % of its plateau"));
     };
     let window = Window { start: Stamp(start), end: Stamp(end) };
-    let inside = |stamp: Option<Stamp>| stamp.is_some_and(|stamp| stamp > window.start && stamp <= window.end);
+    let inside = |stamp: Option<Stamp>| {
+        stamp.is_some_and(|stamp| stamp > window.start && stamp <= window.end)
+    };
     let completed =
         records.iter().filter(|record| counts(record) && inside(record.end)).count() as u64;
     let needed = (2.0 * plateau).ceil().max(2.0) as u64;

@@ -112,7 +112,8 @@ impl Reconciliation {
     /// Compares.
     #[must_use]
     pub fn of(records: &[RequestRecord], split: &HeaderSplit, counters: &ServerCounters) -> Self {
-        let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
+        let completed: Vec<&RequestRecord> =
+            records.iter().filter(|record| counts(record)).collect();
         let mut disagreements = Vec::new();
         per_request_disagreements(&completed, &mut disagreements);
         counter_disagreements(records, counters, &mut disagreements);
@@ -126,7 +127,9 @@ impl Reconciliation {
                 if record.content_deltas < 2 {
                     return None;
                 }
-                Some(milliseconds(record.first_content, record.last_content)? - timings.predicted_ms)
+                Some(
+                    milliseconds(record.first_content, record.last_content)? - timings.predicted_ms,
+                )
             }),
             disagreements,
         }
@@ -157,7 +160,9 @@ fn counter(delta: Option<f64>) -> Known<u64> {
     match delta {
         Some(delta) if delta >= 0.0 => Ok(delta.round() as u64),
         Some(_) => Err(Unknown::because("the counter went backwards: the server restarted")),
-        None => Err(Unknown::because("the server's /metrics has no such counter, or was not there")),
+        None => {
+            Err(Unknown::because("the server's /metrics has no such counter, or was not there"))
+        }
     }
 }
 
@@ -200,7 +205,8 @@ fn ttft_split(completed: &[&RequestRecord], split: &HeaderSplit) -> Known<TtftSp
     if parts.is_empty() {
         return Err(Unknown::because("the server sent no timings"));
     }
-    let mean = |part: usize| parts.iter().map(|parts| parts[part]).sum::<f64>() / parts.len() as f64;
+    let mean =
+        |part: usize| parts.iter().map(|parts| parts[part]).sum::<f64>() / parts.len() as f64;
     let (ttft_ms, queue_ms, server_prefill_ms) = (mean(0), mean(1), mean(2));
     Ok(TtftSplit {
         count: parts.len() as u64,
@@ -216,18 +222,13 @@ fn residual(
     unknown: Option<&Unknown>,
     left_over: impl Fn(&RequestRecord, &Timings) -> Option<f64>,
 ) -> Residual {
-    let none = |reason: Unknown| Residual {
-        count: 0,
-        p50_ms: Err(reason.clone()),
-        max_ms: Err(reason),
-    };
+    let none =
+        |reason: Unknown| Residual { count: 0, p50_ms: Err(reason.clone()), max_ms: Err(reason) };
     if let Some(reason) = unknown {
         return none(reason.clone());
     }
-    let mut values: Vec<f64> = completed
-        .iter()
-        .filter_map(|record| left_over(record, record.timings.as_ref()?))
-        .collect();
+    let mut values: Vec<f64> =
+        completed.iter().filter_map(|record| left_over(record, record.timings.as_ref()?)).collect();
     values.sort_by(f64::total_cmp);
     match values.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())) {
         Some(max) => Residual {
@@ -235,7 +236,9 @@ fn residual(
             p50_ms: Percentile::P50.of_sorted(&values),
             max_ms: Ok(max),
         },
-        None => none(Unknown::because("no completed request has both the stamps and the server's timings")),
+        None => none(Unknown::because(
+            "no completed request has both the stamps and the server's timings",
+        )),
     }
 }
 
@@ -284,7 +287,13 @@ fn per_request_disagreements(completed: &[&RequestRecord], found: &mut Vec<Disag
     note(
         "stamps_out_of_order",
         count(&|record| {
-            let order = [record.written, record.headers, record.first_content, record.last_content, record.end];
+            let order = [
+                record.written,
+                record.headers,
+                record.first_content,
+                record.last_content,
+                record.end,
+            ];
             let present: Vec<_> = order.into_iter().flatten().collect();
             Some(present.windows(2).any(|pair| pair[0] > pair[1]))
         }),
@@ -315,7 +324,9 @@ fn counter_disagreements(
 ) {
     let covered: Vec<&RequestRecord> = records
         .iter()
-        .filter(|record| record.phase == Phase::Measured || counters.span == CounterSpan::WarmUpAndMeasured)
+        .filter(|record| {
+            record.phase == Phase::Measured || counters.span == CounterSpan::WarmUpAndMeasured
+        })
         .collect();
     let completed: Vec<&RequestRecord> =
         covered.iter().copied().filter(|record| record.is_completed()).collect();
@@ -324,7 +335,10 @@ fn counter_disagreements(
         sum(&completed, "counts", |record| Some(super::TokenCounts::of(record)?.completion));
     let client_evaluated = sum(&completed, "counts", |record| {
         let counts = super::TokenCounts::of(record)?;
-        record.timings.map(|timings| timings.prompt_n).or_else(|| counts.prompt?.checked_sub(counts.cached?))
+        record
+            .timings
+            .map(|timings| timings.prompt_n)
+            .or_else(|| counts.prompt?.checked_sub(counts.cached?))
     });
     let mut compare = |code, what: &str, delta: Option<f64>, client: &Known<u64>| {
         let (Ok(server), Ok(client)) = (counter(delta), client) else { return };
@@ -340,12 +354,28 @@ fn counter_disagreements(
             });
         }
     };
-    compare("counter_completion_tokens", "generated tokens", counters.predicted_tokens_delta, &client_completion);
-    compare("counter_prompt_tokens", "evaluated prompt tokens", counters.prompt_tokens_delta, &client_evaluated);
+    compare(
+        "counter_completion_tokens",
+        "generated tokens",
+        counters.predicted_tokens_delta,
+        &client_completion,
+    );
+    compare(
+        "counter_prompt_tokens",
+        "evaluated prompt tokens",
+        counters.prompt_tokens_delta,
+        &client_evaluated,
+    );
 
-    let mut compare_seconds = |code, what: &str, delta: Option<f64>, milliseconds: fn(&Timings) -> f64| {
-        let timings: Vec<&Timings> = completed.iter().filter_map(|record| record.timings.as_ref()).collect();
-        let Some(server) = delta.filter(|_| timings.len() == completed.len() && untold == 0) else { return };
+    let mut compare_seconds = |code,
+                               what: &str,
+                               delta: Option<f64>,
+                               milliseconds: fn(&Timings) -> f64| {
+        let timings: Vec<&Timings> =
+            completed.iter().filter_map(|record| record.timings.as_ref()).collect();
+        let Some(server) = delta.filter(|_| timings.len() == completed.len() && untold == 0) else {
+            return;
+        };
         let client = timings.iter().map(|timings| milliseconds(timings)).sum::<f64>() / 1e3;
         // llama-server keeps these totals in whole milliseconds, cut at every request.
         let tolerance = 0.01 * client + 0.001 * completed.len() as f64 + 0.001;
@@ -360,8 +390,18 @@ fn counter_disagreements(
         }
     };
     if !completed.is_empty() {
-        compare_seconds("counter_prompt_seconds", "prompt", counters.prompt_seconds_delta, |timings| timings.prompt_ms);
-        compare_seconds("counter_predicted_seconds", "generation", counters.predicted_seconds_delta, |timings| timings.predicted_ms);
+        compare_seconds(
+            "counter_prompt_seconds",
+            "prompt",
+            counters.prompt_seconds_delta,
+            |timings| timings.prompt_ms,
+        );
+        compare_seconds(
+            "counter_predicted_seconds",
+            "generation",
+            counters.predicted_seconds_delta,
+            |timings| timings.predicted_ms,
+        );
     }
 }
 
@@ -423,13 +463,17 @@ mod tests {
         record.content_deltas = 7;
         assert_eq!(codes(&compare(&[record.clone()], &ServerCounters::default())), [""; 0]);
         record.content_deltas = 12;
-        assert_eq!(codes(&compare(&[record], &ServerCounters::default())), ["more_deltas_than_tokens"]);
+        assert_eq!(
+            codes(&compare(&[record], &ServerCounters::default())),
+            ["more_deltas_than_tokens"]
+        );
     }
 
     #[test]
     fn counters_that_moved_otherwise_are_named() {
         let records = closed_loop(4, 5);
-        let counters = ServerCounters { predicted_tokens_delta: Some(231.0), ..true_counters(20.0) };
+        let counters =
+            ServerCounters { predicted_tokens_delta: Some(231.0), ..true_counters(20.0) };
         assert_eq!(codes(&compare(&records, &counters)), ["counter_completion_tokens"]);
         let counters = ServerCounters { prompt_seconds_delta: Some(1.0), ..true_counters(20.0) };
         assert_eq!(codes(&compare(&records, &counters)), ["counter_prompt_seconds"]);
@@ -440,7 +484,8 @@ mod tests {
         let mut records = closed_loop(4, 5);
         records.push(RequestRecord { phase: Phase::WarmUp, ..completed(20) });
         assert_eq!(codes(&compare(&records, &true_counters(20.0))), [""; 0]);
-        let counters = ServerCounters { span: CounterSpan::WarmUpAndMeasured, ..true_counters(21.0) };
+        let counters =
+            ServerCounters { span: CounterSpan::WarmUpAndMeasured, ..true_counters(21.0) };
         assert_eq!(codes(&compare(&records, &counters)), [""; 0]);
         let counters = ServerCounters { span: CounterSpan::Measured, ..true_counters(21.0) };
         assert!(!codes(&compare(&records, &counters)).is_empty());

@@ -179,7 +179,8 @@ fn account(records: &[RequestRecord]) -> RequestAccounting {
         match &record.outcome {
             Outcome::Completed => {
                 requests.completed += 1;
-                let reason = record.finish_reason.clone().unwrap_or_else(|| "none given".to_owned());
+                let reason =
+                    record.finish_reason.clone().unwrap_or_else(|| "none given".to_owned());
                 *requests.by_finish_reason.entry(reason).or_default() += 1;
             }
             Outcome::Failed { failure, detail } => {
@@ -236,7 +237,9 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
         metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => "the server sends no timings",
         metric::DRAFT_ACCEPTANCE => "the server did not draft tokens",
         metric::CACHED_TOKENS => "the server does not say how many prompt tokens were cached",
-        metric::PROMPT_TOKENS | metric::COMPLETION_TOKENS => "the server sends neither usage nor timings",
+        metric::PROMPT_TOKENS | metric::COMPLETION_TOKENS => {
+            "the server sends neither usage nor timings"
+        }
         metric::PREFILL_TOKENS_PER_SECOND => {
             "no completed request has a prefill and a count of prompt tokens that were not cached"
         }
@@ -305,12 +308,18 @@ mod tests {
         records.push(RequestRecord { outcome: Outcome::Cut, ..completed(7) });
         records.push(RequestRecord { phase: Phase::WarmUp, ..completed(8) });
         assert_eq!(summarise(&records, &figures(400.0)).metrics, before);
-        assert_eq!(before.iter().find(|(metric, _)| **metric == metric::TTFT_MS).map(|(_, d)| d.count), Some(6));
+        assert_eq!(
+            before.iter().find(|(metric, _)| **metric == metric::TTFT_MS).map(|(_, d)| d.count),
+            Some(6)
+        );
     }
 
     #[test]
     fn every_metric_is_there_even_when_it_is_unknown() {
-        let summary = summarise(&[failed(0, FailureKind::Connect)], &LoadFigures { itl: Moments::default(), ..figures(50.0) });
+        let summary = summarise(
+            &[failed(0, FailureKind::Connect)],
+            &LoadFigures { itl: Moments::default(), ..figures(50.0) },
+        );
         assert_eq!(summary.metrics.len(), metric::ALL.len());
         for (metric, distribution) in &summary.metrics {
             assert_eq!(distribution.count, 0, "{}", metric.name);
@@ -329,8 +338,10 @@ mod tests {
         assert!((low - 10.0).abs() < 1e-9 && (high - 10.0).abs() < 1e-9);
 
         // One slow request of six widens it as one unit, however many gaps it has.
-        records[0].last_content = records[0].first_content.map(|stamp| stamp.after(Duration::from_millis(200)));
-        let [low, high] = clustered_itl_mean(&records.iter().collect::<Vec<_>>()).expect("6 requests");
+        records[0].last_content =
+            records[0].first_content.map(|stamp| stamp.after(Duration::from_millis(200)));
+        let [low, high] =
+            clustered_itl_mean(&records.iter().collect::<Vec<_>>()).expect("6 requests");
         assert!(high - low > 8.0, "{low} {high}");
     }
 

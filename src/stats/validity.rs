@@ -68,7 +68,8 @@ pub struct Validity {
 /// Judges a closed-loop load.
 #[must_use]
 pub fn judge(summary: &Summary, load: &LoadFigures, limits: &Limits, fate: ServerFate) -> Validity {
-    let mut verdict = Validity { valid: true, fails_run: false, reasons: Vec::new(), warnings: Vec::new() };
+    let mut verdict =
+        Validity { valid: true, fails_run: false, reasons: Vec::new(), warnings: Vec::new() };
     judge_requests(summary, limits, &mut verdict);
     judge_server(fate, &mut verdict);
     judge_lateness(summary, load, limits, &mut verdict);
@@ -96,8 +97,11 @@ fn judge_requests(summary: &Summary, limits: &Limits, verdict: &mut Validity) {
     let requests = &summary.requests;
     let short = requests.by_error.get(&FailureKind::Short).copied().unwrap_or(0);
     if requests.failed > limits.max_failed {
-        let kinds: Vec<String> =
-            requests.by_error.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
+        let kinds: Vec<String> = requests
+            .by_error
+            .iter()
+            .map(|(kind, count)| format!("{count} {}", kind.name()))
+            .collect();
         verdict.because(
             Blame::Requests,
             "failed_requests",
@@ -169,7 +173,12 @@ fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
     }
 }
 
-fn judge_client_delay(summary: &Summary, load: &LoadFigures, limits: &Limits, verdict: &mut Validity) {
+fn judge_client_delay(
+    summary: &Summary,
+    load: &LoadFigures,
+    limits: &Limits,
+    verdict: &mut Validity,
+) {
     let delay = &load.client_delay_ns;
     if delay.is_empty() {
         if load.clock == ClockSource::User && summary.requests.completed > 0 {
@@ -213,7 +222,10 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
     if load.rejected_stamps > 0 {
         verdict.caution(
             "rejected_stamps",
-            format!("{} impossible kernel stamps were replaced by the client's own clock", load.rejected_stamps),
+            format!(
+                "{} impossible kernel stamps were replaced by the client's own clock",
+                load.rejected_stamps
+            ),
         );
     }
     let warm_up = summary.requests.warm_up;
@@ -250,7 +262,10 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
         );
     }
     if load.interrupted {
-        verdict.caution("interrupted", "the run was interrupted; the figures cover what was done until then".to_owned());
+        verdict.caution(
+            "interrupted",
+            "the run was interrupted; the figures cover what was done until then".to_owned(),
+        );
     }
     for found in &summary.reconciliation.disagreements {
         verdict.caution("reconciliation", found.message.clone());
@@ -308,7 +323,8 @@ mod tests {
     fn lateness_is_judged_on_both_sides_of_its_limit() {
         // The mean end-to-end latency is 128 ms: 1 % of it is 1.28 ms.
         for (mean_ms, valid) in [(1.27, true), (1.29, false)] {
-            let load = LoadFigures { dispatch_lateness_mean_ns: Some(mean_ms * 1e6), ..figures(650.0) };
+            let load =
+                LoadFigures { dispatch_lateness_mean_ns: Some(mean_ms * 1e6), ..figures(650.0) };
             let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
             assert_eq!(verdict.valid, valid, "{mean_ms} ms");
             assert_eq!(verdict.fails_run, !valid);
@@ -326,7 +342,8 @@ mod tests {
 
     #[test]
     fn with_kernel_stamps_the_same_delay_is_only_a_warning() {
-        let starved = verdict(&closed_loop(4, 5), &with_delay(50_000_000, ClockSource::Kernel), &LIMITS);
+        let starved =
+            verdict(&closed_loop(4, 5), &with_delay(50_000_000, ClockSource::Kernel), &LIMITS);
         assert!(starved.valid && !starved.fails_run);
         assert_eq!(warnings(&starved), ["client_delay"]);
     }
@@ -346,7 +363,10 @@ mod tests {
         assert!(!excused.valid && !excused.fails_run);
         let mut records = closed_loop(4, 5);
         records.push(failed(20, FailureKind::Reset));
-        assert!(verdict(&records, &load, &limits).fails_run, "failures are not the client's to excuse");
+        assert!(
+            verdict(&records, &load, &limits).fails_run,
+            "failures are not the client's to excuse"
+        );
     }
 
     #[test]
@@ -356,7 +376,11 @@ mod tests {
         records.push(failed(21, FailureKind::Http5xx));
         let over = verdict(&records, &figures(650.0), &Limits { max_failed: 1, ..LIMITS });
         assert_eq!(reasons(&over), ["failed_requests"]);
-        assert!(over.reasons[0].message.contains("2 of 22 requests failed (1 http_5xx, 1 stream_error)"));
+        assert!(
+            over.reasons[0]
+                .message
+                .contains("2 of 22 requests failed (1 http_5xx, 1 stream_error)")
+        );
         let under = verdict(&records, &figures(650.0), &Limits { max_failed: 2, ..LIMITS });
         assert!(under.valid);
         assert_eq!(warnings(&under), ["failed_requests"]);
@@ -383,7 +407,9 @@ mod tests {
         let load = figures(650.0);
         let summary = summarise(&closed_loop(4, 5), &load);
         let limits = Limits { accept_saturated_client: true, max_failed: 100, ..LIMITS };
-        for (fate, code) in [(ServerFate::Died, "server_died"), (ServerFate::Restarted, "server_restarted")] {
+        for (fate, code) in
+            [(ServerFate::Died, "server_died"), (ServerFate::Restarted, "server_restarted")]
+        {
             let verdict = judge(&summary, &load, &limits, fate);
             assert_eq!((reasons(&verdict), verdict.fails_run), (vec![code], true));
         }
