@@ -16,9 +16,15 @@ const PURE: &[(&str, &[&str])] = &[
     ("plan", &[]),
     ("dataset", &["mod", "extract"]),
     ("server/command", &[]),
+    ("server/capabilities", &[]),
+    ("server/cause", &[]),
+    ("load/answer", &[]),
+    ("load/chunked", &[]),
+    ("load/delta", &[]),
+    ("load/http", &[]),
+    ("load/record", &[]),
     ("load/schedule", &[]),
     ("load/sse", &[]),
-    ("load/record", &[]),
     ("stats", &[]),
     ("artifact", &["store"]),
     ("report", &[]),
@@ -177,6 +183,20 @@ fn not_documented(document: &str, names: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// The public names in the lines `CONSTANT = "name", …` of `src/stats/metric.rs`.
+fn metric_names(source: &str) -> Vec<&str> {
+    source
+        .lines()
+        .filter_map(|line| {
+            let (constant, rest) = line.trim().split_once(" = \"")?;
+            let shouted = constant
+                .chars()
+                .all(|part| part == '_' || part.is_ascii_uppercase() || part.is_ascii_digit());
+            rest.split_once('"').filter(|_| shouted).map(|(name, _)| name)
+        })
+        .collect()
+}
+
 /// Rows `| code | meaning |` that a document must hold.
 fn missing_exit_codes(document: &str) -> Vec<String> {
     bench_ci::exit::ExitCode::ALL
@@ -276,6 +296,14 @@ fn every_exit_code_is_in_the_readme() {
 fn every_failure_kind_is_in_the_methodology() {
     let kinds = bench_ci::load::FailureKind::ALL.map(bench_ci::load::FailureKind::name);
     nothing_wrong(&not_documented(&read("METHODOLOGY.md"), &kinds));
+}
+
+#[test]
+fn every_metric_is_in_the_methodology() {
+    let source = read("src/stats/metric.rs");
+    let names = metric_names(&source);
+    assert!(names.len() > 10, "the names of metrics were not found: {names:?}");
+    nothing_wrong(&not_documented(&read("METHODOLOGY.md"), &names));
 }
 
 #[test]
@@ -401,6 +429,8 @@ fn a_path_of_somebodys_machine_is_found() {
 fn a_gap_in_a_document_is_found() {
     assert_eq!(not_documented("| `ttft_ms` |", &["ttft_ms"]), [""; 0]);
     assert_eq!(not_documented("| `ttft_ms_max` |", &["ttft_ms"]).len(), 1);
+    let source = "    TTFT_MS = \"ttft_ms\", \"ms\", Lower, \"x\";\n    let x = \"no\";";
+    assert_eq!(metric_names(source), ["ttft_ms"]);
     let codes = bench_ci::exit::ExitCode::ALL.len();
     assert_eq!(missing_exit_codes("| 0 | done, and nothing asked for failed |").len(), codes - 1);
     let exists = |path: &str| path == "src/run.rs";

@@ -177,7 +177,7 @@ pub(crate) fn record(model: Option<PathBuf>) -> Result<()> {
     closed.stop()?;
 
     let date = shell::output(shell::command("date").args(["-u", "+%Y-%m-%d"]))?;
-    write(&folder.join("README.md"), readme(&version, date.trim()).as_bytes())
+    write(&folder.join("RECORDED.md"), table(&version, date.trim()).as_bytes())
 }
 
 /// Has the product make the model.
@@ -305,8 +305,8 @@ fn body(exchange: &Exchange) -> String {
     exchange.body.replace("MESSAGES", MESSAGES).replace("CONTEXT", &"word ".repeat(2000))
 }
 
-/// The README of the recordings.
-fn readme(version: &str, date: &str) -> String {
+/// `RECORDED.md`: what was recorded, from what. What people wrote about the folder is in its README.
+fn table(version: &str, date: &str) -> String {
     let mut text = format!(
         "# Recordings of a real llama-server\n\n\
          Written by `cargo xtask record-fixtures` on {date}; never edited by hand.\n\n\
@@ -343,12 +343,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_recording_has_its_own_file_and_a_line_in_the_readme() {
-        let readme = readme("version: x", "2026-01-01");
+    fn every_recording_has_its_own_file_and_a_line_in_the_table() {
+        let table = table("version: x", "2026-01-01");
         let mut names: Vec<&str> =
             OPEN_SERVER.iter().chain(&CLOSED_SERVER).map(|exchange| exchange.name).collect();
         for name in &names {
-            assert!(readme.contains(&format!("| `{name}.http`")), "{name}");
+            assert!(table.contains(&format!("| `{name}.http`")), "{name}");
         }
         let count = names.len();
         names.sort_unstable();
