@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::plan::{ExternalServer, Secret};
+use crate::plan::{Credentials, Secret};
 
 /// Far above any metrics page or model list; a stream that never ends is cut here.
 const MOST_BYTES: usize = 16 << 20;
