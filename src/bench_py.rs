@@ -9,7 +9,7 @@ use clap::Parser;
 
 use crate::cli::{BenchPyArgs, Cli, RunArgs};
 use crate::error::Error;
-use crate::plan::{PlanError, Problem};
+use crate::plan::problem::{Place, PlanError, Problem};
 
 /// Where bench.py's k6 script looked for the dataset when no variable named one.
 const DATASET_IN_WORKING_DIRECTORY: &str = "ShareGPT_V3_unfiltered_cleaned_split.json";
@@ -27,7 +27,7 @@ pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     let parsed = Cli::try_parse_from(&words)
         .map_err(|error| PlanError::Invalid {
             subject: "the equivalent command".to_owned(),
-            problems: vec![Problem::new("", error.to_string())],
+            problems: vec![Problem::new(Place::Whole, error.to_string())],
         })?;
     let mut run = parsed.run;
     // These never travel through the printed line: they are this run's business, not the workload's.

@@ -7,8 +7,10 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::cancel::Cancel;
 use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportFormat};
 use crate::error::Error;
+use crate::event::Events;
 use crate::exit::ExitCode;
 use crate::{artifact, doctor, model, report, run, server, sim};
 
@@ -22,7 +24,8 @@ pub struct Done {
 }
 
 impl Done {
-    fn text(stdout: String) -> Self {
+    /// Text, and exit code 0.
+    pub(crate) fn text(stdout: String) -> Self {
         Self { stdout, exit: ExitCode::Ok }
     }
 }
@@ -47,13 +50,18 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
         Some(Command::Model(ModelCommand::Inspect { file })) => Ok(Done::text(model::inspect(&file)?)),
-        Some(Command::Model(ModelCommand::Make { shape, file })) => Ok(Done::text(model::make(&shape, &file)?)),
-        Some(Command::Sim(args)) => sim::run(*args).map(|()| Done::text(String::new())).map_err(Error::from),
+        Some(Command::Model(ModelCommand::Make { shape, file })) => make_model(&shape, &file),
+        Some(Command::Sim { args }) => {
+            // llama-server's own exit codes: 0 and 1 mean the same here.
+            let exit = if sim::main(args) == 0 { ExitCode::Ok } else { ExitCode::Tool };
+            Ok(Done { stdout: String::new(), exit })
+        },
         Some(Command::Completions { shell }) => Ok(Done::text(completions(shell))),
         Some(Command::Man) => manual(),
         Some(Command::Help { topic }) => help(&topic),
-        Some(Command::Guard { args }) => {
-            server::guard_main(&args);
+        Some(Command::Guard) => {
+            // It has killed what it had to, or had nothing to do; nobody reads its exit code.
+            let _exit = server::guard_main();
             Ok(Done::text(String::new()))
         }
     }
@@ -86,8 +94,14 @@ fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {
     Ok(done)
 }
 
+fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
+    let shape = shape.parse().map_err(model::ModelError::from)?;
+    model::synthetic::make(&shape, file, &Events::default(), &Cancel::never())?;
+    Ok(Done::text(model::inspect(file)?))
+}
+
 fn render(args: &ReportArgs) -> Result<Done, Error> {
-    let report = artifact::read(&args.file)?;
+    let report = artifact::store::read_report(&args.file)?;
     Ok(Done::text(match args.format {
         ReportFormat::Markdown => report::markdown::render(&report),
         ReportFormat::Text => report::terminal::render_summary(&report, terminal_width(), false),

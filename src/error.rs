@@ -27,12 +27,9 @@ pub enum Error {
     Load(#[from] crate::load::LoadError),
     /// A report could not be written or read.
     #[error(transparent)]
-    Artifact(#[from] crate::artifact::ArtifactError),
-    /// The simulator could not do its work.
-    #[error(transparent)]
-    Sim(#[from] crate::sim::SimError),
+    Artifact(#[from] crate::artifact::store::StoreError),
     /// A file or folder of the output could not be written.
-    #[error("cannot {attempt} \"{}\": {source}", path.display())]
+    #[error("cannot {attempt} \"{}\"", path.display())]
     Output {
         /// Such as `create`.
         attempt: &'static str,
@@ -42,7 +39,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Something that the operating system should always grant.
-    #[error("cannot {attempt}: {source}")]
+    #[error("cannot {attempt}")]
     System {
         /// Such as `watch for signals`.
         attempt: &'static str,
@@ -77,9 +74,26 @@ impl Error {
             Error::Server(error) => error.exit_code(),
             Error::Load(error) => error.exit_code(),
             Error::Artifact(error) => error.exit_code(),
-            Error::Sim(_) | Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
+            Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),
         }
+    }
+
+    /// The message with all its causes, as one sentence. A cause whose words the message before it
+    /// holds already is not said twice.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let words = error.to_string();
+            if !sentence.contains(&words) {
+                sentence.push_str(": ");
+                sentence.push_str(&words);
+            }
+            cause = error.source();
+        }
+        sentence
     }
 
     /// What the user can do about it; `None` where the message says it all.
@@ -94,7 +108,7 @@ impl Error {
             Error::Artifact(error) => error.hint(),
             Error::Output { .. } => Some("choose another folder with --out-dir, or make room on the disk".to_owned()),
             Error::HelpTopic { .. } => Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned()),
-            Error::Sim(_) | Error::System { .. } | Error::Stopped { .. } => None,
+            Error::System { .. } | Error::Stopped { .. } => None,
         }
     }
 }

@@ -14,7 +14,7 @@ fn main() -> std::process::ExitCode {
             }
         }
         Err(error) => {
-            let mut message = format!("error: {error}\n");
+            let mut message = format!("error: {}\n", error.chain());
             if let Some(hint) = error.hint() {
                 message.push_str(&format!("hint: {hint}\n"));
             }

@@ -250,8 +250,8 @@ pub struct Server {
 pub struct ServerExit {
     /// Exit status; `null` where a signal ended it.
     pub code: Option<i32>,
-    /// Signal that ended it; `null` where it exited.
-    pub signal: Option<i32>,
+    /// Name of the signal that ended it, such as `SIGKILL`; `null` where it exited.
+    pub signal: Option<String>,
     /// Whether we had asked it to stop. False means that it died under the load.
     pub requested: bool,
     /// Whether it had to be killed after the grace period.

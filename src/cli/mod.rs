@@ -98,11 +98,7 @@ pub enum Command {
     },
     /// The watchdog beside a server that we started; not for people.
     #[command(name = "__guard", hide = true)]
-    Guard {
-        /// What the server room handed over.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    Guard,
 }
 
 /// `bench-ci report`

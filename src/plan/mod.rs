@@ -85,6 +85,19 @@ pub enum ModelSource {
     },
 }
 
+impl std::fmt::Display for ModelSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ModelSource::Hub { repo, file, revision: None } => write!(formatter, "{repo}/{file}"),
+            ModelSource::Hub { repo, file, revision: Some(revision) } => {
+                write!(formatter, "{repo}/{file} at {revision}")
+            }
+            ModelSource::Path { path } => write!(formatter, "{}", path.display()),
+            ModelSource::Synthetic { shape } => write!(formatter, "synthetic {shape}"),
+        }
+    }
+}
+
 /// The server that is loaded.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -138,7 +151,8 @@ pub enum ServerProgram {
 /// What our requests carry besides their body.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Credentials {
-    /// Sent as `Authorization: Bearer …`; a server that we start is told to ask for it. Never printed.
+    /// Sent as `Authorization: Bearer …`, unless a server that we start names its key itself
+    /// (its own `--api-key`, or `LLAMA_API_KEY`). Never printed.
     pub api_key: Option<Secret>,
     /// Further headers, in order. Values are never printed.
     pub headers: Vec<(String, Secret)>,

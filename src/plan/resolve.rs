@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::problem::{PlanError, Problem};
+use super::problem::{Place, PlanError, Problem};
 use super::scenario::{self, Origin, Overrides};
 use super::{
     ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Secret, ServerProgram,
@@ -64,7 +64,7 @@ pub fn resolve(args: &RunArgs, surroundings: &Surroundings) -> Result<RunPlan, c
         (&model, &target)
         && !names_a_model(extra_args)
     {
-        let problem = Problem::new("--model", format!("no model for \"{}\"", program.display())).hinting(
+        let problem = Problem::new(Place::Flag("--model"), format!("no model for \"{}\"", program.display())).hinting(
             "three ways: --hf-repo REPO --hf-file FILE (downloaded), --model PATH (a GGUF on disk), or \
              --model synthetic (made on the spot)",
         );
@@ -103,7 +103,7 @@ fn model_source(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<ModelSour
     }
     let named = model.model.as_deref()?;
     if named.is_empty() {
-        problems.push(Problem::new("--model", "the path is empty").hinting("leave the flag out, or name a GGUF"));
+        problems.push(Problem::new(Place::Flag("--model"), "the path is empty").hinting("leave the flag out, or name a GGUF"));
         return None;
     }
     if named == "synthetic" {
@@ -124,7 +124,7 @@ fn headers(typed: &[String], problems: &mut Vec<Problem>) -> Vec<(String, Secret
             }
             // The value may be a secret: only what stands before a colon or blank is shown.
             _ => problems.push(
-                Problem::new("--header", "no NAME=VALUE")
+                Problem::new(Place::Flag("--header"), "no NAME=VALUE")
                     .hinting("write it as --header X-My-Header=value, with an equals sign"),
             ),
         }
@@ -137,15 +137,15 @@ fn dataset(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
     match typed.parse() {
         Ok(dataset) => Some(dataset),
         Err(error) => {
-            problems.push(Problem::new("--dataset", format!("invalid value \"{typed}\": {error}")));
+            problems.push(Problem::new(Place::Flag("--dataset"), format!("invalid value \"{typed}\": {error}")));
             None
         }
     }
 }
 
-fn check_ratio(flag: &str, ratio: f64, problems: &mut Vec<Problem>) {
+fn check_ratio(flag: &'static str, ratio: f64, problems: &mut Vec<Problem>) {
     if !(ratio.is_finite() && ratio >= 0.0) {
-        problems.push(Problem::new(flag, format!("invalid value \"{ratio}\": expected a share such as 0.01")));
+        problems.push(Problem::new(Place::Flag(flag), format!("invalid value \"{ratio}\": expected a share such as 0.01")));
     }
 }
 
@@ -163,7 +163,7 @@ fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut V
     ];
     for (flag, _) in given.into_iter().filter(|(_, given)| *given) {
         problems.push(
-            Problem::new(flag, "it is for a server that bench-ci starts, and --url names one that runs already")
+            Problem::new(Place::Flag(flag), "it is for a server that bench-ci starts, and --url names one that runs already")
                 .hinting("leave out one of the two"),
         );
     }
@@ -206,7 +206,7 @@ fn unreadable_scenario(path: &Path, error: &std::io::Error) -> PlanError {
     PlanError::Invalid {
         subject: "this command line".to_owned(),
         problems: vec![
-            Problem::new("--scenario", format!("cannot read \"{}\": {error}", path.display())).hinting(format!(
+            Problem::new(Place::Flag("--scenario"), format!("cannot read \"{}\": {error}", path.display())).hinting(format!(
                 "give the path of a scenario file, or a built-in name: {}",
                 scenario::builtin_names().join(", ")
             )),

@@ -28,6 +28,8 @@ pub(super) struct Findings {
     pub(super) records: Vec<RequestRecord>,
     pub(super) scrape: Option<ScrapeSummary>,
     pub(super) server_exit: Option<ServerExit>,
+    /// The death of the server under load, in words with its cause; `None` if it lived.
+    pub(super) death: Option<String>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -45,6 +47,7 @@ impl Findings {
             records: Vec::new(),
             scrape: None,
             server_exit: None,
+            death: None,
             warnings: Vec::new(),
         }
     }

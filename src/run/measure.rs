@@ -11,7 +11,7 @@ use crate::dataset::{self, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
-use crate::plan::{ModelSource, RunPlan, Secret, ServerProgram, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerProgram, ServerSpec, Target};
 use crate::scrape::ControlPlane;
 use crate::server::{self, Capabilities, Guard, Launch, Program, RunningServer, ServerError};
 
@@ -30,7 +30,7 @@ pub(super) async fn measure(
 ) -> Result<(), Error> {
     check_stop(cancel)?;
     if let Some(source) = &plan.model {
-        let stage = Running::begin(events, Stage::Model, model_in_words(source));
+        let stage = Running::begin(events, Stage::Model, source.to_string());
         let file = model::resolve(source, plan.model_dir.as_deref(), events, cancel).await?;
         stage.done(format!("{}, {}", file.path.display(), size(file.size_bytes)));
         findings.model = Some(file);
@@ -42,8 +42,10 @@ pub(super) async fn measure(
         Target::External { base_url } => {
             findings.server =
                 Some(ServerFacts { base_url: base_url.clone(), command: Vec::new(), version: None, start_s: None });
-            let control = ControlPlane::of_external(base_url, &plan.credentials).map_err(ServerError::from)?;
-            let under_load = UnderLoad { plan, prompts: &prompts, control, base_url };
+            let control = ControlPlane::of_external(base_url, &plan.credentials)
+                .map_err(|source| ServerError::Client { base_url: base_url.clone(), source })?;
+            let api_key = plan.credentials.api_key.clone();
+            let under_load = UnderLoad { plan, prompts: &prompts, control, base_url, api_key };
             under_load.play(None, findings, events, cancel).await
         }
         Target::Start(spec) => started(plan, spec, &prompts, findings, events, cancel).await,
@@ -68,12 +70,13 @@ async fn started(
         start_s: Some(server.healthy_s),
     });
     let base_url = server.base_url.clone();
-    let outcome = match ControlPlane::of_child(&base_url, server.api_key.as_ref()) {
+    let api_key = server.api_key.clone().or_else(|| plan.credentials.api_key.clone());
+    let outcome = match ControlPlane::of_child(&base_url, api_key.as_ref()) {
         Ok(control) => {
-            let under_load = UnderLoad { plan, prompts, control, base_url: &base_url };
+            let under_load = UnderLoad { plan, prompts, control, base_url: &base_url, api_key };
             under_load.play(Some(&mut server), findings, events, cancel).await
         }
-        Err(error) => Err(ServerError::from(error).into()),
+        Err(source) => Err(ServerError::Client { base_url: base_url.clone(), source }.into()),
     };
     let stage = Running::begin(events, Stage::Stop, "SIGINT to the server".to_owned());
     if let Some(problem) = server.log_error() {
@@ -92,16 +95,8 @@ async fn start(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<RunningServer, Error> {
-    let program = match &spec.program {
-        ServerProgram::Executable(path) => Program::llama_server(path.clone()),
-        ServerProgram::Sim => Program::simulator(
-            std::env::current_exe()
-                .map_err(|source| Error::System { attempt: "find the path of this executable", source })?,
-        ),
-    };
+    let program = Program::from_plan(&spec.program)?;
     let stage = Running::begin(events, Stage::Server, program_in_words(&program));
-    let capabilities =
-        if program.is_simulator { Capabilities::of_simulator() } else { server::probe(&program.path).await? };
     let guard = match Guard::start() {
         Ok(guard) => Some(guard),
         Err(error) => {
@@ -110,13 +105,18 @@ async fn start(
             None
         }
     };
+    let capabilities = if program.is_simulator {
+        Capabilities::of_simulator()
+    } else {
+        server::probe(&program.path, guard.as_ref()).await?
+    };
     let launch = Launch {
         spec,
         program: &program,
         model: findings.model.as_ref().map(|model| model.path.as_path()),
         capabilities: &capabilities,
         log: &plan.out_dir.join(SERVER_LOG),
-        inherited_api_key: server_key(plan),
+        inherited_api_key: std::env::var("LLAMA_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
         log_events: Some(events.clone()),
         guard,
     };
@@ -126,12 +126,6 @@ async fn start(
     findings.model_sha256 = digest?;
     stage.done(format!("healthy on {} after {:.2} s", server.base_url, server.healthy_s));
     Ok(server)
-}
-
-/// The key that a server which we start asks for: ours, else the one that it inherits.
-fn server_key(plan: &RunPlan) -> Option<Secret> {
-    let inherited = || std::env::var("LLAMA_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new);
-    plan.credentials.api_key.clone().or_else(inherited)
 }
 
 async fn digest(model: Option<&ModelFile>) -> Result<Option<String>, Error> {
@@ -144,12 +138,10 @@ async fn digest(model: Option<&ModelFile>) -> Result<Option<String>, Error> {
 async fn prompts(plan: &RunPlan, events: &Events, cancel: &Cancel) -> Result<PromptSet, Error> {
     let workload = &plan.workload;
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
-    let fetch = |repo: String, file: String| {
-        let (events, cancel) = (events.clone(), cancel.clone());
-        async move { model::fetch_dataset(&repo, &file, &events, &cancel).await }
-    };
+    let fetch = |file| model::fetch_dataset_file(file, events, cancel);
+    let cache = model::cache_dir();
     let limit = workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
-    let prompts = dataset::load(&workload.dataset, &workload.filter, limit, &fetch, events, cancel).await?;
+    let prompts = dataset::load(&workload.dataset, &workload.filter, limit, cache.as_deref(), &fetch, events, cancel).await?;
     stage.done(format!("{} of {} prompts", prompts.kept, prompts.seen));
     Ok(prompts)
 }
@@ -158,17 +150,6 @@ pub(super) fn check_stop(cancel: &Cancel) -> Result<(), Error> {
     match cancel.reason() {
         Some(reason) => Err(Error::Stopped { reason }),
         None => Ok(()),
-    }
-}
-
-fn model_in_words(source: &ModelSource) -> String {
-    match source {
-        ModelSource::Hub { repo, file, revision } => match revision {
-            Some(revision) => format!("{repo}/{file} at {revision}"),
-            None => format!("{repo}/{file}"),
-        },
-        ModelSource::Path { path } => path.display().to_string(),
-        ModelSource::Synthetic { shape } => format!("synthetic {shape}"),
     }
 }
 

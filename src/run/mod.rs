@@ -5,9 +5,13 @@
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
 mod conclude;
+mod dry;
 mod findings;
+mod fit;
 mod measure;
 mod spool;
+mod stage;
+mod under_load;
 mod watchers;
 
 use std::path::Path;
@@ -32,7 +36,7 @@ pub(crate) const OUTPUT_FILES: [&str; 8] = [
     conclude::REPORT_MD,
     conclude::REQUESTS_JSONL,
     conclude::REQUESTS_CSV,
-    measure::SERVER_METRICS,
+    under_load::SERVER_METRICS,
     measure::SERVER_LOG,
     watchers::EVENTS_FILE,
     spool::FILE,
@@ -48,7 +52,7 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
     let provenance = Provenance::here();
     let plan = resolve(args, &surroundings(&provenance)?)?;
     if args.output.dry_run {
-        return Ok(Done::text(crate::plan::show(&plan)));
+        return dry::show(&plan).map(Done::text);
     }
     prepare(&plan.out_dir)?;
     let events = watchers::listen(&args.output, &plan.out_dir)?;

@@ -16,7 +16,7 @@ use crate::dataset::{Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp};
-use crate::plan::{Dialect, RunPlan, Target, Workload, body};
+use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerExit};
 
@@ -39,6 +39,7 @@ pub(super) struct UnderLoad<'a> {
     pub(super) prompts: &'a PromptSet,
     pub(super) control: ControlPlane,
     pub(super) base_url: &'a str,
+    pub(super) api_key: Option<Secret>,
 }
 
 impl UnderLoad<'_> {
@@ -73,6 +74,7 @@ impl UnderLoad<'_> {
                     load_canceller.stop(reason);
                 }
                 exit = death(&mut server), if findings.server_exit.is_none() => {
+                    findings.death = server.as_deref().map(|server| server.death_in_words(&exit));
                     findings.server_exit = Some(exit);
                     tokio::select! {
                         played = &mut playing => break played,
@@ -148,9 +150,8 @@ impl UnderLoad<'_> {
         findings.warnings.extend(repeats(&workload, prompts.len()));
         let bodies = prompts.iter().map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt)).collect();
         let credentials = &self.plan.credentials;
-        let api_key = self.control.api_key().or(credentials.api_key.as_ref());
         let load_plan = LoadPlan {
-            target: HttpTarget::parse(self.base_url, workload.endpoint.path(), &credentials.headers, api_key)?,
+            target: HttpTarget::parse(self.base_url, workload.endpoint.path(), &credentials.headers, self.api_key.as_ref())?,
             bodies,
             users,
             think_time: workload.think_time,

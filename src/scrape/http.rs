@@ -87,8 +87,8 @@ impl ControlPlane {
     ///
     /// # Errors
     /// If the key or a header cannot be sent, or the system's certificates cannot be loaded.
-    pub fn of_external(server: &ExternalServer) -> Result<Self, HttpError> {
-        Self::new(&server.base_url, server.api_key.as_ref(), &server.headers, false)
+    pub fn of_external(base_url: &str, credentials: &Credentials) -> Result<Self, HttpError> {
+        Self::new(base_url, credentials.api_key.as_ref(), &credentials.headers, false)
     }
 
     fn new(
@@ -129,10 +129,29 @@ impl ControlPlane {
     /// # Errors
     /// If there is no answer. Any status is an answer.
     pub async fn get(&self, path: &str, limit: Duration) -> Result<Answer, HttpError> {
+        self.exchange(self.client.get(format!("{}{path}", self.root)), limit).await
+    }
+
+    /// `POST` of a JSON body to a path below the root, such as `/tokenize`, as [`ControlPlane::get`].
+    ///
+    /// # Errors
+    /// If there is no answer. Any status is an answer.
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        limit: Duration,
+    ) -> Result<Answer, HttpError> {
+        self.exchange(self.client.post(format!("{}{path}", self.root)).json(body), limit).await
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        limit: Duration,
+    ) -> Result<Answer, HttpError> {
         let exchange = async {
-            let mut response = self
-                .client
-                .get(format!("{}{path}", self.root))
+            let mut response = request
                 .send()
                 .await
                 .map_err(|error| HttpError::Request(error.without_url()))?;

@@ -35,6 +35,24 @@ impl Program {
         Self { path: own_executable, leading_args: vec!["sim".to_owned()], is_simulator: true }
     }
 
+    /// What the plan says.
+    ///
+    /// # Errors
+    /// If the path of this binary, which is the simulator, cannot be found.
+    pub fn from_plan(program: &ServerProgram) -> Result<Self, ServerError> {
+        match program {
+            ServerProgram::Executable(path) => Ok(Self::llama_server(path.clone())),
+            ServerProgram::Sim => match std::env::current_exe() {
+                Ok(own) => Ok(Self::simulator(own)),
+                Err(source) => Err(ServerError::CannotStart {
+                    program: PathBuf::from("sim"),
+                    why: "the path of this executable is not known".to_owned(),
+                    source: Some(source),
+                }),
+            },
+        }
+    }
+
     /// The same choice in the words of the plan.
     #[must_use]
     pub fn to_plan(&self) -> ServerProgram {
