@@ -162,7 +162,6 @@ mod tests {
         let next = counters.scrape(0, 0);
         assert!(next.contains("llamacpp:prompt_tokens_total 40\n"), "counters stay");
         assert!(next.contains("llamacpp:prompt_tokens_seconds 0\n"), "gauges start afresh");
-        let scraped = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned())));
-        assert_eq!(scraped.expect("the text format").samples.len(), 15);
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 15);
     }
 }

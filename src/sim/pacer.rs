@@ -33,13 +33,20 @@ mod linux {
         }
     }
 
+    #[expect(unsafe_code, reason = "tokio has no safe way to wait for a timerfd")]
+    fn register(timer: Timer) -> std::io::Result<AsyncFd<Timer>> {
+        // SAFETY: `Timer` owns its descriptor, is never given another one, and is dropped only
+        // with the `AsyncFd` that it moves into.
+        let registered = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
+        Ok(registered?)
+    }
+
     impl Pacer {
         /// A pacer that is not armed; needs a running tokio runtime.
         pub(in crate::sim) fn new() -> std::io::Result<Pacer> {
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
             let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-            let timer = AsyncFd::with_interest(Timer(timer), Interest::READABLE)?;
-            Ok(Pacer { timer, armed_ns: Cell::new(u64::MAX) })
+            Ok(Pacer { timer: register(Timer(timer))?, armed_ns: Cell::new(u64::MAX) })
         }
 
         /// Wakes [`Pacer::tick`] at `due_ns`, unless it is to be woken earlier already. An instant

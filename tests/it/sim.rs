@@ -320,8 +320,9 @@ fn errors_before_the_stream_are_those_of_a_real_server() {
     assert_eq!(ask("GET", "/metrics", None).status(), 501);
     assert_eq!(ask("GET", "/slots", None).status(), 501);
     assert_eq!(ask("GET", "/nope", None).status(), 404);
-    assert_eq!(ask("POST", "/completion", Some(&json!({}))).status(), 400);
+    let nothing = json!({});
     let long = json!({"prompt": vec![300; 1100], "n_predict": 1, "stream": true});
+    assert_eq!(ask("POST", "/completion", Some(&nothing)).status(), 400);
     let answer = ask("POST", "/completion", Some(&long));
     assert_eq!(answer.status(), 400);
     assert_eq!(
