@@ -10,13 +10,24 @@
 //!                                                             └────▶ RequestRecord ─▶ sink
 //! ```
 
+mod answer;
+mod chunked;
+mod connection;
+pub mod delta;
 mod engine;
 mod error;
+mod http;
+mod leash;
 mod live;
 mod outcome;
+mod pacer;
 mod record;
+mod request;
+mod schedule;
+pub mod sse;
 mod stamp;
 mod target;
+mod worker;
 mod workload;
 
 pub use engine::{LoadHandle, start};

@@ -92,6 +92,21 @@ impl HttpTarget {
         if self.port == 80 { host } else { format!("{host}:{}", self.port) }
     }
 
+    /// The text with every header value of ours taken out: a server may echo what it was sent.
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (_, value) in &self.headers {
+            let value = value.expose();
+            for secret in [value, value.rsplit(' ').next().unwrap_or(value)] {
+                // Shorter ones are words, and taking them out would garble the message.
+                if secret.len() >= 4 {
+                    text = text.replace(secret, "***");
+                }
+            }
+        }
+        text
+    }
+
     /// Asks the resolver; blocks. Addresses in its order, never empty.
     pub(super) fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
         match (self.host.as_str(), self.port).to_socket_addrs() {
