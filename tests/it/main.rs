@@ -1,4 +1,5 @@
 //! The one integration binary: each feature is a module.
 
+mod report;
 mod sim;
 mod tidy;
