@@ -45,16 +45,17 @@ pub(crate) fn invisible(character: char) -> bool {
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A block of code that no content can leave.
-pub(crate) fn fenced(text: &str) -> String {
-    let clean = clean(text);
+/// A block of code, a line of it for each item, that no content can leave.
+pub(crate) fn fenced<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let text: Vec<String> = lines.map(clean).collect();
+    let text = text.join("\n");
     let (mut longest, mut run) = (0, 0);
-    for character in clean.chars() {
+    for character in text.chars() {
         run = if character == '`' { run + 1 } else { 0 };
         longest = longest.max(run);
     }
     let fence = "`".repeat((longest + 1).max(3));
-    format!("{fence}text\n{clean}\n{fence}")
+    format!("{fence}text\n{text}\n{fence}")
 }
 
 /// Without anything that a terminal would obey.
@@ -91,6 +92,6 @@ mod tests {
 
     #[test]
     fn code_cannot_leave_its_fence() {
-        assert_eq!(fenced("a ``` b\n````"), "`````text\na ``` b ````\n`````");
+        assert_eq!(fenced(["a ``` b\n````", "c"].into_iter()), "`````text\na ``` b ````\nc\n`````");
     }
 }

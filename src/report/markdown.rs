@@ -10,7 +10,7 @@ use super::number::{bytes, seconds, short, whole};
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread};
 use crate::load::FailureKind;
-use crate::stats::{ClockSource, Metric, metric};
+use crate::stats::{ClockSource, Metric, ServerKind, metric};
 
 /// The metrics of the main table, in its order.
 pub(crate) const SHOWN: [&Metric; 9] = [
@@ -67,10 +67,15 @@ impl Page {
     /// Cells are Markdown: escape what comes from outside before.
     fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.line(&format!("| {} |", head.join(" | ")));
+        // Numbers to the right, words to the left.
         let align: Vec<&str> = head
             .iter()
             .enumerate()
-            .map(|(column, _)| if column == 0 { ":--" } else { "--:" })
+            .map(|(column, name)| match *name {
+                "Unit" | "for example" => ":--",
+                _ if column == 0 => ":--",
+                _ => "--:",
+            })
             .collect();
         self.line(&format!("| {} |", align.join(" | ")));
         for row in rows {
@@ -101,10 +106,16 @@ fn tags(report: &Report) -> String {
 pub(crate) fn what_ran(report: &Report) -> String {
     let mut parts = Vec::new();
     let server = &report.server;
-    let mut words = server.kind.name().to_owned();
-    if let Some(version) = &server.version {
-        write!(words, " {version}").expect("a string takes any text");
-    }
+    let kind = match server.kind {
+        ServerKind::External => "running server",
+        other => other.name(),
+    };
+    let mut words = match &server.version {
+        // A version that names its program is not named twice.
+        Some(version) if version.contains(kind) => version.clone(),
+        Some(version) => format!("{kind} {version}"),
+        None => kind.to_owned(),
+    };
     if server.command.is_empty() {
         write!(words, " at {}", server.base_url).expect("a string takes any text");
     }
@@ -175,10 +186,19 @@ fn metrics(report: &Report, page: &mut Page) {
         })
         .collect();
     page.table(&["Metric", "Unit", "n", "mean", "p50", "p90", "p95", "p99", "max"], &rows);
+    // Metrics that are unknown for one and the same reason share a line.
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for (metric, summary) in unknown {
-        page.line("");
         let reason = summary.unknown.reason("mean").unwrap_or("not recorded");
-        page.line(&format!("No `{}`: {}.", metric.name, escape(reason)));
+        let name = format!("`{}`", metric.name);
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    for (reason, names) in reasons {
+        page.line("");
+        page.line(&format!("No {}: {}.", names.join(", "), escape(reason)));
     }
 }
 
@@ -248,6 +268,9 @@ fn failures(report: &Report, page: &mut Page) {
 fn server_beside_client(report: &Report, page: &mut Page) {
     let found = &report.reconciliation;
     let tokens = &found.tokens;
+    if report.requests.planned == 0 {
+        return; // a load that never began has nothing to compare
+    }
     let token_row = |name: &str, counts: [Option<u64>; 3]| {
         let mut row = vec![name.to_owned()];
         row.extend(counts.map(|count| count.map_or_else(|| "–".to_owned(), whole)));
@@ -414,7 +437,6 @@ fn configuration(report: &Report, page: &mut Page) {
     };
     row("bench-ci", Some(report.tool.version.clone()));
     row("run", Some(report.run.id.clone()));
-    row("server", Some(report.server.base_url.clone()));
     row("server ready after", report.server.start_s.map(seconds));
     row("slots", report.server.total_slots.map(|slots| slots.to_string()));
     row(
@@ -458,10 +480,10 @@ fn configuration(report: &Report, page: &mut Page) {
     for row in rows {
         page.line(&format!("| {} |", row.join(" | ")));
     }
-    if !report.server.command.is_empty() {
-        page.line("");
-        page.line(&fenced(&report.server.command.join(" ")));
-    }
+    page.line("");
+    let command = report.server.command.join(" ");
+    let lines = [command.as_str(), report.server.base_url.as_str()];
+    page.line(&fenced(lines.into_iter().filter(|line| !line.is_empty())));
     if !report.files.is_empty() {
         page.line("");
         for file in &report.files {

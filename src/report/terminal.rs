@@ -160,6 +160,7 @@ fn metrics(report: &Report, screen: &mut Screen) {
             };
             // "needs n ≥ 100" is too wide for a column: "n≥100".
             let cell = match value {
+                Some(_) if *column == "n" => whole(summary.count),
                 Some(value) => short(value),
                 None => missing(summary, column).replace("needs ", "").replace(' ', ""),
             };

@@ -65,26 +65,34 @@ impl Verdict {
         }
         let mut against: Vec<String> =
             report.client.reasons.iter().map(|reason| reason.message.clone()).collect();
-        // The death of the server explains the failures, so it comes first.
+        // The death of the server explains the failures, so it comes first; where the cause is known in
+        // better words, those stand there already.
         if let Some(position) =
             report.client.reasons.iter().position(|reason| reason.code.starts_with("server_"))
         {
             let death = against.remove(position);
-            against.insert(0, death);
+            if causes.is_empty() {
+                against.insert(0, death);
+            }
         }
         if report.run.status == RunStatus::Partial {
             let why = if causes.is_empty() { "the run ended early" } else { &causes };
             let server_died =
                 report.client.reasons.iter().any(|reason| reason.code == "server_died");
             let word = if server_died { Word::Failed } else { Word::Partial };
-            let rest = if against.is_empty() {
-                "the figures cover what was done until then".to_owned()
-            } else {
-                format!("{}: these numbers are not evidence", against.join("; "))
+            let rest = match (report.client.valid, against.is_empty()) {
+                (true, _) => "; the figures cover what was done until then".to_owned(),
+                (false, true) => ": these numbers are not evidence".to_owned(),
+                (false, false) => {
+                    format!("; {}: these numbers are not evidence", against.join("; "))
+                }
             };
-            return Self { word, sentence: format!("{why}; {done}; {rest}") };
+            return Self { word, sentence: format!("{why}; {done}{rest}") };
         }
-        if !against.is_empty() {
+        if !report.client.valid {
+            if against.is_empty() {
+                against.push(causes.clone());
+            }
             let excused = report.client.limits.accept_saturated_client
                 && report.run.exit_code == Some(ExitCode::Ok.code());
             let sentence = format!("{}: these numbers are not evidence", against.join("; "));

@@ -77,11 +77,12 @@ impl HeaderSplit {
                 0 => 0.0,
                 tokens => timings.predicted_ms / tokens as f64,
             };
-            // 5 ms of scheduling, a tenth of TTFT, or eight held-back tokens, whichever is most.
+            // Longer: 5 ms of scheduling, a tenth of TTFT, or eight held-back tokens, whichever is most.
             let tolerance = 5.0_f64.max(0.1 * ttft).max(8.0 * per_token);
-            let residual = prefill - timings.prompt_ms;
-            longer += u64::from(residual > tolerance);
-            shorter += u64::from(residual < -tolerance);
+            longer += u64::from(prefill - timings.prompt_ms > tolerance);
+            // Shorter: held-back headers leave next to nothing, while headers that a busy machine
+            // sent late still leave most of it. A quarter of a millisecond is beneath judging.
+            shorter += u64::from(prefill + 0.25 < 0.5 * timings.prompt_ms);
         }
         if witnesses == 0 {
             return match server {

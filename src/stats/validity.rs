@@ -106,11 +106,14 @@ fn judge_requests(summary: &Summary, limits: &Limits, verdict: &mut Validity) {
             Blame::Requests,
             "failed_requests",
             format!(
-                "{} of {} requests failed ({}), allowed are {}",
+                "{} of {} requests failed ({}){}",
                 requests.failed,
                 requests.planned,
                 kinds.join(", "),
-                limits.max_failed
+                match limits.max_failed {
+                    0 => String::new(),
+                    allowed => format!(", at most {allowed} are allowed"),
+                }
             ),
         );
     } else if short > 0 {
@@ -124,7 +127,7 @@ fn judge_requests(summary: &Summary, limits: &Limits, verdict: &mut Validity) {
         verdict.caution(
             "failed_requests",
             format!(
-                "{} of {} requests failed, allowed are {}",
+                "{} of {} requests failed, at most {} are allowed",
                 requests.failed, requests.planned, limits.max_failed
             ),
         );
@@ -158,8 +161,8 @@ fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
     let e2e = summary.distribution(&E2E_MS).and_then(|found| found.mean.clone().ok());
     let (Some(mean_ns), Some(e2e)) = (load.dispatch_lateness_mean_ns, e2e) else { return };
     let ratio = mean_ns / 1e6 / e2e;
-    // Negated so that a ratio that is not a number counts against us.
-    if !(ratio <= limits.max_lateness_ratio) {
+    // A ratio that is not a number counts against us.
+    if ratio.is_nan() || ratio > limits.max_lateness_ratio {
         verdict.because(
             Blame::Client,
             "dispatch_lateness",

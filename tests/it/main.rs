@@ -1,5 +1,6 @@
 //! The one integration binary: each feature is a module.
 
+mod report;
 mod sim;
 mod sse;
 mod tidy;
