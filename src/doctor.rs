@@ -124,7 +124,7 @@ fn machine(list: &mut List, provenance: &Provenance) {
         machine.cpu_model.clone().unwrap_or_else(unknown),
         machine.cores.map_or_else(unknown, |cores| cores.to_string()),
         machine.memory_bytes.map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
-        machine.os.clone().unwrap_or_else(unknown),
+        machine.os,
     );
     list.add(&Mark::Good, "machine", &words);
     let tags = provenance.tags();

@@ -72,7 +72,12 @@ impl Error {
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
             Error::Server(error) => error.exit_code(),
-            Error::Load(error) => error.exit_code(),
+            Error::Load(error) => match error {
+                crate::load::LoadError::Panicked { .. } => ExitCode::Bug,
+                crate::load::LoadError::System { .. } => ExitCode::Tool,
+                crate::load::LoadError::Resolve { .. } => ExitCode::Server,
+                _ => ExitCode::Usage,
+            },
             Error::Artifact(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),

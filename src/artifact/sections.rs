@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::unknowns::Unknowns;
-use crate::load::FailureKind;
-use crate::stats::{Better, ClockSource};
+use crate::load::{ClockSource, FailureKind};
+use crate::stats::Better;
 
 /// What became of the measured requests: planned = completed + failed + dropped + cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -17,7 +17,7 @@ use super::live::LiveCounters;
 use super::outcome::LoadOutcome;
 use super::pacer::Pacer;
 use super::record::RequestRecord;
-use super::worker::{Stage, run};
+use super::worker::{Gate, Stage, run};
 use super::workload::LoadPlan;
 use crate::cancel::Cancel;
 
@@ -30,19 +30,40 @@ pub struct LoadHandle {
     /// How the run stands; may be read at any time, also after the end.
     pub live: Arc<LiveCounters>,
     outcome: oneshot::Receiver<Result<LoadOutcome, LoadError>>,
+    /// Sent when the warm-up is over.
+    warmed_up: Option<oneshot::Receiver<()>>,
+    /// Sent, or dropped, when measuring may begin.
+    go: Option<oneshot::Sender<()>>,
     /// Never sent to: its end tells the thread that the handle is gone.
     _present: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl LoadHandle {
-    /// Waits for the end of the run.
+    /// Waits for the end of the warm-up. The server is then idle until [`LoadHandle::measure`], so
+    /// that its counters can be read between what is measured and what is not. Returns at once the
+    /// second time, and if the run ended before.
+    pub async fn warmed_up(&mut self) {
+        if let Some(warmed_up) = self.warmed_up.take() {
+            // Without an answer the thread has ended; `join` says how.
+            drop(warmed_up.await);
+        }
+    }
+
+    /// Lets measuring begin.
+    pub fn measure(&mut self) {
+        // Without a receiver the thread has ended; `join` says how.
+        drop(self.go.take().map(|go| go.send(())));
+    }
+
+    /// Waits for the end of the run; lets measuring begin if that was not done before.
     ///
     /// # Errors
     ///
     /// The host name has no address, the limit of open files is too low, the system refused a
     /// timer, or the thread panicked (a bug). Failed requests are records, not errors.
-    pub async fn join(self) -> Result<LoadOutcome, LoadError> {
+    pub async fn join(mut self) -> Result<LoadOutcome, LoadError> {
+        self.measure();
         let Self { outcome, _present, thread, .. } = self;
         let outcome = outcome.await.unwrap_or_else(|_sender_is_gone| {
             Err(LoadError::Panicked { message: "it ended without an outcome".to_owned() })
@@ -71,12 +92,15 @@ pub fn start(
     let live = Arc::new(LiveCounters::default());
     let (sender, outcome) = oneshot::channel();
     let (present, absence) = oneshot::channel();
+    let (tell, warmed_up) = oneshot::channel();
+    let (go, wait) = oneshot::channel();
+    let gate = Gate { tell, wait };
     let counters = Arc::clone(&live);
     let thread = thread::Builder::new()
         .name("load".to_owned())
         .spawn(move || {
             let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                play(plan, sink, cancel, counters, absence)
+                play(plan, sink, cancel, counters, gate, absence)
             }));
             let outcome =
                 played.unwrap_or_else(|panic| Err(LoadError::Panicked { message: said(&*panic) }));
@@ -84,7 +108,14 @@ pub fn start(
             drop(sender.send(outcome));
         })
         .map_err(|source| LoadError::System { attempt: "start the load thread", source })?;
-    Ok(LoadHandle { live, outcome, _present: present, thread })
+    Ok(LoadHandle {
+        live,
+        outcome,
+        warmed_up: Some(warmed_up),
+        go: Some(go),
+        _present: present,
+        thread,
+    })
 }
 
 fn play(
@@ -92,6 +123,7 @@ fn play(
     sink: impl FnMut(RequestRecord) + 'static,
     cancel: Cancel,
     live: Arc<LiveCounters>,
+    gate: Gate,
     absence: oneshot::Receiver<()>,
 ) -> Result<LoadOutcome, LoadError> {
     let system = |attempt| move |source| LoadError::System { attempt, source };
@@ -110,7 +142,7 @@ fn play(
                 _gone = absence => {}
             }
         };
-        Ok(run(stage, stopped).await)
+        Ok(run(stage, gate, stopped).await)
     })
 }
 

@@ -35,6 +35,6 @@ pub use error::LoadError;
 pub use live::{LiveCounters, LivePhase};
 pub use outcome::{LoadOutcome, Moments};
 pub use record::{FailureKind, Outcome, Phase, RequestRecord, Stamp, Timings, Usage};
-pub use stamp::ClockSource;
+pub use stamp::{ClockSource, clock_source, now};
 pub use target::HttpTarget;
-pub use workload::{ClockChoice, LoadPlan, PlannedBody, workload_hash};
+pub use workload::{LoadPlan, PlannedBody, workload_hash};

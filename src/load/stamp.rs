@@ -15,10 +15,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::record::Stamp;
-use super::workload::ClockChoice;
+use crate::plan::ClockChoice;
 
 /// Which clock stamped the reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockSource {
     /// The kernel, when it received the last byte of each read (`SO_TIMESTAMPNS`).
@@ -29,8 +31,16 @@ pub enum ClockSource {
 
 /// `CLOCK_MONOTONIC`, now.
 #[must_use]
-pub(super) fn now() -> Stamp {
+pub fn now() -> Stamp {
     Stamp(read_clock(ClockId::CLOCK_MONOTONIC))
+}
+
+/// Which clock a run on this system would use, without any traffic to prove it.
+#[must_use]
+pub fn clock_source() -> ClockSource {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0));
+    let kernel = socket.is_ok_and(|socket| platform::ask_for_stamps(&socket));
+    if kernel { ClockSource::Kernel } else { ClockSource::User }
 }
 
 /// CPU time of the calling thread.

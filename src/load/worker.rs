@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use super::connection::{Connection, Dialer};
@@ -43,6 +44,7 @@ pub(super) struct Stage {
     tally: RefCell<Tally>,
     sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
     interrupted: Cell<bool>,
+    interruption: Notify,
     measuring: Cell<bool>,
     kept_promises: Cell<u64>,
     broken_promises: Cell<u64>,
@@ -86,6 +88,7 @@ impl Stage {
             }),
             sink: RefCell::new(sink),
             interrupted: Cell::new(false),
+            interruption: Notify::new(),
             measuring: Cell::new(false),
             kept_promises: Cell::new(0),
             broken_promises: Cell::new(0),
@@ -130,7 +133,15 @@ impl Stage {
     /// Interrupted by the caller.
     fn interrupt(&self) {
         self.interrupted.set(true);
+        self.interruption.notify_one();
         self.stop_all();
+    }
+
+    /// Completes when the caller has interrupted the run; for one waiter.
+    async fn stopped(&self) {
+        if !self.interrupted.get() {
+            self.interruption.notified().await;
+        }
     }
 
     /// One request of one user, from the moment it is due. `None` if none may start any more.
@@ -241,9 +252,29 @@ impl Stage {
     }
 }
 
+/// Between warm-up and measuring.
+pub(super) struct Gate {
+    /// The warm-up is over.
+    pub(super) tell: oneshot::Sender<()>,
+    /// Measuring may begin, once this is sent or its sender is gone.
+    pub(super) wait: oneshot::Receiver<()>,
+}
+
+impl Gate {
+    async fn pass(self, stage: &Stage) {
+        // Nobody need listen.
+        drop(self.tell.send(()));
+        tokio::select! {
+            _go = self.wait => {}
+            () = stage.stopped() => {}
+        }
+    }
+}
+
 /// Plays the whole plan. `stopped` completes when the caller wants an early end.
 pub(super) async fn run(
     stage: Rc<Stage>,
+    gate: Gate,
     stopped: impl Future<Output = ()> + 'static,
 ) -> LoadOutcome {
     let cpu_before = thread_cpu();
@@ -269,6 +300,7 @@ pub(super) async fn run(
         players = together(players, |player| Rc::clone(&stage).warm_up(player)).await;
         warm_up_ended = Some(now());
     }
+    gate.pass(&stage).await;
     players = together(players, |mut player| {
         let stage = Rc::clone(&stage);
         async move {

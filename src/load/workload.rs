@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::LoadError;
 use super::target::HttpTarget;
-use crate::plan::{Connections, Endpoint, RequestTimeouts};
+use crate::plan::{ClockChoice, Connections, Endpoint, RequestTimeouts};
 
 /// A closed loop of users against one server.
 #[derive(Debug, Clone)]
@@ -74,16 +74,6 @@ pub struct PlannedBody {
     pub max_tokens: u32,
     /// Exactly `max_tokens` tokens are forced (`ignore_eos`); fewer are a failure.
     pub forced: bool,
-}
-
-/// Which clock stamps the reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClockChoice {
-    /// The kernel's receive stamps where there are any.
-    #[default]
-    Auto,
-    /// Our own clock, just after each read.
-    User,
 }
 
 /// SHA-256 in lower-case hex over every body in order and the rule by which they are planned.

@@ -9,8 +9,8 @@ use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread};
-use crate::load::FailureKind;
-use crate::stats::{ClockSource, Metric, ServerKind, metric};
+use crate::load::{ClockSource, FailureKind};
+use crate::stats::{Metric, ServerKind, metric};
 
 /// The metrics of the main table, in its order.
 pub(crate) const SHOWN: [&Metric; 9] = [

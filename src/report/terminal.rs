@@ -8,8 +8,7 @@ use super::markdown::{SHOWN, missing, what_ran};
 use super::number::{seconds, short, whole};
 use super::verdict::{Verdict, Word};
 use crate::artifact::{MetricSummary, Report};
-use crate::load::FailureKind;
-use crate::stats::ClockSource;
+use crate::load::{ClockSource, FailureKind};
 
 /// The summary; every line ends with a line end and has at most `width` columns (at least 60, at most
 /// 200 are used). `colour` adds escape codes, which take no column.

@@ -18,6 +18,7 @@ use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, Stamp};
 use crate::model::ModelFile;
 use crate::plan::{RunPlan, ServerProgram, Target};
+use crate::provenance::{self, Machine};
 use crate::report;
 use crate::scrape::ResourceSummary;
 use crate::server::Ending;
@@ -66,12 +67,12 @@ pub(super) fn conclude(
     };
 
     let sections = artifact::sections(&summary, &load, &validity, &plan.limits);
-    let finished_at = findings.provenance.now();
+    let finished_at = provenance::now();
     let mut report = Report {
         schema: artifact::SCHEMA.to_owned(),
         tool: tool(),
         run: run(plan, &findings, status, causes, exit, finished_at),
-        machine: findings.provenance.machine.clone(),
+        machine: machine(&findings.provenance.machine),
         model: findings.model.as_ref().map(|model| model_section(model, findings.model_sha256.clone())),
         server: server(plan, &findings, kind),
         scenario: scenario(plan, &findings),
@@ -200,7 +201,7 @@ fn run(
         (tag("runner_label", &tags.runner_label), tag("branch", &tags.branch), tag("commit", &tags.commit));
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
     artifact::Run {
-        id: provenance.run_id.clone(),
+        id: findings.id.clone(),
         name: tags.name.clone(),
         runner_label,
         branch,
@@ -212,6 +213,40 @@ fn run(
         status,
         causes,
         exit_code: Some(exit.code()),
+        unknown,
+    }
+}
+
+fn machine(found: &Machine) -> artifact::Machine {
+    // Destructured so that a new fact cannot be forgotten here.
+    let Machine { os, arch: _, kernel, cpu_model, cores, memory_bytes, cgroup_cpu_limit, gpus, fingerprint, unknown: why } =
+        found;
+    let mut unknown = Unknowns::none();
+    for (field, reason) in why {
+        unknown.note(field, reason);
+    }
+    if cgroup_cpu_limit.is_none() && !why.contains_key("cgroup_cpu_limit") {
+        unknown.note("cgroup_cpu_limit", "there is no limit");
+    }
+    let gpu = |gpu: &provenance::Gpu| {
+        let mut unknown = Unknowns::none();
+        let silent = "the driver does not say";
+        artifact::Gpu {
+            name: gpu.name.clone(),
+            memory_bytes: unknown.option("memory_bytes", gpu.memory_bytes, silent),
+            driver: unknown.option("driver", gpu.driver.clone(), silent),
+            unknown,
+        }
+    };
+    artifact::Machine {
+        os: Some(os.clone()),
+        kernel: kernel.clone(),
+        cpu_model: cpu_model.clone(),
+        cores: *cores,
+        memory_bytes: *memory_bytes,
+        gpus: gpus.iter().map(gpu).collect(),
+        cgroup_cpu_limit: *cgroup_cpu_limit,
+        fingerprint: Some(fingerprint.clone()),
         unknown,
     }
 }
@@ -239,7 +274,7 @@ fn gguf(summary: &crate::model::GgufSummary) -> Gguf {
     Gguf {
         architecture: unknown.option("architecture", summary.architecture.clone(), silent),
         parameters: Some(summary.parameters),
-        quantization: unknown.option("quantization", summary.quantization.clone(), silent),
+        quantization: Some(summary.quantization.clone()),
         context_length: unknown.option("context_length", summary.context_length, silent),
         unknown,
     }
@@ -377,6 +412,7 @@ fn warnings(findings: &Findings) -> Vec<Note> {
     let note = |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
     let scrape = findings.scrape.as_ref();
     let mut notes: Vec<Note> = findings.warnings.iter().map(|message| note("run", message)).collect();
+    notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
     notes.extend(scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)));
     if let Some(absent) = scrape.and_then(|scrape| scrape.absent.as_ref()) {
         notes.push(note("no_server_metrics", absent));

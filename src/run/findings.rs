@@ -17,6 +17,8 @@ use crate::server::{ServerExit, Version};
 /// What has been found so far; `None` is what the run has not come to.
 #[derive(Debug)]
 pub(super) struct Findings {
+    /// Different for every run.
+    pub(super) id: String,
     pub(super) provenance: Provenance,
     pub(super) begun: Instant,
     pub(super) model: Option<ModelFile>,
@@ -35,7 +37,11 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn begin(provenance: Provenance) -> Self {
+        // Two runs of one machine cannot have begun in one millisecond as one process.
+        let moment: String = provenance.started_at.chars().filter(char::is_ascii_alphanumeric).collect();
+        let id = format!("{moment}-{:x}", std::process::id());
         Self {
+            id,
             provenance,
             begun: Instant::now(),
             model: None,

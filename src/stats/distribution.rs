@@ -5,7 +5,8 @@
 use hdrhistogram::Histogram;
 
 use super::quantile::{Percentile, order_statistic_interval, student_t_975};
-use super::{Known, Moments, Unknown};
+use super::{Known, Unknown};
+use crate::load::Moments;
 
 /// What a report says about one metric. All values in the metric's unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,13 +113,17 @@ impl Distribution {
         mean_ci95: Known<[f64; 2]>,
         empty_because: &Unknown,
     ) -> Self {
-        if moments.count == 0 || histogram.is_empty() {
+        let (Some(mean), Some(min), Some(max)) = (moments.mean(), moments.min(), moments.max())
+        else {
+            return Self::empty(empty_because);
+        };
+        if histogram.is_empty() {
             return Self::empty(empty_because);
         }
+        let (min, max) = (min as f64, max as f64);
         let scale = |nanos: f64| nanos / nanos_per_unit;
-        let (min, max) = (moments.min_ns, moments.max_ns);
         let at = |percentile: Percentile| {
-            percentile.of_histogram(histogram).map(|nanos| scale(nanos.clamp(min, max.max(min))))
+            percentile.of_histogram(histogram).map(|nanos| scale(nanos.clamp(min, max)))
         };
         let dependent = || {
             Err(Unknown::because(
@@ -126,12 +131,12 @@ impl Distribution {
             ))
         };
         Self {
-            count: moments.count,
-            mean: Ok(scale(moments.mean_ns)),
-            stddev: match moments.count {
-                1 => Err(Unknown::because("needs n ≥ 2, has 1")),
-                _ => Ok(scale(moments.stddev_ns)),
-            },
+            count: moments.count(),
+            mean: Ok(scale(mean)),
+            stddev: moments
+                .stddev()
+                .map(scale)
+                .ok_or_else(|| Unknown::because("needs n ≥ 2, has 1")),
             min: Ok(scale(min)),
             p50: at(Percentile::P50),
             p90: at(Percentile::P90),
@@ -191,10 +196,11 @@ mod tests {
     #[test]
     fn a_histogram_keeps_the_exact_moments() {
         let mut histogram = Histogram::new(3).expect("3 digits");
+        let mut moments = Moments::default();
         for nanos in [1_000_000_u64, 2_000_000, 3_000_000] {
             histogram.record(nanos).expect("resizes");
+            moments.add(nanos);
         }
-        let moments = Moments { count: 3, mean_ns: 2e6, stddev_ns: 1e6, min_ns: 1e6, max_ns: 3e6 };
         let summary =
             Distribution::of_histogram(&histogram, &moments, 1e6, Err(nothing()), &nothing());
         close(&summary.mean, 2.0);

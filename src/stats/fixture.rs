@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::{ClockSource, LoadFigures, Moments, ServerCounters, ServerKind};
-use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp, Timings, Usage};
+use super::{LoadFigures, ServerCounters, ServerKind};
+use crate::load::{
+    ClockSource, FailureKind, Moments, Outcome, Phase, RequestRecord, Stamp, Timings, Usage,
+};
 
 /// Where the fixtures' clock starts: not at zero, as real ones do not.
 pub(crate) const ORIGIN: u64 = 7_000_000_000;
@@ -106,7 +108,9 @@ pub(crate) fn figures(window_end_ms: f64) -> LoadFigures {
     let mut itl_ns = Histogram::new(3).expect("3 digits");
     let mut client_delay_ns = Histogram::new(3).expect("3 digits");
     let mut dispatch_lateness_ns = Histogram::new(3).expect("3 digits");
+    let mut itl = Moments::default();
     for _ in 0..1_000 {
+        itl.add(10_000_000);
         itl_ns.record(10_000_000).expect("resizes");
         client_delay_ns.record(20_000).expect("resizes");
         dispatch_lateness_ns.record(60_000).expect("resizes");
@@ -114,7 +118,7 @@ pub(crate) fn figures(window_end_ms: f64) -> LoadFigures {
     LoadFigures {
         server: ServerKind::LlamaServer,
         itl_ns,
-        itl: Moments { count: 1_000, mean_ns: 1e7, stddev_ns: 0.0, min_ns: 1e7, max_ns: 1e7 },
+        itl,
         client_delay_ns,
         dispatch_lateness_ns,
         dispatch_lateness_mean_ns: Some(60_000.0),

@@ -25,7 +25,5 @@ pub use rates::{RateSet, Rates, SteadyState, Window};
 pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
 };
-pub use summary::{
-    ClockSource, LoadFigures, Moments, RequestAccounting, Summary, WarmUpAccounting, summarise,
-};
+pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
 pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};

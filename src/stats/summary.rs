@@ -7,40 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
 use super::quantile::student_t_975;
 use super::rates::Rates;
 use super::reconcile::{Reconciliation, ServerCounters};
 use super::{Distribution, Known, Metric, Unknown, metric};
-use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
-
-/// Where receive stamps come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClockSource {
-    /// The kernel's receive time of each read: our own lag is not in the figures.
-    Kernel,
-    /// Our clock after each read: our own lag is in the figures.
-    User,
-}
-
-/// Exact moments of values whose distribution is only kept as a histogram. In nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Moments {
-    /// How many values.
-    pub count: u64,
-    /// Arithmetic mean; meaningless where `count` is 0.
-    pub mean_ns: f64,
-    /// Sample standard deviation (n − 1); meaningless where `count` is below 2.
-    pub stddev_ns: f64,
-    /// Smallest.
-    pub min_ns: f64,
-    /// Largest.
-    pub max_ns: f64,
-}
+use crate::load::{ClockSource, FailureKind, Moments, Outcome, Phase, RequestRecord, Stamp};
 
 /// What the load engine measures besides its records.
 #[derive(Debug, Clone)]
@@ -73,6 +46,29 @@ pub struct LoadFigures {
     pub interrupted: bool,
     /// How the server's own counters moved; all `None` without a scrape.
     pub counters: ServerCounters,
+}
+
+impl LoadFigures {
+    /// Of a run that ended before its load began.
+    #[must_use]
+    pub fn nothing(server: ServerKind) -> Self {
+        let empty = || Histogram::new(3).expect("3 digits are allowed");
+        Self {
+            server,
+            itl_ns: empty(),
+            itl: Moments::default(),
+            client_delay_ns: empty(),
+            dispatch_lateness_ns: empty(),
+            dispatch_lateness_mean_ns: None,
+            clock: ClockSource::User,
+            rejected_stamps: 0,
+            thread_cpu: None,
+            window_start: Stamp(0),
+            window_end: Stamp(0),
+            interrupted: false,
+            counters: ServerCounters::default(),
+        }
+    }
 }
 
 /// What became of the measured requests: planned = completed + failed + dropped + cut.

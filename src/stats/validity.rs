@@ -5,8 +5,8 @@
 
 use super::metric::{E2E_MS, ITL_MS, TTFT_MS};
 use super::quantile::Percentile;
-use super::summary::{ClockSource, LoadFigures, Summary};
-use crate::load::FailureKind;
+use super::summary::{LoadFigures, Summary};
+use crate::load::{ClockSource, FailureKind};
 use crate::plan::Limits;
 
 /// Whose doing a reason is.

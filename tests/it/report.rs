@@ -202,7 +202,7 @@ fn the_first_line_is_what_a_reader_must_act_on() {
             Word::Partial,
             vec!["interrupted by Ctrl-C", "20 of 24 requests completed"],
         ),
-        (fixture::died(), Word::Failed, vec!["signal 11", "42 of 64", "not evidence"]),
+        (fixture::died(), Word::Failed, vec!["SIGSEGV", "42 of 64", "not evidence"]),
         (
             fixture::simulator(),
             Word::Ok,

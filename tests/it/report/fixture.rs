@@ -7,10 +7,10 @@ use bench_ci::artifact::{
     self, FileEntry, Gguf, Machine, Model, Phase, ProcessUse, Report, Resources, Run, RunStatus,
     Scenario, Server, ServerExit, ServerMetric, Tool, Unknowns,
 };
-use bench_ci::load::{self, FailureKind, Outcome, RequestRecord, Stamp, Timings, Usage};
+use bench_ci::load::{self, ClockSource, FailureKind, Moments, Outcome, RequestRecord, Stamp, Timings, Usage};
 use bench_ci::plan::{Endpoint, Limits};
 use bench_ci::stats::{
-    ClockSource, CounterSpan, LoadFigures, Moments, ServerCounters, ServerFate, ServerKind, judge,
+    CounterSpan, LoadFigures, ServerCounters, ServerFate, ServerKind, judge,
     summarise,
 };
 
@@ -84,30 +84,21 @@ pub(crate) fn run(rounds: u64) -> Run4 {
     let mut itl_ns = hdrhistogram::Histogram::new(3).expect("3 digits");
     let mut client_delay_ns = hdrhistogram::Histogram::new(3).expect("3 digits");
     let mut dispatch_lateness_ns = hdrhistogram::Histogram::new(3).expect("3 digits");
-    let mut gaps = Vec::new();
+    let mut itl = Moments::default();
     for index in 0..rounds * 4 {
         for _ in 0..63 {
             let gap = 9_000_000 + (index * 5 % 7) * 333_333;
             itl_ns.record(gap).expect("resizes");
-            gaps.push(gap as f64);
+            itl.add(gap);
             client_delay_ns.record(14_000 + gap % 9_000).expect("resizes");
         }
         dispatch_lateness_ns.record(60_000).expect("resizes");
     }
-    let count = gaps.len() as f64;
-    let mean_ns = gaps.iter().sum::<f64>() / count;
-    let squares: f64 = gaps.iter().map(|gap| (gap - mean_ns).powi(2)).sum();
     let prompt: u64 = (0..rounds * 4).map(|index| 40 + index % 30).sum();
     let load = LoadFigures {
         server: ServerKind::LlamaServer,
         itl_ns,
-        itl: Moments {
-            count: gaps.len() as u64,
-            mean_ns,
-            stddev_ns: (squares / (count - 1.0)).sqrt(),
-            min_ns: 9e6,
-            max_ns: gaps.iter().copied().fold(0.0, f64::max),
-        },
+        itl,
         client_delay_ns,
         dispatch_lateness_ns,
         dispatch_lateness_mean_ns: Some(60_000.0),
@@ -315,11 +306,11 @@ pub(crate) fn died() -> Report {
     run.fate = ServerFate::Died;
     let mut report = run.report();
     report.run.status = RunStatus::Partial;
-    report.run.causes = vec!["llama-server was ended by signal 11 during the load".to_owned()];
+    report.run.causes = vec!["llama-server was ended by SIGSEGV during the load".to_owned()];
     report.run.exit_code = Some(7);
     report.server.exit = Some(ServerExit {
         code: None,
-        signal: Some(11),
+        signal: Some("SIGSEGV".to_owned()),
         requested: false,
         killed: false,
         unknown: Unknowns::none().with("code", "it was ended by a signal"),
@@ -368,9 +359,11 @@ pub(crate) fn external() -> Report {
 
 /// Nothing was measured: the server never became healthy.
 pub(crate) fn never_began() -> Report {
-    let mut run = run(0);
-    run.load.itl = Moments::default();
-    run.load.dispatch_lateness_mean_ns = None;
+    let run = Run4 {
+        records: Vec::new(),
+        load: LoadFigures::nothing(ServerKind::LlamaServer),
+        fate: ServerFate::Survived,
+    };
     let mut report = run.report();
     report.run.status = RunStatus::Failed;
     report.run.causes = vec!["llama-server exited with status 1 before it was healthy".to_owned()];
