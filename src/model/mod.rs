@@ -120,6 +120,16 @@ pub async fn resolve_in(
     Ok(model)
 }
 
+/// Runs what would block, such as hashing gigabytes, away from the async threads.
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down: nobody will look at the value.
+        Err(_shut_down) => std::future::pending().await,
+    }
+}
+
 /// What a GGUF is, as a table for a person; of a split model, any part stands for all.
 ///
 /// # Errors

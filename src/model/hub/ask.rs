@@ -10,7 +10,7 @@ use super::{HubError, HubFault};
 use crate::model::environment::Environment;
 
 /// A file of a repository on a Hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HubAsk {
     /// Such as `ggml-org/models`.
     pub repo: String,
@@ -112,6 +112,13 @@ impl HubAsk {
     }
 }
 
+impl fmt::Debug for HubAsk {
+    /// Without the address that is really asked, which may hold a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HubAsk({self})")
+    }
+}
+
 impl fmt::Display for HubAsk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { repo, file, revision, endpoint, base: _ } = self;
@@ -159,7 +166,8 @@ mod tests {
             ask.to_string(),
             "\"a b/c#1.gguf\" of \"o/n\" at \"refs/pr/1\" from http://hub.test/mirror"
         );
-        assert!(!ask.failed(HubFault::NotFound).to_string().contains("secret"));
+        let error = ask.failed(HubFault::NotFound);
+        assert!(!format!("{error} {error:?}").contains("secret"));
     }
 
     #[test]

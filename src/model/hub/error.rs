@@ -91,14 +91,16 @@ pub enum HubFault {
     /// 429, again and again.
     #[error(
         "the Hub limits our rate (status 429) after {attempts} attempts{}",
-        asked_to_wait(*asked_wait, *wait_max)
+        asked_to_wait(*asked_wait, *waited, *wait_max)
     )]
     RateLimited {
         /// How often it was asked.
         attempts: u32,
         /// The last `Retry-After`; `None` if there was none.
         asked_wait: Option<Duration>,
-        /// The longest single wait that is granted.
+        /// How long was waited between the attempts.
+        waited: Duration,
+        /// How long is waited in all.
         wait_max: Duration,
     },
     /// 5xx, again and again.
@@ -305,10 +307,10 @@ fn said(message: &Option<String>) -> String {
     message.as_ref().map(|message| format!(": \"{message}\"")).unwrap_or_default()
 }
 
-fn asked_to_wait(asked_wait: Option<Duration>, wait_max: Duration) -> String {
-    match asked_wait {
-        Some(asked) if asked > wait_max => format!(
-            ", and asks to wait {} s where at most {} s are waited",
+fn asked_to_wait(asked: Option<Duration>, waited: Duration, wait_max: Duration) -> String {
+    match asked {
+        Some(asked) if waited + asked > wait_max => format!(
+            ", and asks to wait {} s where at most {} s are waited in all",
             asked.as_secs(),
             wait_max.as_secs()
         ),

@@ -244,8 +244,7 @@ impl Note {
     fn is_about(&self, path: &Path) -> bool {
         let modified = path.metadata().and_then(|metadata| metadata.modified());
         let since = modified.map(|time| time.duration_since(UNIX_EPOCH));
-        // One second of grace, as huggingface_hub gives, for coarse file systems.
-        matches!(since, Ok(Ok(since)) if since.as_secs_f64() <= self.at + 1.0)
+        matches!(since, Ok(Ok(since)) if since.as_secs_f64() <= self.at)
     }
 }
 

@@ -15,7 +15,7 @@ use super::client::Hub;
 use super::metadata::Metadata;
 use super::place::Place;
 use crate::event::{Event, Events};
-use crate::model::{ModelError, digest};
+use crate::model::{ModelError, aside, digest};
 
 /// The path and the bytes that came; `None` if the file must be had over plain HTTP.
 pub(super) async fn fetch(
@@ -53,9 +53,9 @@ pub(super) async fn fetch(
         Ok(_) => {
             let target = place.target(ask, metadata);
             let path = target.clone();
-            let found = match tokio::task::spawn_blocking(move || digest::of_file(&path)).await {
-                Ok(found) => found,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            let found = tokio::select! {
+                found = aside(move || digest::of_file(&path)) => found,
+                reason = hub.cancel.cancelled() => return Err(ModelError::Cancelled(reason)),
             };
             match found {
                 Ok(found) if found == *expected => {
