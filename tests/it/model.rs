@@ -2,6 +2,8 @@
 //!
 //! Main type: [`Bench`], a Hub with one model and a cache of its own.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the message, helpers included")]
+
 mod hub_failures;
 mod hub_ways;
 mod llama_server;
