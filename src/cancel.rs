@@ -62,12 +62,12 @@ impl Cancel {
     /// Completes when a stop is asked for; never, if nobody can ask any more.
     pub async fn cancelled(&self) -> StopReason {
         let mut receiver = self.receiver.clone();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(reason) => match *reason {
-                Some(reason) => reason,
-                None => std::future::pending().await,
-            },
-            Err(_canceller_is_gone) => std::future::pending().await,
+        // Copied out, since a borrowed value would tie the future to its thread.
+        let reason = receiver.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+        match reason {
+            Some(reason) => reason,
+            // The canceller is gone.
+            None => std::future::pending().await,
         }
     }
 }

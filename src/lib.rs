@@ -1,19 +1,47 @@
 //! bench-ci: did this change make the LLM server slower?
 //!
-//! The rooms, in reading order.
+//! The rooms in reading order, and the way that a run takes through them:
+//!
+//! ```text
+//! text (cli) ─┐
+//! scenario ───┼─ plan::resolve ─▶ RunPlan                      all decisions are made; --dry-run prints them
+//! provenance ─┘
+//! RunPlan ─▶ model ─▶ ModelFile
+//!         ─▶ dataset ─▶ PromptSet
+//!         ─▶ server ─▶ RunningServer                           our child, healthy, owner of its port
+//!         ─▶ load ─▶ RequestRecord, one a planned request      scrape beside it ─▶ ScrapeSummary
+//! records ─▶ stats ─▶ artifact ─▶ report.json                  END of measuring
+//! report.json ─▶ report ─▶ text                                START of showing: never needs a live run
+//! ```
+//!
+//! [`run`] is the only room that joins the others. For programs: make a [`plan::RunPlan`], hand it
+//! to [`run::execute`], read [`run::Finished`].
 
-pub mod artifact;
-pub mod cancel;
 pub mod cli;
-pub mod dataset;
-pub mod event;
-pub mod exit;
-pub mod load;
-pub mod model;
+pub mod commands;
+
 pub mod plan;
 pub mod provenance;
-pub mod report;
-pub mod scrape;
+
+pub mod dataset;
+pub mod model;
 pub mod server;
 pub mod sim;
+
+pub mod load;
+pub mod scrape;
+
+pub mod artifact;
+pub mod report;
 pub mod stats;
+
+pub mod bench_py;
+pub mod doctor;
+pub mod run;
+
+pub mod cancel;
+pub mod error;
+pub mod event;
+pub mod exit;
+pub mod signals;
+pub mod watch;

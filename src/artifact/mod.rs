@@ -1,1 +1,29 @@
-//! artifact
+//! The versioned wire format of a finished run.
+//!
+//! Main types: [`Report`], which is `report.json` (schema `bench-ci.report/1`), and [`RequestRow`], a
+//! line of `requests.jsonl`. Everything here is pure but [`store`]. Field names are public: they carry
+//! their unit and never change their meaning within a schema version.
+//!
+//! A number that is not known is `null`, and the object it sits in says why in `unknown`.
+
+mod from_stats;
+mod report;
+mod rows;
+mod schema;
+mod sections;
+pub mod store;
+mod unknowns;
+
+pub use from_stats::{Sections, sections};
+pub use report::{
+    FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
+    Scenario, Server, ServerExit, Tool,
+};
+pub use rows::{RequestRow, csv, jsonl};
+pub use schema::{SCHEMA_FILE, json_schema};
+pub use sections::{
+    Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
+    Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
+    Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+};
+pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

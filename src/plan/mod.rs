@@ -9,6 +9,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub mod body;
+pub mod dataset_spec;
+pub mod duration;
+pub mod problem;
+pub mod resolve;
+pub mod scenario;
+
+pub use body::{Dialect, body};
+pub use problem::{PlanError, Problem};
+pub use scenario::{Overrides, Scenario};
+
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunPlan {
@@ -20,8 +31,12 @@ pub struct RunPlan {
     pub model_dir: Option<PathBuf>,
     /// The server that is loaded.
     pub target: Target,
+    /// What our requests carry besides their body.
+    pub credentials: Credentials,
     /// What it is loaded with.
     pub workload: Workload,
+    /// Which clock stamps what arrives.
+    pub clock: ClockChoice,
     /// When the numbers are not evidence.
     pub limits: Limits,
     /// The only folder that is written to.
@@ -70,6 +85,19 @@ pub enum ModelSource {
     },
 }
 
+impl std::fmt::Display for ModelSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ModelSource::Hub { repo, file, revision: None } => write!(formatter, "{repo}/{file}"),
+            ModelSource::Hub { repo, file, revision: Some(revision) } => {
+                write!(formatter, "{repo}/{file} at {revision}")
+            }
+            ModelSource::Path { path } => write!(formatter, "{}", path.display()),
+            ModelSource::Synthetic { shape } => write!(formatter, "synthetic {shape}"),
+        }
+    }
+}
+
 /// The server that is loaded.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -77,7 +105,10 @@ pub enum Target {
     /// One that we start and stop.
     Start(ServerSpec),
     /// One that is already running.
-    External(ExternalServer),
+    External {
+        /// Such as `http://host:8000/v1` or `http://host:8080`.
+        base_url: String,
+    },
 }
 
 /// A server to be started.
@@ -117,12 +148,11 @@ pub enum ServerProgram {
     Sim,
 }
 
-/// A server that is already running.
-#[derive(Debug, Clone, Serialize)]
-pub struct ExternalServer {
-    /// Such as `http://host:8000/v1` or `http://host:8080`.
-    pub base_url: String,
-    /// Sent as `Authorization: Bearer …`. Never printed.
+/// What our requests carry besides their body.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Credentials {
+    /// Sent as `Authorization: Bearer …`, unless a server that we start names its key itself
+    /// (its own `--api-key`, or `LLAMA_API_KEY`). Never printed.
     pub api_key: Option<Secret>,
     /// Further headers, in order. Values are never printed.
     pub headers: Vec<(String, Secret)>,
@@ -292,6 +322,17 @@ pub enum Connections {
     Ahead,
     /// A new one inside every request (k6's `--no-connection-reuse`).
     Fresh,
+}
+
+/// Which clock stamps what arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockChoice {
+    /// The kernel's receive stamps where there are any.
+    #[default]
+    Auto,
+    /// Our own clock, just after each read.
+    User,
 }
 
 /// When the numbers are not evidence; see METHODOLOGY.md.

@@ -1,1 +1,31 @@
-//! stats
+//! Numbers from records: what the stamps of the load engine amount to.
+//!
+//! Main types: [`Summary`], made by [`summarise`], and [`Validity`], made by [`judge`]. Nothing here
+//! reads a clock or a file, and nothing here is serialised: `artifact` turns these types into the
+//! report. A number that is not known is an [`Unknown`] with its reason, never a zero.
+
+mod derive;
+mod distribution;
+mod known;
+pub mod metric;
+pub mod quantile;
+mod rates;
+mod reconcile;
+mod summary;
+mod validity;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
+pub use distribution::Distribution;
+pub use known::{Known, Unknown};
+pub use metric::{Better, Metric};
+pub use rates::{RateSet, Rates, SteadyState, Window};
+pub use reconcile::{
+    CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
+};
+pub use summary::{
+    ClockSource, LoadFigures, Moments, RequestAccounting, Summary, WarmUpAccounting, summarise,
+};
+pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};

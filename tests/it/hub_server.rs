@@ -411,10 +411,12 @@ fn storage_reply(request: &Request, state: &mut State) -> Reply {
     if request.method == "HEAD" {
         return Reply::new(403, "");
     }
-    let mut parts = request.path.trim_start_matches('/').splitn(3, '/');
-    let (owner, name, file) = (parts.next(), parts.next(), parts.next());
-    let repo = format!("{}/{}", owner.unwrap_or_default(), name.unwrap_or_default());
-    body_reply(request, &(repo, file.unwrap_or_default().to_owned()), state)
+    let path = request.path.trim_start_matches('/');
+    let depth = if path.starts_with("datasets/") { 3 } else { 2 };
+    let (at, _) = path.match_indices('/').nth(depth - 1).unwrap_or((path.len(), ""));
+    let (repo, file) = path.split_at(at);
+    let key = (repo.to_owned(), file.trim_start_matches('/').to_owned());
+    body_reply(request, &key, state)
 }
 
 /// The file's bytes, or a part of them, or what the behaviour makes of them.

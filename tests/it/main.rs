@@ -1,4 +1,8 @@
-//! The one integration binary: whole rooms against real servers, files and processes.
+//! The one integration binary: each feature is a module.
 
 mod hub_server;
 mod model;
+mod report;
+mod sim;
+mod sse;
+mod tidy;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::ask::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use super::metadata::{Again, Attempt};
 use super::{HubFault, HubLimits};
 use crate::cancel::Cancel;
@@ -98,13 +98,14 @@ impl<'run> Hub<'run> {
         }
     }
 
-    /// What the Hub's API says about the repository; `None` if it did not answer in time.
+    /// What the Hub's API says about a model's repository; `None` if it did not answer in time.
     pub(super) async fn info(
         &self,
         ask: &HubAsk,
         revision: Option<&str>,
     ) -> Option<hf_hub::HFResult<hf_hub::repository::ModelInfo>> {
         let (owner, name) = hf_hub::split_id(&ask.repo);
+        (ask.kind == RepoKind::Model).then_some(())?;
         let repository = self.crate_client.model(owner, name);
         let asked = repository.info().maybe_revision(revision).send();
         tokio::time::timeout(self.limits().answer, asked).await.ok()

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use crate::model::error::quoted_list;
 
 /// A file that the Hub did not give.
@@ -220,6 +220,17 @@ impl HubError {
     pub fn hint(&self) -> Option<String> {
         let HubAsk { repo, file, revision, endpoint, .. } = &self.ask;
         Some(match &self.fault {
+            HubFault::RepoNotFound { .. }
+            | HubFault::RevisionNotFound
+            | HubFault::FileNotFound { .. }
+            | HubFault::NotFound
+            | HubFault::Offline { .. }
+            | HubFault::Unreachable { .. }
+            | HubFault::TimedOut { .. }
+                if self.ask.kind == RepoKind::Dataset =>
+            {
+                "use --dataset FILE, or --dataset builtin, which needs no download".to_owned()
+            }
             HubFault::BadName { .. } => {
                 "such as --hf-repo ggml-org/models --hf-file tinyllamas/stories15M.gguf".to_owned()
             }

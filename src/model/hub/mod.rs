@@ -15,7 +15,7 @@ mod xet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use ask::HubAsk;
+pub use ask::{HubAsk, RepoKind};
 pub use error::{HubError, HubFault};
 
 use self::client::Hub;
@@ -99,6 +99,21 @@ pub(super) async fn fetch(
     Ok(model)
 }
 
+/// A single file that is no model, in the cache that all Hub tools share: its path and, where the
+/// Hub announced it, its sha-256.
+pub(super) async fn fetch_file(
+    ask: &HubAsk,
+    environment: &Environment,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<(PathBuf, Option<String>), ModelError> {
+    let hub = Hub::new(ask, environment, events, cancel)?;
+    let place = Place::Cache(environment.hub_cache.clone());
+    let mut parts = get_parts(&hub, ask, std::slice::from_ref(ask), &place).await?;
+    let kept = parts.pop().expect("one file was asked for, and one came").kept;
+    Ok((kept.path, kept.sha256))
+}
+
 async fn get_parts(
     hub: &Hub<'_>,
     ask: &HubAsk,
@@ -125,7 +140,7 @@ async fn get_parts(
             Err(ModelError::Hub(error)) if is_about_access(&error.fault) => match kept {
                 Some(kept) => {
                     hub.warn(format!(
-                        "using the cached model, because the Hub did not answer: {error}"
+                        "using the cached file, because the Hub did not answer: {error}"
                     ));
                     return Ok(kept);
                 }

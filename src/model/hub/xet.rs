@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 
 use super::HubFault;
-use super::ask::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use super::client::Hub;
 use super::metadata::Metadata;
 use super::place::Place;
@@ -24,6 +24,9 @@ pub(super) async fn fetch(
     metadata: &Metadata,
     place: &Place,
 ) -> Result<Option<(PathBuf, u64)>, ModelError> {
+    if ask.kind != RepoKind::Model {
+        return Ok(None);
+    }
     // In a folder hf-hub would write to the final name; without a digest nothing could be checked.
     let (true, Place::Cache(_), Some(expected)) = (metadata.xet, place, &metadata.sha256) else {
         return Ok(None);

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bench_ci::cancel::{self, StopReason};
+use bench_ci::cancel::{self, Cancel, StopReason};
+use bench_ci::dataset::HubFile;
 use bench_ci::event::{Event, Events};
 use bench_ci::exit::ExitCode;
-use bench_ci::model::{HubFault, ModelError, resolve_in};
+use bench_ci::model::{HubFault, ModelError, fetch_dataset_file_in, resolve_in};
 
 use super::{Bench, FILE, REPO, fault, tiny_gguf};
 use crate::hub_server::{Behaviour, COMMIT, HubServer, Refusal, sha256};
@@ -106,7 +107,7 @@ async fn without_a_hub_the_cached_model_is_used_and_said_so() {
     assert_eq!(model.downloaded_bytes, 0);
     assert_eq!(model.revision.as_deref(), Some(COMMIT));
     let warnings = bench.warnings();
-    assert!(warnings[0].contains("using the cached model"), "{warnings:?}");
+    assert!(warnings[0].contains("using the cached file"), "{warnings:?}");
     assert!(warnings[0].contains("cannot be reached"), "{warnings:?}");
 }
 
@@ -337,4 +338,29 @@ async fn a_stopped_download_ends_at_once_and_is_resumed_later() {
     assert_eq!(error.exit_code(), ExitCode::Terminated);
     bench.hub.behave(Behaviour::default());
     assert!(bench.is_right(&bench.get().await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_file_of_a_dataset_is_had_the_same_way() {
+    let bench = Bench::new();
+    let file = HubFile { repo: "owner/prompts", file: "prompts.json" };
+    bench.hub.add("datasets/owner/prompts", file.file, b"[]");
+    let get = || async {
+        let events = Events::default();
+        fetch_dataset_file_in(file, &bench.environment, &events, &Cancel::never()).await
+    };
+    let fetched = get().await.unwrap();
+    assert_eq!(std::fs::read(&fetched.path).unwrap(), b"[]");
+    assert_eq!(fetched.sha256, Some(sha256(b"[]")));
+    let folder = bench.environment.hub_cache.join("datasets--owner--prompts");
+    assert!(fetched.path.starts_with(folder));
+    bench.hub.take_log();
+    assert_eq!(get().await.unwrap(), fetched);
+    assert_eq!(bench.bodies(), []);
+
+    std::fs::remove_dir_all(&bench.environment.hub_cache).unwrap();
+    let refuse = Some(Refusal::always(404, "RepoNotFound"));
+    bench.hub.behave(Behaviour { refuse, ..Behaviour::default() });
+    let error = get().await.unwrap_err();
+    assert!(error.hint.is_some_and(|hint| hint.contains("--dataset builtin")));
 }

@@ -1,0 +1,279 @@
+//! One row per planned request: `requests.jsonl` and `requests.csv`.
+//!
+//! Main type: [`RequestRow`]. Both files have the same columns in the same order. In a row a missing
+//! value is `null` (an empty cell in CSV) and needs no reason: the outcome says why.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
+use crate::stats::{HeaderSplit, RequestMetrics};
+
+/// One planned request. Stamps are in seconds since the begin of the measured load, so those of the
+/// warm-up are negative. Metrics are given for completed requests only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRow {
+    /// Position in the order of planning, from 0, warm-up first.
+    pub index: u64,
+    /// `warm_up` or `measured`.
+    pub phase: String,
+    /// `completed`, `failed`, `dropped` or `cut`.
+    pub outcome: String,
+    /// The kind of failure.
+    pub failure: Option<FailureKind>,
+    /// What was seen, in words.
+    pub failure_detail: Option<String>,
+    /// Which user sent it, from 0.
+    pub user_index: u32,
+    /// Which prompt was sent, from 0.
+    pub prompt_index: u64,
+    /// When the user became free.
+    pub planned_s: f64,
+    /// Connecting began.
+    pub connect_started_s: Option<f64>,
+    /// The connection was ready.
+    pub connected_s: Option<f64>,
+    /// Just before the last request byte was written.
+    pub written_s: Option<f64>,
+    /// Response headers were complete.
+    pub headers_s: Option<f64>,
+    /// First content.
+    pub first_content_s: Option<f64>,
+    /// Last content.
+    pub last_content_s: Option<f64>,
+    /// Finish reason.
+    pub finish_s: Option<f64>,
+    /// End of the response.
+    pub end_s: Option<f64>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The server's finish reason.
+    pub finish_reason: Option<String>,
+    /// The terminator was seen.
+    pub terminated: bool,
+    /// Token budget that was asked for.
+    pub max_tokens: u32,
+    /// Content deltas seen.
+    pub content_deltas: u64,
+    /// Of those, how many shared a read with an earlier one.
+    pub coalesced_deltas: u64,
+    /// Comment lines (pings) seen.
+    pub comments: u64,
+    /// Response bytes.
+    pub bytes_received: u64,
+    /// Sent a second time because the idle connection had been closed.
+    pub resent: bool,
+    /// See METHODOLOGY.md, as all that follow.
+    pub ttft_ms: Option<f64>,
+    /// First content − planned.
+    pub ttft_scheduled_ms: Option<f64>,
+    /// Headers − written.
+    pub queue_ms: Option<f64>,
+    /// First content − headers.
+    pub prefill_ms: Option<f64>,
+    /// Per output token.
+    pub tpot_ms: Option<f64>,
+    /// End − written.
+    pub e2e_ms: Option<f64>,
+    /// End − planned.
+    pub e2e_scheduled_ms: Option<f64>,
+    /// As the server counted.
+    pub prompt_tokens: Option<u64>,
+    /// As the server counted.
+    pub cached_tokens: Option<u64>,
+    /// As the server counted.
+    pub completion_tokens: Option<u64>,
+    /// (prompt − cached) / prefill.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// (completion − 1) / (last − first content).
+    pub decode_tokens_per_second: Option<f64>,
+    /// `timings.prompt_ms`.
+    pub server_prefill_ms: Option<f64>,
+    /// `timings.predicted_ms`.
+    pub server_decode_ms: Option<f64>,
+    /// Accepted / drafted tokens.
+    pub draft_acceptance: Option<f64>,
+}
+
+impl RequestRow {
+    /// The row of a record. `origin` is the begin of the measured load.
+    #[must_use]
+    pub fn new(record: &RequestRecord, split: &HeaderSplit, origin: Stamp) -> Self {
+        let seconds = |stamp: Stamp| (stamp.0 as i128 - origin.0 as i128) as f64 / 1e9;
+        let at = |stamp: Option<Stamp>| stamp.map(seconds);
+        let (outcome, failure, failure_detail) = match &record.outcome {
+            Outcome::Completed => ("completed", None, None),
+            Outcome::Failed { failure, detail } => ("failed", Some(*failure), Some(detail.clone())),
+            Outcome::Dropped => ("dropped", None, None),
+            Outcome::Cut => ("cut", None, None),
+        };
+        let phase = match record.phase {
+            Phase::WarmUp => "warm_up",
+            Phase::Measured => "measured",
+        };
+        let metrics = RequestMetrics::of(record, split);
+        // A number that is not finite has no text in JSON.
+        let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+        Self {
+            index: record.index,
+            phase: phase.to_owned(),
+            outcome: outcome.to_owned(),
+            failure,
+            failure_detail,
+            user_index: record.user_index,
+            prompt_index: record.prompt_index,
+            planned_s: seconds(record.planned),
+            connect_started_s: at(record.connect_started),
+            connected_s: at(record.connected),
+            written_s: at(record.written),
+            headers_s: at(record.headers),
+            first_content_s: at(record.first_content),
+            last_content_s: at(record.last_content),
+            finish_s: at(record.finish),
+            end_s: at(record.end),
+            status: record.status,
+            finish_reason: record.finish_reason.clone(),
+            terminated: record.terminated,
+            max_tokens: record.max_tokens,
+            content_deltas: record.content_deltas,
+            coalesced_deltas: record.coalesced_deltas,
+            comments: record.comments,
+            bytes_received: record.bytes_received,
+            resent: record.resent,
+            ttft_ms: finite(metrics.ttft_ms),
+            ttft_scheduled_ms: finite(metrics.ttft_scheduled_ms),
+            queue_ms: finite(metrics.queue_ms),
+            prefill_ms: finite(metrics.prefill_ms),
+            tpot_ms: finite(metrics.tpot_ms),
+            e2e_ms: finite(metrics.e2e_ms),
+            e2e_scheduled_ms: finite(metrics.e2e_scheduled_ms),
+            prompt_tokens: metrics.prompt_tokens,
+            cached_tokens: metrics.cached_tokens,
+            completion_tokens: metrics.completion_tokens,
+            prefill_tokens_per_second: finite(metrics.prefill_tokens_per_second),
+            decode_tokens_per_second: finite(metrics.decode_tokens_per_second),
+            server_prefill_ms: finite(metrics.server_prefill_ms),
+            server_decode_ms: finite(metrics.server_decode_ms),
+            draft_acceptance: finite(metrics.draft_acceptance),
+        }
+    }
+
+    fn cells(&self) -> serde_json::Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(cells)) => cells,
+            _ => unreachable!("a struct with string keys is an object"),
+        }
+    }
+}
+
+/// The text of `requests.jsonl`: one object a line, no header.
+#[must_use]
+pub fn jsonl(rows: &[RequestRow]) -> String {
+    let mut text = String::with_capacity(rows.len() * 900);
+    for row in rows {
+        text.push_str(&serde_json::to_string(row).expect("a row is an object with string keys"));
+        text.push('\n');
+    }
+    text
+}
+
+/// The text of `requests.csv` (RFC 4180, but with LF line ends): a header line, then a line a row.
+/// Without rows it is the header alone.
+#[must_use]
+pub fn csv(rows: &[RequestRow]) -> String {
+    let mut text = header();
+    for row in rows {
+        let cells: Vec<String> = row.cells().values().map(cell).collect();
+        text.push_str(&cells.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+/// Taken from the schema of the row, so that it is there without any row.
+fn header() -> String {
+    let schema = schemars::schema_for!(RequestRow);
+    let names: Vec<String> = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(|properties| properties.keys().cloned().collect())
+        .unwrap_or_default();
+    names.join(",") + "\n"
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => {
+            // A cell that a spreadsheet would take for a formula is made plain text by a quote:
+            // the words of a failure come from a server that we do not know.
+            let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+            let text = format!("{guard}{text}");
+            if text.contains([',', '"', '\n', '\r']) {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            } else {
+                text
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::fixture::{ORIGIN, completed, failed, later};
+
+    fn row(record: &RequestRecord) -> RequestRow {
+        RequestRow::new(record, &HeaderSplit::Marked, Stamp(ORIGIN))
+    }
+
+    #[test]
+    fn a_row_has_stamps_relative_to_the_load_and_metrics() {
+        let row = row(&later(completed(3), 1_000.0));
+        assert!((row.planned_s - 1.0).abs() < 1e-12);
+        assert!(row.first_content_s.is_some_and(|seconds| (seconds - 1.025).abs() < 1e-12));
+        assert!(row.ttft_ms.is_some_and(|ms| (ms - 23.0).abs() < 1e-9));
+        assert_eq!((row.phase.as_str(), row.outcome.as_str()), ("measured", "completed"));
+    }
+
+    #[test]
+    fn a_stamp_before_the_load_is_negative() {
+        let row =
+            RequestRow::new(&completed(0), &HeaderSplit::Marked, Stamp(ORIGIN + 1_000_000_000));
+        assert!((row.planned_s + 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_failed_request_is_a_row_with_stamps_and_without_metrics() {
+        let row = row(&failed(0, FailureKind::StreamError));
+        assert_eq!(row.failure, Some(FailureKind::StreamError));
+        assert!(row.first_content_s.is_some() && row.ttft_ms.is_none() && row.e2e_ms.is_none());
+    }
+
+    #[test]
+    fn jsonl_round_trips() {
+        let rows = [row(&completed(0)), row(&failed(1, FailureKind::Reset))];
+        let read: Vec<RequestRow> =
+            jsonl(&rows).lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+        assert_eq!(read, rows);
+    }
+
+    #[test]
+    fn csv_and_jsonl_have_the_same_columns_in_the_same_order() {
+        let row = row(&completed(0));
+        let keys: Vec<String> = row.cells().keys().cloned().collect();
+        assert_eq!(csv(&[]), keys.join(",") + "\n");
+        let text = csv(&[row]);
+        let widths: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+        assert_eq!(widths, [keys.len(), keys.len()]);
+    }
+
+    #[test]
+    fn csv_cells_are_quoted_and_never_formulas() {
+        assert_eq!(cell(&Value::from("a,\"b\"\nc")), "\"a,\"\"b\"\"\nc\"");
+        assert_eq!(cell(&Value::from("=cmd()")), "'=cmd()");
+        assert_eq!(cell(&Value::Null), "");
+    }
+}

@@ -1,0 +1,170 @@
+//! Reports on disk: written whole or not at all, read with their version checked.
+//!
+//! Main functions: [`write`] for any file of a run, [`read_report`] for `report.json`. The only file of
+//! this room that touches the disk.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Report, SCHEMA_VERSION};
+use crate::exit::ExitCode;
+
+/// Why a report file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refused.
+    #[error("cannot write \"{}\"", path.display())]
+    Write {
+        /// The file wanted.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened or read.
+    #[error("cannot read report \"{}\"", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not JSON.
+    #[error("report \"{}\" is not JSON", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops being JSON.
+        source: serde_json::Error,
+    },
+    /// The file is JSON, but not a report of ours.
+    #[error(
+        "\"{}\" is not a bench-ci report: expected schema \"bench-ci.report/{SCHEMA_VERSION}\", got {found}",
+        path.display()
+    )]
+    NotAReport {
+        /// The file.
+        path: PathBuf,
+        /// The schema it names, quoted, or that it names none.
+        found: String,
+    },
+    /// A later bench-ci wrote it.
+    #[error(
+        "report \"{}\" is newer than this build: it has schema version {version}, this build reads up to {SCHEMA_VERSION}",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version it names.
+        version: u32,
+    },
+    /// It says that it is a report of this version, but a field is missing or of another type.
+    #[error("report \"{}\" is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which field.
+        source: serde_json::Error,
+    },
+}
+
+impl StoreError {
+    /// The code to leave with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            StoreError::Write { .. } => ExitCode::Tool,
+            _ => ExitCode::Report,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            StoreError::Write { .. } => {
+                "check that the folder of --out-dir can be written to and that the disk is not full"
+            }
+            StoreError::Read { .. } => {
+                "give the path of a report.json that bench-ci wrote, or of the folder it is in"
+            }
+            StoreError::NotJson { .. } => {
+                "the file may have been cut short; run the benchmark again"
+            }
+            StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
+            StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
+            StoreError::Damaged { .. } => {
+                "the file was changed after it was written; run the benchmark again"
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Writes a file so that a reader sees the old one or the whole new one, never a part: a temporary
+/// file in the same folder, synced, then renamed. The folder is made if it is missing.
+///
+/// # Errors
+/// [`StoreError::Write`]; nothing is left behind then.
+pub fn write(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+    let attempt = || {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder)?;
+        // A temporary file is private by default; a report is for everybody the umask allows.
+        let mut file = tempfile::Builder::new()
+            .prefix(".bench-ci-")
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        file.write_all(text)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    attempt().map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+/// Writes `report.json`.
+///
+/// # Errors
+/// [`StoreError::Write`].
+pub fn write_report(path: &Path, report: &Report) -> Result<(), StoreError> {
+    write(path, report.to_json().as_bytes())
+}
+
+/// Reads `report.json`, or the `report.json` of a folder. Fields that this build does not know are
+/// ignored; a newer version is refused.
+///
+/// # Errors
+/// Every variant but [`StoreError::Write`].
+pub fn read_report(path: &Path) -> Result<Report, StoreError> {
+    let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    parse_report(&bytes, path)
+}
+
+fn parse_report(bytes: &[u8], path: PathBuf) -> Result<Report, StoreError> {
+    let value: Value = match serde_json::from_slice(bytes) {
+        Ok(value) => value,
+        Err(source) => return Err(StoreError::NotJson { path, source }),
+    };
+    let schema = value.get("schema").and_then(Value::as_str);
+    match schema.and_then(|name| name.strip_prefix("bench-ci.report/")?.parse::<u32>().ok()) {
+        Some(version) if version > SCHEMA_VERSION => Err(StoreError::Newer { path, version }),
+        Some(SCHEMA_VERSION) => {
+            serde_json::from_value(value).map_err(|source| StoreError::Damaged { path, source })
+        }
+        _ => {
+            let found = schema.map_or_else(|| "none".to_owned(), |name| format!("{name:?}"));
+            Err(StoreError::NotAReport { path, found })
+        }
+    }
+}

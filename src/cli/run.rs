@@ -1,0 +1,256 @@
+//! The flags of `run`, grouped as its help page shows them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::plan::duration;
+
+/// Everything `bench-ci run` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Model flags.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Server flags.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Workload flags.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Tags.
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Output flags.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where the model comes from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Repository on the Hugging Face Hub
+    ///
+    /// Downloads are cached where other Hub tools look for them, and resumed. HF_TOKEN, HF_ENDPOINT
+    /// and HF_HOME are honoured.
+    #[arg(long, value_name = "REPO", requires = "hf_file", conflicts_with = "model")]
+    pub hf_repo: Option<String>,
+    /// File in that repository; of a split model, any part
+    #[arg(long, value_name = "FILE", requires = "hf_repo")]
+    pub hf_file: Option<String>,
+    /// Branch, tag or commit of that repository [default: main]
+    #[arg(long, value_name = "REVISION", requires = "hf_repo")]
+    pub hf_revision: Option<String>,
+    /// A GGUF on disk, or synthetic[:SHAPE] for one made on the spot
+    ///
+    /// SHAPE is tiny (the default), 15m, 100m, 1b, or a list such as layers=4,embd=256,type=q8_0.
+    /// Speed does not depend on the weights, so any shape can be benchmarked with nothing to download.
+    #[arg(long, short = 'm', value_name = "PATH|synthetic[:SHAPE]")]
+    pub model: Option<String>,
+    /// Folder in which model files are kept [default: the Hub's cache]
+    #[arg(long, value_name = "DIR")]
+    pub model_path_prefix: Option<PathBuf>,
+}
+
+/// The server that is loaded.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// The llama-server to start, or `sim` for the simulator inside this binary
+    ///
+    /// Without it: the variable, then `llama-server` on PATH. The simulator is never chosen silently.
+    #[arg(long, value_name = "PATH|sim", env = "LLAMA_SERVER_BIN_PATH")]
+    pub server: Option<String>,
+    /// Load a server that is already running; nothing is started or stopped
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Sent as `Authorization: Bearer KEY`; better given by the variable than on the command line
+    #[arg(long, value_name = "KEY", env = "BENCH_CI_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// A further request header; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    pub headers: Vec<String>,
+    /// The `model` field of each request [default: none, or the first model that --url offers]
+    #[arg(long, value_name = "NAME", env = "SERVER_BENCH_MODEL_ALIAS")]
+    pub request_model: Option<String>,
+    /// Where the started server listens
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port of the started server; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Slots of the started server (passed on) [default: its own]
+    #[arg(long, short = None, value_name = "N")]
+    pub parallel: Option<u32>,
+    /// Layers kept on the GPU (passed on, also -ngl) [default: its own]
+    #[arg(long, alias = "gpu-layers", value_name = "N", allow_hyphen_values = true)]
+    pub n_gpu_layers: Option<String>,
+    /// Context of all slots together, in tokens (passed on) [default: its own]
+    #[arg(long, value_name = "N")]
+    pub ctx_size: Option<u32>,
+    /// Logical batch (passed on) [default: its own]
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<u32>,
+    /// Physical batch (passed on) [default: its own]
+    #[arg(long, value_name = "N")]
+    pub ubatch_size: Option<u32>,
+    /// How long the server may take to become healthy
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    pub start_timeout: Duration,
+    /// How long the server may take to stop after SIGINT before it is killed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub stop_grace: Duration,
+    /// Further llama-server arguments, verbatim, after `--`
+    #[arg(last = true, value_name = "SERVER ARGS")]
+    pub extra_args: Vec<String>,
+}
+
+/// What the server is loaded with; each flag overrides the scenario.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Workload (each overrides the scenario)")]
+pub struct WorkloadArgs {
+    /// A built-in scenario or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "chat")]
+    pub scenario: String,
+    /// How long new requests are started, such as 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub duration: Option<Duration>,
+    /// Concurrent users [default: as many as the server has slots]
+    #[arg(long, value_name = "N")]
+    pub users: Option<u32>,
+    /// N prompts, each sent once; without it they go round until --duration
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_N_PROMPTS")]
+    pub n_prompts: Option<u64>,
+    /// Leave out dataset prompts of more words than this
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_PROMPT_TOKENS")]
+    pub max_prompt_tokens: Option<u64>,
+    /// Each answer's budget in tokens
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_TOKENS")]
+    pub max_tokens: Option<u32>,
+    /// Leave out dataset prompts that with their answer have more words than this
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT")]
+    pub max_context: Option<u64>,
+    /// builtin, sharegpt (the public file, from the Hub), or a ShareGPT-shaped JSON file
+    #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET")]
+    pub dataset: Option<String>,
+    /// Seed of everything random, and of each request
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Whether connections are opened ahead of time, or inside each request
+    ///
+    /// `fresh` is what k6 calls --no-connection-reuse. Connecting is never inside TTFT either way.
+    #[arg(long, value_enum)]
+    pub connections: Option<ConnectionsArg>,
+    /// Force exactly --max-tokens tokens from every request
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Unmeasured requests per user before measuring
+    #[arg(long, value_name = "N")]
+    pub warm_up: Option<u32>,
+}
+
+/// When connections are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConnectionsArg {
+    /// Ahead of time
+    Ahead,
+    /// A new one inside every request
+    Fresh,
+}
+
+/// When the numbers are not evidence.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits (crossing one is exit code 5)")]
+pub struct LimitArgs {
+    /// Failed requests that are still accepted
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_failed: u64,
+    /// Highest share of the mean latency that our own dispatch lateness may have
+    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    pub max_lateness: f64,
+    /// Highest share of a median metric that our own delay may have where the kernel gives no stamps
+    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    pub max_client_delay: f64,
+    /// Say that this client was too slow, but do not fail because of it
+    #[arg(long)]
+    pub accept_saturated_client: bool,
+    /// Where time stamps come from
+    #[arg(long, value_enum, default_value_t = ClockArg::Auto)]
+    pub clock: ClockArg,
+}
+
+/// Where time stamps come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockArg {
+    /// The kernel's receive stamps where there are any, else our own clock
+    Auto,
+    /// Our own clock, for comparison
+    User,
+}
+
+/// What the report is tagged with.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tags")]
+pub struct TagArgs {
+    /// Title of the report [default: the scenario's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The machine's label [default: RUNNER_NAME or the host's name]
+    #[arg(long, value_name = "LABEL")]
+    pub runner_label: Option<String>,
+    /// Branch under test [default: from GITHUB_* or git]
+    #[arg(long, value_name = "BRANCH")]
+    pub branch: Option<String>,
+    /// Commit under test [default: from GITHUB_* or git]
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+}
+
+/// Where results go and what is shown meanwhile.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// All files go here and nowhere else
+    #[arg(long, value_name = "DIR", default_value = "bench-out")]
+    pub out_dir: PathBuf,
+    /// Print the whole plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How progress is shown, on stderr
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+    /// Show nothing but errors and the final summary
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show the server's log as it is written
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Shape of the lines on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A live line on a terminal, plain lines elsewhere
+    Auto,
+    /// A plain line now and then
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// Shape of the lines on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object an event
+    Json,
+}

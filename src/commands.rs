@@ -1,0 +1,169 @@
+//! From a command line to the room that carries it out, and back to text and an exit code.
+//!
+//! Main function: [`main`]. It joins `cli` with the rooms for the small commands; the main job
+//! itself is [`crate::run`].
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::cancel::Cancel;
+use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportFormat};
+use crate::error::Error;
+use crate::event::Events;
+use crate::exit::ExitCode;
+use crate::{artifact, doctor, model, report, run, server, sim};
+
+/// What a command that worked leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// For stdout; ends with a line end unless empty.
+    pub stdout: String,
+    /// What the process leaves with; not always 0, for a run that worked can still be no evidence.
+    pub exit: ExitCode,
+}
+
+impl Done {
+    /// Text, and exit code 0.
+    pub(crate) fn text(stdout: String) -> Self {
+        Self { stdout, exit: ExitCode::Ok }
+    }
+}
+
+/// Carries out one command line, `argv[0]` included.
+///
+/// # Errors
+/// Whatever the rooms say; misuse of flags is printed by clap and comes back as exit code 2.
+pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
+    let matches = match Cli::command().try_get_matches_from(spell_out(argv)) {
+        Ok(matches) => matches,
+        Err(message) => return Ok(help_or_misuse(&message)),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(message) => return Ok(help_or_misuse(&message)),
+    };
+    match cli.command {
+        None => run::main(&cli.run),
+        Some(Command::Run(args)) => run::main(&args),
+        Some(Command::Doctor(args)) => doctor::main(&args),
+        Some(Command::BenchPy(args)) => bench_py(&args),
+        Some(Command::Report(args)) => render(&args),
+        Some(Command::Model(ModelCommand::Inspect { file })) => {
+            Ok(Done::text(model::inspect(&file)?))
+        }
+        Some(Command::Model(ModelCommand::Make { shape, file })) => make_model(&shape, &file),
+        Some(Command::Sim { args }) => {
+            // llama-server's own exit codes: 0 and 1 mean the same here.
+            let exit = if sim::main(args) == 0 { ExitCode::Ok } else { ExitCode::Tool };
+            Ok(Done { stdout: String::new(), exit })
+        }
+        Some(Command::Completions { shell }) => Ok(Done::text(completions(shell))),
+        Some(Command::Man) => manual(),
+        Some(Command::Help { topic }) => help(&topic),
+        Some(Command::Guard) => {
+            // It has killed what it had to, or had nothing to do; nobody reads its exit code.
+            let _exit = server::guard_main();
+            Ok(Done::text(String::new()))
+        }
+    }
+}
+
+/// llama.cpp's tools write `-ngl 33`, which is no short flag that clap could know.
+fn spell_out(argv: Vec<OsString>) -> Vec<OsString> {
+    let mut verbatim = argv.get(1).is_some_and(|command| command == "sim" || command == "__guard");
+    argv.into_iter()
+        .map(|argument| {
+            verbatim |= argument == "--";
+            if !verbatim && argument == "-ngl" {
+                OsString::from("--n-gpu-layers")
+            } else {
+                argument
+            }
+        })
+        .collect()
+}
+
+fn help_or_misuse(message: &clap::Error) -> Done {
+    if message.use_stderr() {
+        // clap knows where its colours may go; if stderr is gone, the exit code still says it.
+        drop(message.print());
+        return Done { stdout: String::new(), exit: ExitCode::Usage };
+    }
+    Done::text(message.render().to_string())
+}
+
+fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {
+    let (command_line, run_args) = crate::bench_py::translate(args)?;
+    let mut done = run::main(&run_args)?;
+    done.stdout = format!("equivalent command:\n  {command_line}\n\n{}", done.stdout);
+    Ok(done)
+}
+
+fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
+    let shape = shape.parse().map_err(model::ModelError::from)?;
+    model::synthetic::make(&shape, file, &Events::default(), &Cancel::never())?;
+    Ok(Done::text(model::inspect(file)?))
+}
+
+fn render(args: &ReportArgs) -> Result<Done, Error> {
+    let report = artifact::store::read_report(&args.file)?;
+    Ok(Done::text(match args.format {
+        ReportFormat::Markdown => report::markdown::render(&report),
+        ReportFormat::Text => report::terminal::render_summary(&report, terminal_width(), false),
+    }))
+}
+
+/// Columns of the terminal behind stdout; 100 where there is none.
+pub(crate) fn terminal_width() -> usize {
+    console::Term::stdout().size_checked().map_or(100, |(_rows, columns)| usize::from(columns))
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bench-ci", &mut script);
+    String::from_utf8(script).expect("clap writes UTF-8")
+}
+
+fn manual() -> Result<Done, Error> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|source| Error::System { attempt: "render the manual page", source })?;
+    Ok(Done::text(String::from_utf8_lossy(&page).into_owned()))
+}
+
+fn help(topic: &[String]) -> Result<Done, Error> {
+    if topic == ["exit-codes"] {
+        return Ok(Done::text(ExitCode::table()));
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut found = &mut command;
+    for name in topic {
+        found = found
+            .find_subcommand_mut(name)
+            .ok_or_else(|| Error::HelpTopic { topic: topic.join(" ") })?;
+    }
+    Ok(Done::text(found.render_long_help().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ngl_is_spelt_out_but_not_behind_two_dashes() {
+        let argv = ["bench-ci", "-ngl", "3", "--", "-ngl", "4"].map(OsString::from).to_vec();
+        let spelt: Vec<OsString> = spell_out(argv);
+        assert_eq!(
+            spelt,
+            ["bench-ci", "--n-gpu-layers", "3", "--", "-ngl", "4"].map(OsString::from)
+        );
+    }
+}

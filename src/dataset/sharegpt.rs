@@ -1,0 +1,245 @@
+//! Reads ShareGPT-shaped JSON one conversation at a time, whatever its size.
+//!
+//! Main function: [`read`]. A JSON array of records, or one record a line. Only the first two turns
+//! of the record at hand are ever in memory. It does not choose: the caller's closure does.
+
+use std::fmt;
+use std::io::{Cursor, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor,
+};
+
+use super::DatasetError;
+use super::pick::Conversation;
+use super::words::words;
+use crate::cancel::Cancel;
+
+/// Hands every conversation of `source` to `on`, in order, until that says stop.
+pub(super) fn read(
+    mut source: impl Read,
+    path: &Path,
+    cancel: &Cancel,
+    on: &mut dyn FnMut(Conversation) -> ControlFlow<()>,
+) -> Result<(), DatasetError> {
+    let mut progress = Progress { on, cancel, index: 0, stopped: false };
+    let outcome = match first_byte(&mut source) {
+        Ok(Some(b'[')) => {
+            let mut json = serde_json::Deserializer::from_reader(Cursor::new(b"[").chain(source));
+            Array { progress: &mut progress }.deserialize(&mut json).and_then(|()| json.end())
+        }
+        Ok(first) => {
+            let first: Vec<u8> = first.into_iter().collect();
+            let json = serde_json::Deserializer::from_reader(Cursor::new(first).chain(source));
+            lines(json.into_iter::<Record>(), &mut progress)
+        }
+        Err(error) => Err(serde_json::Error::io(error)),
+    };
+    if let Some(reason) = cancel.reason() {
+        return Err(DatasetError::Cancelled(reason));
+    }
+    match outcome {
+        // Leaving an array early is an error to the parser and what was asked for to us.
+        Err(_unread) if progress.stopped => Ok(()),
+        Ok(()) => Ok(()),
+        Err(source) => Err(DatasetError::Malformed {
+            path: path.to_path_buf(),
+            conversation: progress.index + 1,
+            source,
+        }),
+    }
+}
+
+/// The first byte that is no blank and no byte order mark; lines before it are lost to the
+/// line numbers of errors, and nobody has any.
+fn first_byte(source: &mut impl Read) -> std::io::Result<Option<u8>> {
+    let mut byte = [0];
+    loop {
+        match source.read(&mut byte) {
+            Ok(0) => return Ok(None),
+            Ok(_) if byte[0].is_ascii_whitespace() || [0xef, 0xbb, 0xbf].contains(&byte[0]) => {}
+            Ok(_) => return Ok(Some(byte[0])),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn lines(
+    records: impl Iterator<Item = serde_json::Result<Record>>,
+    progress: &mut Progress<'_>,
+) -> serde_json::Result<()> {
+    for record in records {
+        if progress.take(record?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Where the reading is, and whom it tells.
+struct Progress<'f> {
+    on: &'f mut dyn FnMut(Conversation) -> ControlFlow<()>,
+    cancel: &'f Cancel,
+    /// Conversations that were read whole.
+    index: u64,
+    stopped: bool,
+}
+
+impl Progress<'_> {
+    fn take(&mut self, record: Record) -> ControlFlow<()> {
+        self.index += 1;
+        let flow = if self.cancel.reason().is_some() {
+            ControlFlow::Break(())
+        } else {
+            (self.on)(record.0)
+        };
+        self.stopped = flow.is_break();
+        flow
+    }
+}
+
+/// The array of all records, which is never built.
+struct Array<'p, 'f> {
+    progress: &'p mut Progress<'f>,
+}
+
+impl<'de> DeserializeSeed<'de> for Array<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Array<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of conversations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
+        while let Some(record) = records.next_element::<Record>()? {
+            if self.progress.take(record).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One record, already reduced to what is needed of it.
+struct Record(Conversation);
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(expecting = "a conversation, such as {\"conversations\": […]}")]
+        struct Wire {
+            conversations: Turns,
+        }
+        let Wire { conversations: turns } = Wire::deserialize(deserializer)?;
+        let Turns { first: Some(first), second: Some(second) } = turns else {
+            return Ok(Record(Conversation::NotHumanFirst));
+        };
+        if first.from.as_ref().is_none_or(|from| from.0 != "human") {
+            return Ok(Record(Conversation::NotHumanFirst));
+        }
+        let prompt =
+            first.value.ok_or_else(|| D::Error::custom("the first turn has no text \"value\""))?.0;
+        let answer = second
+            .value
+            .ok_or_else(|| D::Error::custom("the second turn has no text \"value\""))?
+            .0;
+        Ok(Record(Conversation::Asked { prompt, answer_words: Some(words(&answer)) }))
+    }
+}
+
+/// The first two turns; the others are skipped unread.
+struct Turns {
+    first: Option<Turn>,
+    second: Option<Turn>,
+}
+
+impl<'de> Deserialize<'de> for Turns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FirstTwo;
+        impl<'de> Visitor<'de> for FirstTwo {
+            type Value = Turns;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of turns")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<Turns, A::Error> {
+                let two = Turns { first: turns.next_element()?, second: turns.next_element()? };
+                while turns.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(two)
+            }
+        }
+        deserializer.deserialize_seq(FirstTwo)
+    }
+}
+
+/// One turn.
+#[derive(serde::Deserialize)]
+#[serde(expecting = "a turn, such as {\"from\": \"human\", \"value\": \"…\"}")]
+struct Turn {
+    from: Option<Text>,
+    value: Option<Text>,
+}
+
+/// A JSON string that may hold half of a surrogate pair, as JavaScript's and Python's may and
+/// Rust's may not. Texts cut at a length in the wild have them; one must not end the whole reading.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lenient;
+        impl Visitor<'_> for Lenient {
+            type Value = Text;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(match std::str::from_utf8(bytes) {
+                    Ok(text) => text.to_owned(),
+                    Err(_) => without_lone_surrogates(bytes),
+                }))
+            }
+        }
+        // serde_json hands lone surrogates out only where bytes are asked for.
+        deserializer.deserialize_bytes(Lenient)
+    }
+}
+
+/// Each lone surrogate (three bytes, ED A0..BF xx) becomes one U+FFFD, as when JavaScript sends it.
+fn without_lone_surrogates(bytes: &[u8]) -> String {
+    let mut clean = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        match rest {
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..] => {
+                clean.extend_from_slice("\u{fffd}".as_bytes());
+                rest = after;
+            }
+            _ => {
+                clean.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&clean).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

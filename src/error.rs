@@ -1,0 +1,127 @@
+//! Every way to fail, by stage of the corridor.
+//!
+//! Main type: [`Error`]. Each variant wraps the error of the room it came from; the exit code and
+//! the hint are that room's. Bugs are panics (exit code 101), not variants.
+
+use std::path::PathBuf;
+
+use crate::exit::ExitCode;
+
+/// A run that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was asked for cannot be planned.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    /// The model could not be had.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// The prompts could not be had.
+    #[error(transparent)]
+    Dataset(#[from] crate::dataset::DatasetError),
+    /// The server did not start, or died.
+    #[error(transparent)]
+    Server(#[from] crate::server::ServerError),
+    /// The load could not be made.
+    #[error(transparent)]
+    Load(#[from] crate::load::LoadError),
+    /// A report could not be written or read.
+    #[error(transparent)]
+    Artifact(#[from] crate::artifact::store::StoreError),
+    /// A file or folder of the output could not be written.
+    #[error("cannot {attempt} \"{}\"", path.display())]
+    Output {
+        /// Such as `create`.
+        attempt: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Something that the operating system should always grant.
+    #[error("cannot {attempt}")]
+    System {
+        /// Such as `watch for signals`.
+        attempt: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Asked to stop before the load had begun; there is nothing to report.
+    #[error("stopped by {} before the load began", match reason {
+        crate::cancel::StopReason::Interrupted => "SIGINT",
+        crate::cancel::StopReason::Terminated => "SIGTERM",
+    })]
+    Stopped {
+        /// By which signal.
+        reason: crate::cancel::StopReason,
+    },
+    /// A topic of `bench-ci help` that does not exist.
+    #[error("no help on \"{topic}\"")]
+    HelpTopic {
+        /// What was asked for.
+        topic: String,
+    },
+}
+
+impl Error {
+    /// What the process leaves with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::Plan(_) | Error::HelpTopic { .. } => ExitCode::Usage,
+            Error::Model(error) => error.exit_code(),
+            Error::Dataset(error) => error.exit_code(),
+            Error::Server(error) => error.exit_code(),
+            Error::Load(error) => error.exit_code(),
+            Error::Artifact(error) => error.exit_code(),
+            Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
+            Error::Stopped { reason } => (*reason).into(),
+        }
+    }
+
+    /// The message with all its causes, as one sentence. A cause whose words the message before it
+    /// holds already is not said twice.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let words = error.to_string();
+            if !sentence.contains(&words) {
+                sentence.push_str(": ");
+                sentence.push_str(&words);
+            }
+            cause = error.source();
+        }
+        sentence
+    }
+
+    /// What the user can do about it; `None` where the message says it all.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Plan(error) => error.hint(),
+            Error::Model(error) => error.hint(),
+            Error::Dataset(error) => error.hint(),
+            Error::Server(error) => error.hint(),
+            Error::Load(error) => error.hint(),
+            Error::Artifact(error) => error.hint(),
+            Error::Output { .. } => {
+                Some("choose another folder with --out-dir, or make room on the disk".to_owned())
+            }
+            Error::HelpTopic { .. } => {
+                Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned())
+            }
+            Error::System { .. } | Error::Stopped { .. } => None,
+        }
+    }
+}
+
+impl From<crate::cancel::StopReason> for ExitCode {
+    fn from(reason: crate::cancel::StopReason) -> Self {
+        match reason {
+            crate::cancel::StopReason::Interrupted => ExitCode::Interrupted,
+            crate::cancel::StopReason::Terminated => ExitCode::Terminated,
+        }
+    }
+}

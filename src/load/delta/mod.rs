@@ -1,0 +1,252 @@
+//! What one event of a stream says: content, a finish, token counts, an error.
+//!
+//! Main types: [`Said`], and [`DeltaReader`], which reads the payloads of one stream and knows the
+//! common shape again without parsing it anew. It reads no clock; whether an event is the first
+//! content is `answer`'s business.
+
+mod lenient;
+mod template;
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use self::lenient::{Choices, Count, Number, Present, Reason, Truth};
+use self::template::Template;
+use super::record::{Timings, Usage};
+
+/// What a payload says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Said {
+    /// Non-empty `content`, `reasoning_content`, `reasoning`, `tool_calls` or `text` in some choice.
+    pub content: bool,
+    /// A finish reason (`finish_reason`, or `stop` with its `stop_type`).
+    pub finish: Option<String>,
+    /// Bit *i* is set if choice *i* is spoken of; choices above 63 share the last bit.
+    pub choices_seen: u64,
+    /// Bit *i* is set if choice *i* has a finish reason.
+    pub choices_finished: u64,
+    /// Token counts: of `usage`, or of `/completion`'s final object.
+    pub usage: Option<Usage>,
+    /// llama-server's `timings`.
+    pub timings: Option<Timings>,
+    /// The server says that something went wrong; the message, as far as there is one.
+    pub error: Option<String>,
+    /// The terminator `[DONE]`.
+    pub terminator: bool,
+}
+
+/// The payload is not what an event of such a stream may hold.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    /// Not JSON.
+    #[error("an event is not JSON: {0}")]
+    NotJson(#[source] serde_json::Error),
+    /// JSON, but no object.
+    #[error("an event is JSON but no object")]
+    NotAnObject,
+}
+
+/// Reads the payloads of one stream.
+#[derive(Debug, Default)]
+pub struct DeltaReader {
+    template: Template,
+}
+
+impl DeltaReader {
+    /// Before a new stream. What was learned of the shape is kept: it is checked byte by byte on
+    /// each use, so an old one costs time at worst.
+    pub fn reset(&mut self) {
+        self.template.reset();
+    }
+
+    /// True only if the payload is known, without parsing, to say content of choice 0 and nothing
+    /// else; false if it must be read.
+    #[must_use]
+    pub fn is_plain_content(&self, payload: &[u8]) -> bool {
+        self.template.matches(payload)
+    }
+
+    /// Reads the payload of one event.
+    ///
+    /// # Errors
+    ///
+    /// The payload is neither empty, nor the terminator, nor a JSON object.
+    pub fn read(&mut self, payload: &[u8]) -> Result<Said, DeltaError> {
+        if self.is_plain_content(payload) {
+            return Ok(Said { content: true, choices_seen: 1, ..Said::default() });
+        }
+        self.read_in_full(payload)
+    }
+
+    /// The same without the template's short cut.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_in_full(&mut self, payload: &[u8]) -> Result<Said, DeltaError> {
+        let payload = payload.trim_ascii();
+        if payload.is_empty() {
+            return Ok(Said::default());
+        }
+        if payload == b"[DONE]" {
+            return Ok(Said { terminator: true, ..Said::default() });
+        }
+        if payload.first() != Some(&b'{') {
+            return match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
+                Ok(_) => Err(DeltaError::NotAnObject),
+                Err(error) => Err(DeltaError::NotJson(error)),
+            };
+        }
+        let text: Cow<'_, str> = String::from_utf8_lossy(payload);
+        let chunk: Chunk<'_> = serde_json::from_str(&text).map_err(DeltaError::NotJson)?;
+        if let (Some(content), Cow::Borrowed(text)) = (chunk.only_content(), &text) {
+            self.template.learn(text, content);
+        }
+        Ok(chunk.said(&text))
+    }
+}
+
+/// The message of an error object: `error.message`, `error` if it is text, `message`, else the
+/// whole JSON; at most 300 characters. Also for the bodies of answers that are no streams.
+#[must_use]
+pub fn error_message(json: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    let error = value.get("error").filter(|error| !error.is_null());
+    let said = match error {
+        Some(serde_json::Value::String(text)) => Some(text.as_str()),
+        Some(object) => object.get("message").and_then(|message| message.as_str()),
+        None => ["message", "detail"]
+            .iter()
+            .find_map(|key| value.get(key).and_then(|message| message.as_str())),
+    };
+    let said = match said {
+        Some(text) => text.to_owned(),
+        None => error.unwrap_or(&value).to_string(),
+    };
+    Some(said.chars().take(300).collect())
+}
+
+/// One payload, borrowed. Unknown fields are skipped; known ones of an unexpected type count as
+/// absent, because a server that adds to the format must not become a failed request.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Choices<'a>,
+    /// `/completion`.
+    #[serde(borrow)]
+    content: Present<'a>,
+    stop: Truth,
+    #[serde(borrow)]
+    stop_type: Reason<'a>,
+    tokens_predicted: Count,
+    tokens_evaluated: Count,
+    usage: lenient::Object<UsageObject>,
+    timings: lenient::Object<TimingsObject>,
+    #[serde(borrow)]
+    error: Present<'a>,
+    /// `"object":"error"` is how older vLLM reports an error inside a stream.
+    #[serde(borrow)]
+    object: Reason<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct UsageObject {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    prompt_tokens_details: lenient::Object<PromptDetails>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: Count,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct TimingsObject {
+    cache_n: Count,
+    prompt_n: Count,
+    prompt_ms: Number,
+    predicted_n: Count,
+    predicted_ms: Number,
+    draft_n: Count,
+    draft_n_accepted: Count,
+}
+
+impl<'a> Chunk<'a> {
+    /// The content's text if content of one first choice is all that this payload says; then every
+    /// payload that differs from it in that text alone says the same.
+    fn only_content(&self) -> Option<&'a str> {
+        let silent = !self.stop.0
+            && self.usage.0.is_none()
+            && self.timings.0.is_none()
+            && !self.error.is_there()
+            && self.object.0.as_deref() != Some("error")
+            && self.choices.finish.is_none()
+            && self.choices.seen == 1
+            && self.choices.contents + u32::from(self.content.is_non_empty()) == 1;
+        if silent { self.choices.content_text } else { None }
+    }
+
+    fn said(self, text: &str) -> Said {
+        let is_error = self.error.is_there() || self.object.0.as_deref() == Some("error");
+        let error = is_error.then(|| error_message(text).unwrap_or_default());
+        let timings = self.timings.0.map(|timings| Timings {
+            cache_n: timings.cache_n.0,
+            prompt_n: timings.prompt_n.0.unwrap_or(0),
+            prompt_ms: timings.prompt_ms.0.unwrap_or(0.0),
+            predicted_n: timings.predicted_n.0.unwrap_or(0),
+            predicted_ms: timings.predicted_ms.0.unwrap_or(0.0),
+            draft_n: timings.draft_n.0,
+            draft_n_accepted: timings.draft_n_accepted.0,
+        });
+        let usage = match self.usage.0 {
+            Some(UsageObject {
+                prompt_tokens: Count(Some(prompt_tokens)),
+                completion_tokens,
+                prompt_tokens_details,
+            }) => Some(Usage {
+                prompt_tokens,
+                completion_tokens: completion_tokens.0.unwrap_or(0),
+                cached_tokens: prompt_tokens_details.0.and_then(|details| details.cached_tokens.0),
+            }),
+            // `/completion` has no usage object; its final object says the same under other names.
+            _ => match (self.stop.0, self.tokens_evaluated.0, self.tokens_predicted.0) {
+                (true, Some(prompt_tokens), Some(completion_tokens)) => Some(Usage {
+                    prompt_tokens,
+                    completion_tokens,
+                    cached_tokens: timings.and_then(|timings| timings.cache_n),
+                }),
+                _ => None,
+            },
+        };
+        let mut finish = self.choices.finish.map(Cow::into_owned);
+        let (mut seen, mut finished) = (self.choices.seen, self.choices.finished);
+        if self.content.is_there() {
+            seen |= 1;
+        }
+        if self.stop.0 {
+            seen |= 1;
+            finished |= 1;
+            let reason = self.stop_type.0.as_deref().filter(|reason| !reason.is_empty());
+            finish = Some(reason.unwrap_or("stop").to_owned());
+        }
+        Said {
+            content: self.choices.contents > 0 || self.content.is_non_empty(),
+            finish,
+            choices_seen: seen,
+            choices_finished: finished,
+            usage,
+            timings,
+            error,
+            terminator: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

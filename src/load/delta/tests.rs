@@ -1,0 +1,194 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn said(payload: &str) -> Said {
+    DeltaReader::default().read(payload.as_bytes()).unwrap()
+}
+
+#[test]
+fn only_non_empty_content_is_content() {
+    // Five of six peers count a role-only or empty delta as the first token.
+    for (payload, content) in [
+        (r#"{"choices":[{"delta":{"role":"assistant","content":null}}]}"#, false),
+        (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, false),
+        (r#"{"choices":[{"delta":{}}]}"#, false),
+        (r#"{"choices":[{"delta":null}]}"#, false),
+        (r#"{"choices":[]}"#, false),
+        (r#"{"choices":null}"#, false),
+        (r#"{"choices":[{"delta":{"content":" "}}]}"#, true),
+        (r#"{"choices":[{"delta":{"content":"\n"}}]}"#, true),
+        (r#"{"choices":[{"delta":{"role":"assistant","content":"we"}}]}"#, true),
+        (r#"{"choices":[{"delta":{"content":"","reasoning_content":"hm"}}]}"#, true),
+        (r#"{"choices":[{"delta":{"reasoning":"hm"}}]}"#, true),
+        (r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, true),
+        (r#"{"choices":[{"delta":{"tool_calls":[]}}]}"#, false),
+        (r#"{"choices":[{"delta":{"content":[{"type":"text"}]}}]}"#, true),
+        (r#"{"choices":[{"text":"x"}]}"#, true),
+        (r#"{"choices":[{"text":""}]}"#, false),
+        (r#"{"content":"mm","stop":false}"#, true),
+        (r#"{"content":"","stop":false}"#, false),
+        (r#"{"choices":[{"delta":{}}],"prompt_progress":{"total":9}}"#, false),
+        (r#"{"choices":[{"index":0,"delta":{}},{"index":1,"delta":{"content":"b"}}]}"#, true),
+        (r#"{"choices":[{"logprobs":{"content":["x"]},"delta":{}}]}"#, false),
+    ] {
+        assert_eq!(said(payload).content, content, "{payload}");
+    }
+}
+
+#[test]
+fn usage_only_final_chunk_is_not_a_token() {
+    let last = said(
+        r#"{"choices":[],"usage":{"completion_tokens":5,"prompt_tokens":44,"total_tokens":49,
+        "prompt_tokens_details":{"cached_tokens":3}},"timings":{"cache_n":3,"prompt_n":41,
+        "prompt_ms":7.9,"predicted_n":5,"predicted_ms":0.98,"draft_n":4,"draft_n_accepted":2}}"#,
+    );
+    assert!(!last.content);
+    assert_eq!(
+        last.usage,
+        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(3) })
+    );
+    let timings = last.timings.unwrap();
+    assert_eq!((timings.prompt_n, timings.predicted_n), (41, 5));
+    assert_eq!((timings.cache_n, timings.draft_n_accepted), (Some(3), Some(2)));
+}
+
+#[test]
+fn finish_reasons_are_found_wherever_they_stand() {
+    let finish = |payload: &str| said(payload).finish;
+    assert_eq!(finish(r#"{"choices":[{"finish_reason":"length","delta":{}}]}"#).unwrap(), "length");
+    assert_eq!(finish(r#"{"choices":[{"finish_reason":null,"delta":{}}]}"#), None);
+    assert_eq!(finish(r#"{"content":"","stop":true,"stop_type":"limit"}"#).unwrap(), "limit");
+    assert_eq!(finish(r#"{"content":"","stop":true,"stopped_eos":true}"#).unwrap(), "stop");
+    assert_eq!(finish(r#"{"content":"a","stop":false,"stop_type":"none"}"#), None);
+    let one_of_two = said(
+        r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"delta":{"content":"x"}}]}"#,
+    );
+    assert_eq!((one_of_two.choices_seen, one_of_two.choices_finished), (0b11, 0b01));
+}
+
+#[test]
+fn the_final_object_of_completion_counts_tokens() {
+    let last = said(
+        r#"{"content":"","stop":true,"stop_type":"limit","tokens_predicted":5,
+        "tokens_evaluated":44,"tokens_cached":48,"timings":{"cache_n":0,"prompt_n":44}}"#,
+    );
+    assert_eq!(
+        last.usage,
+        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(0) })
+    );
+}
+
+#[test]
+fn errors_are_errors_even_beside_a_finish() {
+    let error = |payload: &str| said(payload).error;
+    assert_eq!(error(r#"{"error":{"message":"slot lost","code":500}}"#).unwrap(), "slot lost");
+    assert_eq!(error(r#"{"error":"out of memory"}"#).unwrap(), "out of memory");
+    assert_eq!(error(r#"{"error":{"code":7}}"#).unwrap(), r#"{"code":7}"#);
+    assert_eq!(error(r#"{"object":"error","message":"no","code":400}"#).unwrap(), "no");
+    assert!(error(r#"{"error":null,"choices":[]}"#).is_none());
+    let both = said(r#"{"error":{"message":"x"},"choices":[{"finish_reason":"stop"}]}"#);
+    assert!(both.error.is_some() && both.finish.is_some());
+}
+
+#[test]
+fn odd_types_count_as_absent_and_other_json_is_refused() {
+    let odd = said(
+        r#"{"choices":[5,null,"x",{"delta":7,"index":-1,"finish_reason":3}],"usage":[],"timings":"t",
+        "stop":"yes","tokens_predicted":null}"#,
+    );
+    assert_eq!(odd, Said { choices_seen: 1, ..Said::default() });
+    let floats = said(r#"{"choices":[],"usage":{"prompt_tokens":44.0,"completion_tokens":5}}"#);
+    assert_eq!(floats.usage.unwrap().prompt_tokens, 44);
+    assert_eq!(said(""), Said::default());
+    assert!(said(" [DONE] ").terminator);
+    let mut reader = DeltaReader::default();
+    for wrong in ["5", "\"x\"", "[1]", "null"] {
+        assert!(matches!(reader.read(wrong.as_bytes()), Err(DeltaError::NotAnObject)), "{wrong}");
+    }
+    for wrong in ["{", "{\"a\":1}}", "hello", "{'a':1}"] {
+        assert!(matches!(reader.read(wrong.as_bytes()), Err(DeltaError::NotJson(_))), "{wrong}");
+    }
+}
+
+#[test]
+fn bad_utf_8_inside_a_string_is_content_all_the_same() {
+    let mut reader = DeltaReader::default();
+    let payload = b"{\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}";
+    assert!(reader.read(payload).unwrap().content);
+}
+
+#[test]
+fn a_learned_shape_never_invents_content() {
+    // Each second payload has the learned surroundings or nearly so.
+    let learned =
+        r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"content":"we"}}],"id":"a"}"#;
+    for (near, content) in [
+        (
+            r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"content":""}}],"id":"a"}"#,
+            false,
+        ),
+        (
+            r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"content":null}}],"id":"a"}"#,
+            false,
+        ),
+        (r#"{"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"id":"a"}"#, false),
+        (
+            r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"content":"x"}}],"id":"a"}"#,
+            true,
+        ),
+    ] {
+        let mut reader = DeltaReader::default();
+        assert!(reader.read(learned.as_bytes()).unwrap().content);
+        assert_eq!(reader.read(near.as_bytes()).unwrap().content, content, "{near}");
+    }
+}
+
+/// Strings that may stand as JSON source between quotes: plain, escaped, and trying to break out.
+fn string_source() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z ]{0,4}",
+        "\\PC{0,4}".prop_map(|text| text.replace(['"', '\\'], "")),
+        Just("\\n".to_owned()),
+        Just("\\u00e9".to_owned()),
+        Just("x\"},\"error\":{\"a\":\"b".to_owned()),
+        Just("x\",\"finish_reason\":\"stop".to_owned()),
+        Just("\u{1}".to_owned()),
+    ]
+}
+
+fn payload() -> impl Strategy<Value = String> {
+    (string_source(), string_source(), 0..6).prop_map(|(text, other, shape)| match shape {
+        0 => format!(r#"{{"choices":[{{"finish_reason":null,"delta":{{"content":"{text}"}}}}],"id":"{other}"}}"#),
+        1 => format!(r#"{{"choices":[{{"delta":{{"content":"{text}","reasoning":"{other}"}}}}]}}"#),
+        2 => format!(r#"{{"id":"{other}","choices":[{{"text":"{text}","finish_reason":null}}]}}"#),
+        3 => format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}},"finish_reason":"{other}"}}]}}"#),
+        4 => format!(r#"{{"choices":[{{"index":1,"delta":{{"content":"{text}"}}}}],"error":null}}"#),
+        _ => format!(r#"{{"content":"{text}","stop":false,"choices":[{{"text":"{other}"}}]}}"#),
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_short_cut_says_what_the_full_parse_says(
+        payloads in prop::collection::vec(payload(), 1..12),
+    ) {
+        let mut short = DeltaReader::default();
+        for payload in payloads {
+            let short = short.read(payload.as_bytes());
+            let full = DeltaReader::default().read_in_full(payload.as_bytes());
+            match (short, full) {
+                (Ok(short), Ok(full)) => prop_assert_eq!(short, full),
+                (short, full) => prop_assert!(short.is_err() && full.is_err()),
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(payloads in prop::collection::vec(any::<Vec<u8>>(), 0..8)) {
+        let mut reader = DeltaReader::default();
+        for payload in payloads {
+            drop(reader.read(&payload));
+        }
+    }
+}

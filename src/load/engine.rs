@@ -1,0 +1,136 @@
+//! The load thread: started here, joined here.
+//!
+//! Main types: [`start`] and [`LoadHandle`]. What the thread does is `worker`'s business.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
+
+use super::connection::Dialer;
+use super::error::LoadError;
+use super::live::LiveCounters;
+use super::outcome::LoadOutcome;
+use super::pacer::Pacer;
+use super::record::RequestRecord;
+use super::worker::{Stage, run};
+use super::workload::LoadPlan;
+use crate::cancel::Cancel;
+
+/// Descriptors besides the users' connections: runtime, timer, server log, reports, scrapes.
+const OTHER_FILES: u64 = 128;
+
+/// A running load. Dropping it stops the run as a cancellation does.
+#[derive(Debug)]
+pub struct LoadHandle {
+    /// How the run stands; may be read at any time, also after the end.
+    pub live: Arc<LiveCounters>,
+    outcome: oneshot::Receiver<Result<LoadOutcome, LoadError>>,
+    /// Never sent to: its end tells the thread that the handle is gone.
+    _present: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl LoadHandle {
+    /// Waits for the end of the run.
+    ///
+    /// # Errors
+    ///
+    /// The host name has no address, the limit of open files is too low, the system refused a
+    /// timer, or the thread panicked (a bug). Failed requests are records, not errors.
+    pub async fn join(self) -> Result<LoadOutcome, LoadError> {
+        let Self { outcome, _present, thread, .. } = self;
+        let outcome = outcome.await.unwrap_or_else(|_sender_is_gone| {
+            Err(LoadError::Panicked { message: "it ended without an outcome".to_owned() })
+        });
+        // The outcome is the last thing that the thread sends, so this does not block for long; a
+        // panic is in the outcome already.
+        drop(thread.join());
+        outcome
+    }
+}
+
+/// Starts the load on a thread of its own, named `load`.
+///
+/// `sink` is called on that thread after each request ended, never on the stamping path of that
+/// request; it must be quick, since other requests are in flight.
+///
+/// # Errors
+///
+/// The plan cannot be played, or the thread cannot be made.
+pub fn start(
+    plan: LoadPlan,
+    sink: impl FnMut(RequestRecord) + Send + 'static,
+    cancel: Cancel,
+) -> Result<LoadHandle, LoadError> {
+    plan.validate()?;
+    let live = Arc::new(LiveCounters::default());
+    let (sender, outcome) = oneshot::channel();
+    let (present, absence) = oneshot::channel();
+    let counters = Arc::clone(&live);
+    let thread = thread::Builder::new()
+        .name("load".to_owned())
+        .spawn(move || {
+            let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                play(plan, sink, cancel, counters, absence)
+            }));
+            let outcome =
+                played.unwrap_or_else(|panic| Err(LoadError::Panicked { message: said(&*panic) }));
+            // Nobody waits any more: then nobody wants the outcome either.
+            drop(sender.send(outcome));
+        })
+        .map_err(|source| LoadError::System { attempt: "start the load thread", source })?;
+    Ok(LoadHandle { live, outcome, _present: present, thread })
+}
+
+fn play(
+    plan: LoadPlan,
+    sink: impl FnMut(RequestRecord) + 'static,
+    cancel: Cancel,
+    live: Arc<LiveCounters>,
+    absence: oneshot::Receiver<()>,
+) -> Result<LoadOutcome, LoadError> {
+    let system = |attempt| move |source| LoadError::System { attempt, source };
+    allow_open_files(plan.users)?;
+    let dialer = Dialer::new(plan.target.resolve()?);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(system("make the load thread's runtime"))?;
+    runtime.block_on(async move {
+        let pacer = Pacer::new().map_err(system("make the load thread's timer"))?;
+        let stage = Rc::new(Stage::new(plan, dialer, pacer, live, Box::new(sink)));
+        let stopped = async move {
+            tokio::select! {
+                _reason = cancel.cancelled() => {}
+                _gone = absence => {}
+            }
+        };
+        Ok(run(stage, stopped).await)
+    })
+}
+
+/// Raises the soft limit of open files as far as these users need it.
+fn allow_open_files(users: u32) -> Result<(), LoadError> {
+    let needed = u64::from(users) + OTHER_FILES;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if soft >= needed {
+        return Ok(());
+    }
+    if hard < needed {
+        return Err(LoadError::OpenFiles { needed, limit: hard });
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
+        .map_err(|_refused| LoadError::OpenFiles { needed, limit: soft })
+}
+
+/// What a panic says.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it gave no message".to_owned())
+}

@@ -1,0 +1,133 @@
+//! How a run stands right now, for a progress bar on another thread.
+//!
+//! Main type: [`LiveCounters`]. The load thread alone writes; nothing here is a measurement.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LivePhase {
+    /// Addresses and connections are being made.
+    Preparing = 0,
+    /// Unmeasured requests.
+    WarmUp = 1,
+    /// Measured requests.
+    Measuring = 2,
+    /// No request starts any more; those in flight may still end.
+    Draining = 3,
+    /// Over.
+    Done = 4,
+}
+
+/// Counts that may be read at any time. They are relaxed: two of them may be a moment apart.
+#[derive(Debug, Default)]
+pub struct LiveCounters {
+    phase: AtomicU8,
+    planned: AtomicU64,
+    started: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    in_flight: AtomicU64,
+    content_deltas: AtomicU64,
+    warm_up_ended: AtomicU64,
+}
+
+impl LiveCounters {
+    /// Where the run stands.
+    #[must_use]
+    pub fn phase(&self) -> LivePhase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => LivePhase::Preparing,
+            1 => LivePhase::WarmUp,
+            2 => LivePhase::Measuring,
+            3 => LivePhase::Draining,
+            _ => LivePhase::Done,
+        }
+    }
+
+    /// Measured requests that are planned in all; 0 when only time bounds the run.
+    #[must_use]
+    pub fn planned(&self) -> u64 {
+        self.planned.load(Ordering::Relaxed)
+    }
+
+    /// Measured requests started so far.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// Measured requests completed so far.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// Measured requests failed so far.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Requests in flight now, warm-up included.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Content deltas seen so far, warm-up included.
+    #[must_use]
+    pub fn content_deltas(&self) -> u64 {
+        self.content_deltas.load(Ordering::Relaxed)
+    }
+
+    /// Warm-up requests ended so far, however they ended.
+    #[must_use]
+    pub fn warm_up_ended(&self) -> u64 {
+        self.warm_up_ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enter(&self, phase: LivePhase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn plan(&self, requests: u64) {
+        self.planned.store(requests, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_started(&self) {
+        add(&self.started, 1);
+    }
+
+    pub(super) fn count_completed(&self) {
+        add(&self.completed, 1);
+    }
+
+    pub(super) fn count_failed(&self) {
+        add(&self.failed, 1);
+    }
+
+    pub(super) fn count_warm_up_ended(&self) {
+        add(&self.warm_up_ended, 1);
+    }
+
+    pub(super) fn take_off(&self) {
+        add(&self.in_flight, 1);
+    }
+
+    pub(super) fn land(&self) {
+        add(&self.in_flight, u64::MAX);
+    }
+
+    pub(super) fn count_deltas(&self, deltas: u64) {
+        if deltas > 0 {
+            add(&self.content_deltas, deltas);
+        }
+    }
+}
+
+/// One thread writes, so load and store suffice: no locked instruction for each delta.
+fn add(counter: &AtomicU64, delta: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(delta), Ordering::Relaxed);
+}

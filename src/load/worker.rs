@@ -1,0 +1,382 @@
+//! The users of a closed loop, and the stages they go through together.
+//!
+//! Main types: [`Stage`], what all users share, and [`run`], which brings them on and off. One
+//! thread, no locks: everything here is `Cell` and `RefCell`.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
+
+use super::connection::{Connection, Dialer};
+use super::leash::Leash;
+use super::live::{LiveCounters, LivePhase};
+use super::outcome::{LoadOutcome, Moments, histogram};
+use super::pacer::Pacer;
+use super::record::{Outcome, Phase, RequestRecord, Stamp};
+use super::request::{Player, blank_record};
+use super::schedule::{Ticket, Tickets};
+use super::stamp::{Receiver, now, thread_cpu};
+use super::workload::{LoadPlan, PlannedBody};
+
+/// Grain of the limits of a request, and of the event loop's own lag.
+const WATCH_EVERY: Duration = Duration::from_millis(10);
+/// Pause after the first failure in a row; it doubles up to the longest. A server that refuses at
+/// once would otherwise be asked, and recorded, a hundred thousand times a second.
+const FIRST_FAILURE_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all users share.
+pub(super) struct Stage {
+    pub(super) plan: LoadPlan,
+    pub(super) dialer: Dialer,
+    pub(super) receiver: Receiver,
+    pub(super) pacer: Rc<Pacer>,
+    pub(super) live: Arc<LiveCounters>,
+    pub(super) head_prefix: Vec<u8>,
+    leashes: Vec<Rc<Leash>>,
+    tickets: RefCell<Tickets>,
+    tally: RefCell<Tally>,
+    sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
+    interrupted: Cell<bool>,
+    measuring: Cell<bool>,
+    kept_promises: Cell<u64>,
+    broken_promises: Cell<u64>,
+}
+
+/// What is counted over all users.
+struct Tally {
+    itl: Histogram<u64>,
+    itl_moments: Moments,
+    client_delay: Histogram<u64>,
+    loop_lag: Histogram<u64>,
+    dispatch_lateness: Histogram<u64>,
+    dispatch_lateness_moments: Moments,
+}
+
+impl Stage {
+    pub(super) fn new(
+        plan: LoadPlan,
+        dialer: Dialer,
+        pacer: Rc<Pacer>,
+        live: Arc<LiveCounters>,
+        sink: Box<dyn FnMut(RequestRecord)>,
+    ) -> Self {
+        let warm_up = u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user);
+        let tickets = Tickets::new(plan.bodies.len(), warm_up, plan.total_requests);
+        Self {
+            dialer,
+            receiver: Receiver::new(plan.clock),
+            pacer,
+            live,
+            head_prefix: plan.target.head_prefix(plan.connections),
+            leashes: (0..plan.users).map(|_| Rc::default()).collect(),
+            tickets: RefCell::new(tickets),
+            tally: RefCell::new(Tally {
+                itl: histogram(),
+                itl_moments: Moments::default(),
+                client_delay: histogram(),
+                loop_lag: histogram(),
+                dispatch_lateness: histogram(),
+                dispatch_lateness_moments: Moments::default(),
+            }),
+            sink: RefCell::new(sink),
+            interrupted: Cell::new(false),
+            measuring: Cell::new(false),
+            kept_promises: Cell::new(0),
+            broken_promises: Cell::new(0),
+            plan,
+        }
+    }
+
+    pub(super) fn body(&self, ticket: Ticket) -> &PlannedBody {
+        &self.plan.bodies[ticket.body]
+    }
+
+    /// A read of a measured request had waited this long, nanoseconds.
+    pub(super) fn note_delay(&self, nanos: u64) {
+        self.tally.borrow_mut().client_delay.saturating_record(nanos);
+    }
+
+    /// A kept connection worked.
+    pub(super) fn note_kept_promise(&self) {
+        self.kept_promises.set(self.kept_promises.get() + 1);
+    }
+
+    /// A connection was closed while idle; tells only if an answer had come over it before.
+    pub(super) fn note_broken_promise(&self, connection: &Connection) {
+        if connection.answers > 0 {
+            self.broken_promises.set(self.broken_promises.get() + 1);
+        }
+    }
+
+    /// Whether connections that the server offers to keep are used again. llama-server announces
+    /// `Keep-Alive` and closes after each stream; while more connections were found
+    /// closed than worked twice, each request gets a fresh one.
+    pub(super) fn trusts_kept_connections(&self) -> bool {
+        self.broken_promises.get() <= self.kept_promises.get()
+    }
+
+    fn stop_all(&self) {
+        for leash in &self.leashes {
+            leash.stop();
+        }
+    }
+
+    /// Interrupted by the caller.
+    fn interrupt(&self) {
+        self.interrupted.set(true);
+        self.stop_all();
+    }
+
+    /// One request of one user, from the moment it is due. `None` if none may start any more.
+    async fn next_request(
+        self: &Rc<Self>,
+        player: &mut Player,
+        phase: Phase,
+        planned: Stamp,
+    ) -> Option<()> {
+        if phase == Phase::Measured && !self.tickets.borrow().has_more_at(planned) {
+            return None;
+        }
+        player.idle(self, planned).await.ok()?;
+        let acted = now();
+        let ticket = match phase {
+            Phase::WarmUp => self.tickets.borrow_mut().warm_up(),
+            Phase::Measured => self.tickets.borrow_mut().measured(acted)?,
+        };
+        if phase == Phase::Measured {
+            self.live.count_started();
+            let lateness = acted.0.saturating_sub(planned.0);
+            let mut tally = self.tally.borrow_mut();
+            tally.dispatch_lateness.saturating_record(lateness);
+            tally.dispatch_lateness_moments.add(lateness);
+        }
+        self.live.take_off();
+        let record = player.play(self, ticket, planned).await;
+        self.live.land();
+        self.file(player, record);
+        Some(())
+    }
+
+    /// Counts a finished request and hands it to the sink.
+    fn file(&self, player: &mut Player, record: RequestRecord) {
+        player.failures = match record.outcome {
+            Outcome::Failed { .. } => player.failures.saturating_add(1),
+            _ => 0,
+        };
+        match (record.phase, &record.outcome) {
+            (Phase::WarmUp, _) => self.live.count_warm_up_ended(),
+            (Phase::Measured, Outcome::Completed) => {
+                self.live.count_completed();
+                let tally = &mut *self.tally.borrow_mut();
+                for gap in player.gaps() {
+                    tally.itl.saturating_record(*gap);
+                    tally.itl_moments.add(*gap);
+                }
+            }
+            (Phase::Measured, Outcome::Failed { .. }) => self.live.count_failed(),
+            (Phase::Measured, Outcome::Cut | Outcome::Dropped) => {}
+        }
+        (self.sink.borrow_mut())(record);
+    }
+
+    /// How long a user rests before its next request.
+    fn pause(&self, player: &Player) -> Duration {
+        let Some(doublings) = player.failures.checked_sub(1) else { return self.plan.think_time };
+        let pause = FIRST_FAILURE_PAUSE * (1 << doublings.min(8));
+        pause.min(LONGEST_FAILURE_PAUSE).max(self.plan.think_time)
+    }
+
+    async fn warm_up(self: Rc<Self>, mut player: Player) -> Player {
+        player.freed = now();
+        let mut planned = player.freed;
+        for _ in 0..self.plan.warm_up_requests_per_user {
+            if self.next_request(&mut player, Phase::WarmUp, planned).await.is_none() {
+                break;
+            }
+            planned = player.freed.after(self.pause(&player));
+        }
+        player
+    }
+
+    async fn measure(self: Rc<Self>, mut player: Player, start: Stamp) -> Player {
+        player.failures = 0;
+        let mut planned = start;
+        while self.next_request(&mut player, Phase::Measured, planned).await.is_some() {
+            planned = player.freed.after(self.pause(&player));
+        }
+        player
+    }
+
+    /// Pulls requests whose limit has passed, and notes how late it was itself served.
+    async fn watch(self: Rc<Self>) {
+        let mut due = now();
+        loop {
+            due = due.after(WATCH_EVERY);
+            self.pacer.until(due).await;
+            let now = now();
+            if self.measuring.get() {
+                let lag = now.0.saturating_sub(due.0);
+                self.tally.borrow_mut().loop_lag.saturating_record(lag);
+            }
+            for leash in &self.leashes {
+                leash.sweep(now);
+            }
+            // Ticks that were missed are one lag, not many.
+            due = due.max(Stamp(now.0.saturating_sub(WATCH_EVERY.as_nanos() as u64)));
+        }
+    }
+
+    /// Ends the measuring by time.
+    async fn close(self: Rc<Self>, closes: Stamp) {
+        self.pacer.until(closes).await;
+        self.live.enter(LivePhase::Draining);
+        self.pacer.until(closes.after(self.plan.graceful_stop)).await;
+        self.stop_all();
+    }
+}
+
+/// Plays the whole plan. `stopped` completes when the caller wants an early end.
+pub(super) async fn run(
+    stage: Rc<Stage>,
+    stopped: impl Future<Output = ()> + 'static,
+) -> LoadOutcome {
+    let cpu_before = thread_cpu();
+    let pacer = Rc::clone(&stage.pacer);
+    let mut helpers = Helpers::default();
+    helpers.add(async move {
+        pacer.serve().await.expect("a timer that could be made can be read and set");
+    });
+    helpers.add(Rc::clone(&stage).watch());
+    let interrupting = Rc::clone(&stage);
+    helpers.add(async move {
+        stopped.await;
+        interrupting.interrupt();
+    });
+
+    let mut players: Vec<Player> = (0..stage.plan.users)
+        .zip(&stage.leashes)
+        .map(|(index, leash)| Player::new(index, Rc::clone(leash)))
+        .collect();
+    let mut warm_up_ended = None;
+    if stage.plan.warm_up_requests_per_user > 0 {
+        stage.live.enter(LivePhase::WarmUp);
+        players = together(players, |player| Rc::clone(&stage).warm_up(player)).await;
+        warm_up_ended = Some(now());
+    }
+    players = together(players, |mut player| {
+        let stage = Rc::clone(&stage);
+        async move {
+            player.prepare(&stage).await;
+            player
+        }
+    })
+    .await;
+
+    stage.live.plan(stage.plan.total_requests.unwrap_or(0));
+    let started = now();
+    if !stage.interrupted.get() {
+        stage.live.enter(LivePhase::Measuring);
+        stage.measuring.set(true);
+        if let Some(duration) = stage.plan.duration {
+            let closes = started.after(duration);
+            stage.tickets.borrow_mut().close_at(closes);
+            helpers.add(Rc::clone(&stage).close(closes));
+        }
+        players = together(players, |player| Rc::clone(&stage).measure(player, started)).await;
+        stage.measuring.set(false);
+    }
+    let ended = now();
+    drop(players);
+    helpers.stop();
+    stage.drop_left_over(ended);
+    stage.live.enter(LivePhase::Done);
+    stage.outcome(started, ended, warm_up_ended, thread_cpu().saturating_sub(cpu_before))
+}
+
+impl Stage {
+    /// Requests that were counted in and never started are records too.
+    fn drop_left_over(&self, ended: Stamp) {
+        while let Some(ticket) = {
+            let left_over = self.tickets.borrow_mut().left_over();
+            left_over
+        } {
+            let user_index = (ticket.index % u64::from(self.plan.users)) as u32;
+            let record = blank_record(ticket, self.body(ticket), user_index, ended);
+            (self.sink.borrow_mut())(record);
+        }
+    }
+
+    fn outcome(
+        &self,
+        started: Stamp,
+        ended: Stamp,
+        warm_up_ended: Option<Stamp>,
+        thread_cpu: Duration,
+    ) -> LoadOutcome {
+        let mut tally = self.tally.borrow_mut();
+        let mut take = |histogram: fn(&mut Tally) -> &mut Histogram<u64>| {
+            std::mem::replace(histogram(&mut tally), crate::load::outcome::histogram())
+        };
+        let client_delay = if self.receiver.sees_delay() {
+            take(|tally| &mut tally.client_delay)
+        } else {
+            take(|tally| &mut tally.loop_lag)
+        };
+        LoadOutcome {
+            started,
+            ended,
+            warm_up_ended,
+            interrupted: self.interrupted.get(),
+            itl: take(|tally| &mut tally.itl),
+            client_delay,
+            dispatch_lateness: take(|tally| &mut tally.dispatch_lateness),
+            itl_moments: tally.itl_moments,
+            dispatch_lateness_moments: tally.dispatch_lateness_moments,
+            clock_source: self.receiver.source(),
+            rejected_stamps: self.receiver.rejected(),
+            thread_cpu,
+        }
+    }
+}
+
+/// Lets all users do one thing and waits until the last has done it.
+async fn together<F: Future<Output = Player> + 'static>(
+    players: Vec<Player>,
+    what: impl Fn(Player) -> F,
+) -> Vec<Player> {
+    let mut tasks = JoinSet::new();
+    for player in players {
+        tasks.spawn_local(what(player));
+    }
+    let mut done = Vec::with_capacity(tasks.len());
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            Ok(player) => done.push(player),
+            // Nobody cancels users' tasks; a panic is a bug and goes on up to the handle.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    done
+}
+
+/// Tasks that serve the users and end with the run.
+#[derive(Default)]
+struct Helpers(Vec<JoinHandle<()>>);
+
+impl Helpers {
+    fn add(&mut self, helper: impl Future<Output = ()> + 'static) {
+        self.0.push(spawn_local(helper));
+    }
+
+    fn stop(&self) {
+        for helper in &self.0 {
+            helper.abort();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What is to be played: the plan of a load run and its hash.
+//!
+//! Main type: [`LoadPlan`]. Nothing is sent or timed here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::error::LoadError;
+use super::target::HttpTarget;
+use crate::plan::{Connections, Endpoint, RequestTimeouts};
+
+/// A closed loop of users against one server.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// Where the requests go.
+    pub target: HttpTarget,
+    /// The request bodies. Measured request *i* (from 0) sends body *i* modulo their number; warm-up
+    /// goes backwards from the last one, so that it does not warm the cache for the first measured.
+    pub bodies: Vec<PlannedBody>,
+    /// Concurrent users, at least 1.
+    pub users: u32,
+    /// Pause of a user between the end of a response and its next request.
+    pub think_time: Duration,
+    /// No measured request starts later than this after the first; `None`: only `total_requests` bounds.
+    pub duration: Option<Duration>,
+    /// Exactly so many measured requests are planned; `None`: only `duration` bounds.
+    pub total_requests: Option<u64>,
+    /// How long requests in flight after `duration` may still take before they are cut.
+    pub graceful_stop: Duration,
+    /// Unmeasured requests per user; all of them end before measuring begins.
+    pub warm_up_requests_per_user: u32,
+    /// Limits of one request.
+    pub timeouts: RequestTimeouts,
+    /// When connections are opened.
+    pub connections: Connections,
+    /// Which clock stamps the reads.
+    pub clock: ClockChoice,
+    /// Which kind of answer is expected.
+    pub endpoint: Endpoint,
+    /// Send `x-bench-ci-request: <index>`, so that the simulator's truth can be matched to records.
+    pub tag_requests: bool,
+}
+
+impl LoadPlan {
+    /// Checks what can be checked before anything starts.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Plan`] where the plan cannot be played.
+    pub fn validate(&self) -> Result<(), LoadError> {
+        let cause = if self.users == 0 {
+            "it has no users"
+        } else if self.bodies.is_empty() {
+            "it has no request bodies"
+        } else if self.duration.is_none() && self.total_requests.is_none() {
+            "neither a duration nor a number of requests bounds it"
+        } else {
+            return Ok(());
+        };
+        Err(LoadError::Plan { cause })
+    }
+}
+
+/// One request body and what is expected of its answer.
+#[derive(Debug, Clone)]
+pub struct PlannedBody {
+    /// The JSON, exactly as it is sent.
+    pub body: Arc<[u8]>,
+    /// Which prompt of the prompt set it holds, from 0.
+    pub prompt_index: u64,
+    /// The answer's budget in tokens. With 0 an answer without content is complete.
+    pub max_tokens: u32,
+    /// Exactly `max_tokens` tokens are forced (`ignore_eos`); fewer are a failure.
+    pub forced: bool,
+}
+
+/// Which clock stamps the reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockChoice {
+    /// The kernel's receive stamps where there are any.
+    #[default]
+    Auto,
+    /// Our own clock, just after each read.
+    User,
+}
+
+/// SHA-256 in lower-case hex over every body in order and the rule by which they are planned.
+///
+/// Not covered: the target, connections, timeouts and clocks; the same work sent elsewhere has the
+/// same hash. Every field is written with its length, so that no two plans write the same bytes.
+#[must_use]
+pub fn workload_hash(plan: &LoadPlan) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"bench-ci workload 1: closed loop\n");
+    let mut number = |value: u64| hash.update(value.to_le_bytes());
+    number(u64::from(plan.users));
+    number(nanos(plan.think_time));
+    number(plan.duration.map_or(u64::MAX, nanos));
+    number(plan.total_requests.unwrap_or(u64::MAX));
+    number(u64::from(plan.warm_up_requests_per_user));
+    hash.update(plan.endpoint.path().as_bytes());
+    hash.update((plan.bodies.len() as u64).to_le_bytes());
+    for planned in &plan.bodies {
+        hash.update((planned.body.len() as u64).to_le_bytes());
+        hash.update(&planned.body);
+        hash.update(u64::from(planned.max_tokens).to_le_bytes());
+        hash.update([u8::from(planned.forced)]);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> LoadPlan {
+        let body = |text: &str| PlannedBody {
+            body: text.as_bytes().into(),
+            prompt_index: 0,
+            max_tokens: 8,
+            forced: false,
+        };
+        LoadPlan {
+            target: HttpTarget::parse("http://127.0.0.1:1", "/v1/chat/completions", &[], None)
+                .unwrap(),
+            bodies: vec![body("one"), body("two")],
+            users: 2,
+            think_time: Duration::from_millis(300),
+            duration: Some(Duration::from_secs(1)),
+            total_requests: None,
+            graceful_stop: Duration::from_secs(30),
+            warm_up_requests_per_user: 0,
+            timeouts: RequestTimeouts {
+                connect: Duration::from_secs(1),
+                first: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+                total: Duration::from_secs(1),
+            },
+            connections: Connections::Ahead,
+            clock: ClockChoice::Auto,
+            endpoint: Endpoint::ChatCompletions,
+            tag_requests: false,
+        }
+    }
+
+    #[test]
+    fn the_hash_sees_the_work_and_not_the_target() {
+        // A hash that covered the target would refuse to compare two builds on two ports.
+        let hash = workload_hash(&plan());
+        assert_eq!(hash.len(), 64);
+        let mut elsewhere = plan();
+        elsewhere.target =
+            HttpTarget::parse("http://127.0.0.1:2", "/v1/chat/completions", &[], None).unwrap();
+        assert_eq!(workload_hash(&elsewhere), hash);
+
+        let mut swapped = plan();
+        swapped.bodies.reverse();
+        assert_ne!(workload_hash(&swapped), hash);
+        let mut shifted = plan();
+        shifted.bodies[0].body = b"onet".as_slice().into();
+        shifted.bodies[1].body = b"wo".as_slice().into();
+        assert_ne!(workload_hash(&shifted), hash);
+        let mut paced = plan();
+        paced.think_time = Duration::from_millis(301);
+        assert_ne!(workload_hash(&paced), hash);
+    }
+
+    #[test]
+    fn a_plan_without_a_bound_is_refused() {
+        let mut endless = plan();
+        endless.duration = None;
+        assert!(endless.validate().is_err());
+        endless.total_requests = Some(1);
+        assert!(endless.validate().is_ok());
+    }
+}

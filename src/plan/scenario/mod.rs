@@ -1,0 +1,480 @@
+//! Scenario files: what a server is loaded with, and why.
+//!
+//! Main types: [`Scenario`], one TOML file; [`Overrides`], the flags over it; the main function is
+//! [`workload`], text and flags to a checked [`Workload`]. It reads no file: the caller hands in
+//! the text, or takes a compiled-in one from [`builtin`].
+
+mod reader;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Place, PlanError, Problem};
+use super::{
+    Connections, DatasetSpec, Endpoint, PromptFilter, RequestSpec, RequestTimeouts, Workload,
+};
+use reader::Section;
+
+/// The compiled-in scenarios: name and text.
+const BUILT_IN: [(&str, &str); 1] = [("chat", include_str!("../../../scenarios/chat.toml"))];
+
+/// The names of the compiled-in scenarios.
+#[must_use]
+pub fn builtin_names() -> Vec<&'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name).collect()
+}
+
+/// The text of a compiled-in scenario; `None` where there is none of that name.
+#[must_use]
+pub fn builtin(name: &str) -> Option<&'static str> {
+    BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// Where a scenario's text came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Compiled in, under this name.
+    BuiltIn(&'static str),
+    /// A file on disk.
+    File(PathBuf),
+}
+
+impl Origin {
+    /// What `--scenario` means: a path where it holds a `/`, a `\` or ends in `.toml`, else the
+    /// name of a built-in scenario.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::UnknownScenario`] with the names there are and the nearest as hint.
+    pub fn of(argument: &str) -> Result<Self, PlanError> {
+        if argument.contains(['/', '\\']) || argument.ends_with(".toml") {
+            return Ok(Origin::File(PathBuf::from(argument)));
+        }
+        BUILT_IN
+            .iter()
+            .find(|(known, _)| *known == argument)
+            .map(|(known, _)| Origin::BuiltIn(known))
+            .ok_or_else(|| PlanError::UnknownScenario {
+                name: argument.to_owned(),
+                known: builtin_names(),
+            })
+    }
+
+    /// The file; `None` for a built-in scenario.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Origin::BuiltIn(_) => None,
+            Origin::File(path) => Some(path),
+        }
+    }
+
+    /// For a message.
+    fn subject(&self) -> String {
+        match self {
+            Origin::BuiltIn(name) => format!("scenario \"{name}\""),
+            Origin::File(path) => format!("scenario file \"{}\"", path.display()),
+        }
+    }
+
+    /// The name of a scenario that does not give itself one.
+    fn name(&self) -> String {
+        match self {
+            Origin::BuiltIn(name) => (*name).to_owned(),
+            Origin::File(path) => path
+                .file_stem()
+                .map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// What the flags of `run` (and the variables of bench.py) change of a scenario. `None` leaves the
+/// scenario's own value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// `--duration`.
+    pub duration: Option<Duration>,
+    /// `--users`.
+    pub users: Option<u32>,
+    /// `--n-prompts`.
+    pub n_prompts: Option<u64>,
+    /// `--max-prompt-tokens`: longest prompt picked, in the words of the dataset filter.
+    pub max_prompt_tokens: Option<u64>,
+    /// `--max-tokens`: each request's budget.
+    pub max_tokens: Option<u32>,
+    /// `--max-context`: longest prompt and answer picked, in the words of the dataset filter.
+    pub max_context: Option<u64>,
+    /// `--dataset`.
+    pub dataset: Option<DatasetSpec>,
+    /// `--seed`: the plan's seed, and each request's where the scenario sends one.
+    pub seed: Option<u64>,
+    /// `--request-model`.
+    pub request_model: Option<String>,
+    /// Pause of a user between two requests.
+    pub think_time: Option<Duration>,
+    /// How long requests in flight at the end may still take.
+    pub graceful_stop: Option<Duration>,
+    /// Unmeasured requests per user before measuring.
+    pub warm_up_requests_per_user: Option<u32>,
+    /// When connections are opened.
+    pub connections: Option<Connections>,
+    /// llama-server's `cache_prompt`.
+    pub cache_prompt: Option<bool>,
+    /// Force exactly the budget. `Some(true)` also drops the scenario's stop strings, which would
+    /// end an answer early all the same.
+    pub ignore_eos: Option<bool>,
+}
+
+/// The workload of a scenario text with the flags over it.
+///
+/// # Errors
+///
+/// [`PlanError::Invalid`] with everything that is wrong with the text and with the flags.
+pub fn workload(text: &str, origin: &Origin, overrides: &Overrides) -> Result<Workload, PlanError> {
+    let (scenario, problems) = read(text, origin)?;
+    scenario.check(overrides, problems)
+}
+
+/// One scenario file, read: a workload that nobody has checked as a whole yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    origin: Origin,
+    workload: Workload,
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Invalid`] with every mistake of the text, each with its line.
+    pub fn parse(text: &str, origin: &Origin) -> Result<Self, PlanError> {
+        let (scenario, problems) = read(text, origin)?;
+        if problems.is_empty() {
+            Ok(scenario)
+        } else {
+            Err(PlanError::Invalid { subject: origin.subject(), problems })
+        }
+    }
+
+    /// Applies the flags and checks the whole.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Invalid`] with everything that does not fit together.
+    pub fn into_workload(self, overrides: &Overrides) -> Result<Workload, PlanError> {
+        self.check(overrides, Vec::new())
+    }
+
+    fn check(
+        mut self,
+        overrides: &Overrides,
+        mut problems: Vec<Problem>,
+    ) -> Result<Workload, PlanError> {
+        apply(&mut self.workload, overrides, &mut problems);
+        together(&self.workload, &mut problems);
+        if problems.is_empty() {
+            Ok(self.workload)
+        } else {
+            Err(PlanError::Invalid { subject: self.origin.subject(), problems })
+        }
+    }
+}
+
+/// What a scenario file means where it is silent. Neutral on purpose: a pause, a system prompt or
+/// a longest prompt is only there if the file says so.
+fn silent(origin: &Origin) -> Workload {
+    Workload {
+        scenario: origin.name(),
+        file: origin.file().map(Path::to_path_buf),
+        endpoint: Endpoint::ChatCompletions,
+        dataset: DatasetSpec::Builtin,
+        filter: PromptFilter { min_words: 4, max_prompt_words: None, max_context_words: None },
+        n_prompts: None,
+        users: None,
+        think_time: Duration::ZERO,
+        duration: None,
+        graceful_stop: Duration::from_secs(30), // k6's
+        warm_up_requests_per_user: 1,
+        request: RequestSpec {
+            model: None,
+            system_prompt: None,
+            max_tokens: 512,
+            stop: Vec::new(),
+            seed: None,
+            temperature: None,
+            cache_prompt: false,
+            ignore_eos: false,
+            include_usage: true,
+            extra: serde_json::Map::new(),
+        },
+        timeouts: RequestTimeouts {
+            connect: Duration::from_secs(10),
+            // A CPU server may read a long prompt for minutes while all slots are busy.
+            first: Duration::from_secs(300),
+            // llama-server pings after 30 s of silence; four missed pings are a dead stream, and
+            // an older build that does not ping may pause that long for another slot's prompt.
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(600),
+        },
+        connections: Connections::Ahead,
+        seed: 42,
+    }
+}
+
+/// Reads as much as can be read; what is wrong is in the list, by line, and left at its silent
+/// value.
+///
+/// # Errors
+///
+/// Text that is no TOML. Keys that were understood mean little then, and a second list of
+/// consequences would hide the cause.
+fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanError> {
+    let mut scenario = Scenario { origin: origin.clone(), workload: silent(origin) };
+    let (table, mistakes) = toml::de::DeTable::parse_recoverable(text);
+    let mut problems: Vec<Problem> = mistakes
+        .iter()
+        .map(|mistake| {
+            let place =
+                mistake.span().map_or(Place::Whole, |span| reader::line_of(text, span.start));
+            Problem::new(place, mistake.message().trim_end().replace('\n', ", "))
+        })
+        .collect();
+    // The parser goes on after a mistake and stumbles over its rest: one is enough for a line.
+    problems.dedup_by_key(|problem| problem.place);
+    if !problems.is_empty() {
+        return Err(PlanError::Invalid { subject: origin.subject(), problems });
+    }
+    read_top(&mut scenario.workload, Section::top(text, table.get_ref()), origin, &mut problems);
+    problems.sort_by_key(|problem| problem.place);
+    Ok((scenario, problems))
+}
+
+/// Puts what the file gives over what silence means.
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *field = given;
+    }
+}
+
+fn read_top(
+    workload: &mut Workload,
+    mut top: Section<'_, '_>,
+    origin: &Origin,
+    problems: &mut Vec<Problem>,
+) {
+    let endpoints = [Endpoint::ChatCompletions, Endpoint::Completions, Endpoint::LlamaCompletion]
+        .map(|endpoint| (endpoint.path(), endpoint));
+    set(&mut workload.scenario, top.string(problems, "name"));
+    set(&mut workload.endpoint, top.choice(problems, "endpoint", &endpoints));
+    let dataset = top.parsed(problems, "dataset", str::parse::<DatasetSpec>);
+    let folder = origin.file().and_then(Path::parent);
+    set(
+        &mut workload.dataset,
+        dataset.map(|dataset| folder.map_or(dataset.clone(), |folder| dataset.relative_to(folder))),
+    );
+    workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
+    workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
+    set(&mut workload.think_time, top.duration(problems, "think_time"));
+    workload.duration = top.duration_above_zero(problems, "duration");
+    set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
+    set(
+        &mut workload.warm_up_requests_per_user,
+        top.whole_u32(problems, "warm_up_requests_per_user", 0..=1_000),
+    );
+    let connections = [("ahead", Connections::Ahead), ("fresh", Connections::Fresh)];
+    set(&mut workload.connections, top.choice(problems, "connections", &connections));
+    set(&mut workload.seed, top.whole(problems, "seed", 0..=LARGEST_SEED));
+
+    let mut filter = top.section(problems, "filter");
+    set(&mut workload.filter.min_words, filter.whole(problems, "min_words", 0..=u64::MAX));
+    workload.filter.max_prompt_words = filter.whole(problems, "max_prompt_words", 1..=u64::MAX);
+    workload.filter.max_context_words = filter.whole(problems, "max_context_words", 1..=u64::MAX);
+    filter.finish(problems);
+
+    let mut request = top.section(problems, "request");
+    read_request(&mut workload.request, &mut request, problems);
+    request.finish(problems);
+
+    let mut timeouts = top.section(problems, "timeouts");
+    set(&mut workload.timeouts.connect, timeouts.duration_above_zero(problems, "connect"));
+    set(&mut workload.timeouts.first, timeouts.duration_above_zero(problems, "first"));
+    set(&mut workload.timeouts.idle, timeouts.duration_above_zero(problems, "idle"));
+    set(&mut workload.timeouts.total, timeouts.duration_above_zero(problems, "total"));
+    timeouts.finish(problems);
+    top.finish(problems);
+}
+
+fn read_request(
+    request: &mut RequestSpec,
+    section: &mut Section<'_, '_>,
+    problems: &mut Vec<Problem>,
+) {
+    request.model = section.string(problems, "model");
+    request.system_prompt = section.string(problems, "system_prompt");
+    set(&mut request.max_tokens, section.whole_u32(problems, "max_tokens", 1..=u32::MAX));
+    set(&mut request.stop, section.strings(problems, "stop"));
+    request.seed = section.whole(problems, "seed", 0..=LARGEST_SEED);
+    request.temperature = section.number(problems, "temperature");
+    set(&mut request.cache_prompt, section.switch(problems, "cache_prompt"));
+    set(&mut request.ignore_eos, section.switch(problems, "ignore_eos"));
+    set(&mut request.include_usage, section.switch(problems, "include_usage"));
+    set(&mut request.extra, section.json_table(problems, "extra"));
+    for (own, instead) in OWN_FIELDS {
+        if request.extra.contains_key(own) {
+            let message = format!("request.extra must not hold \"{own}\"");
+            problems.push(Problem::new(section.place("extra"), message).hinting(instead));
+        }
+    }
+}
+
+/// Most users that can be asked for; one connection each, and no machine has more ports.
+const MOST_USERS: u32 = 60_000;
+
+/// llama-server reads a seed as 32 bits, and 4294967295 means "random" to it, which would undo the
+/// promise of "same seed, same plan".
+const LARGEST_SEED: u64 = 4_294_967_294;
+
+/// Fields of the body that have a key of their own or on which the measuring rests, and what to
+/// write instead.
+const OWN_FIELDS: [(&str, &str); 9] = [
+    ("stream", "answers are always streamed: without it there is no first token to time"),
+    ("messages", "prompts come from the dataset"),
+    ("prompt", "prompts come from the dataset"),
+    ("n", "one answer a request: several in one stream cannot be timed apart"),
+    ("max_tokens", "write request.max_tokens"),
+    ("max_completion_tokens", "write request.max_tokens"),
+    ("n_predict", "write request.max_tokens"),
+    ("stop", "write request.stop"),
+    ("ignore_eos", "write request.ignore_eos"),
+];
+
+fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Problem>) {
+    // Destructured, so that a new override cannot be forgotten here.
+    let Overrides {
+        duration,
+        users,
+        n_prompts,
+        max_prompt_tokens,
+        max_tokens,
+        max_context,
+        dataset,
+        seed,
+        request_model,
+        think_time,
+        graceful_stop,
+        warm_up_requests_per_user,
+        connections,
+        cache_prompt,
+        ignore_eos,
+    } = overrides;
+    let at_least_one = [
+        ("--users", users.map(u64::from)),
+        ("--n-prompts", *n_prompts),
+        ("--max-prompt-tokens", *max_prompt_tokens),
+        ("--max-tokens", max_tokens.map(u64::from)),
+        ("--max-context", *max_context),
+    ];
+    for (flag, given) in at_least_one {
+        if given == Some(0) {
+            problems.push(Problem::new(Place::Flag(flag), "must be at least 1"));
+        }
+    }
+    if users.is_some_and(|users| users > MOST_USERS) {
+        problems
+            .push(Problem::new(Place::Flag("--users"), format!("must be at most {MOST_USERS}")));
+    }
+    if duration.is_some_and(|duration| duration.is_zero()) {
+        problems.push(Problem::new(Place::Flag("--duration"), "must be longer than zero"));
+    }
+    if seed.is_some_and(|seed| seed > LARGEST_SEED) {
+        problems
+            .push(Problem::new(Place::Flag("--seed"), format!("must be at most {LARGEST_SEED}")));
+    }
+    workload.duration = duration.or(workload.duration);
+    workload.users = users.or(workload.users);
+    workload.n_prompts = n_prompts.or(workload.n_prompts);
+    workload.filter.max_prompt_words = max_prompt_tokens.or(workload.filter.max_prompt_words);
+    workload.filter.max_context_words = max_context.or(workload.filter.max_context_words);
+    set(&mut workload.request.max_tokens, *max_tokens);
+    set(&mut workload.dataset, dataset.clone());
+    if let Some(seed) = seed {
+        workload.seed = *seed;
+        workload.request.seed = workload.request.seed.map(|_scenario_seed| *seed);
+    }
+    if request_model.is_some() {
+        workload.request.model.clone_from(request_model);
+    }
+    set(&mut workload.think_time, *think_time);
+    set(&mut workload.graceful_stop, *graceful_stop);
+    set(&mut workload.warm_up_requests_per_user, *warm_up_requests_per_user);
+    set(&mut workload.connections, *connections);
+    set(&mut workload.request.cache_prompt, *cache_prompt);
+    set(&mut workload.request.ignore_eos, *ignore_eos);
+    if *ignore_eos == Some(true) {
+        workload.request.stop.clear();
+    }
+}
+
+/// What does not fit together once everything is applied.
+fn together(workload: &Workload, problems: &mut Vec<Problem>) {
+    if workload.duration.is_none() && workload.n_prompts.is_none() {
+        // A value that was given but is wrong is already in the list; it is not also missing.
+        let already = problems.iter().any(|problem| {
+            ["duration", "n_prompts"].iter().any(|key| problem.message.contains(key))
+        });
+        if !already {
+            problems.push(
+                Problem::new(
+                    Place::Whole,
+                    "nothing bounds the run: neither duration nor n_prompts is given",
+                )
+                .hinting("pass --duration or --n-prompts, or set one of them in the scenario"),
+            );
+        }
+    }
+    let request = &workload.request;
+    if workload.endpoint != Endpoint::ChatCompletions && request.system_prompt.is_some() {
+        problems.push(
+            Problem::new(
+                Place::Whole,
+                format!("request.system_prompt has no place in {}", workload.endpoint.path()),
+            )
+            .hinting("remove it, or use the endpoint /v1/chat/completions"),
+        );
+    }
+    if request.ignore_eos && !request.stop.is_empty() {
+        problems.push(
+            Problem::new(Place::Whole, "request.ignore_eos forces the whole budget, but request.stop would end answers early")
+                .hinting("remove one of them"),
+        );
+    }
+    let filter = &workload.filter;
+    for (name, most) in [
+        ("max_prompt_words", filter.max_prompt_words),
+        ("max_context_words", filter.max_context_words),
+    ] {
+        if most.is_some_and(|most| most < filter.min_words) {
+            let message = format!(
+                "no prompt can pass: filter.{name} is {}, below filter.min_words, which is {}",
+                most.unwrap_or_default(),
+                filter.min_words
+            );
+            problems.push(
+                Problem::new(Place::Whole, message).hinting("raise the one or lower the other"),
+            );
+        }
+    }
+    if workload.timeouts.first > workload.timeouts.total {
+        problems.push(
+            Problem::new(
+                Place::Whole,
+                "timeouts.first is longer than timeouts.total and could never be reached",
+            )
+            .hinting("raise timeouts.total"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

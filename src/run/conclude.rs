@@ -1,0 +1,456 @@
+//! From findings to the report and its files, however far the run came.
+//!
+//! Main function: [`conclude`]. Figures are formed by `stats`, texts by `report`; here they are put
+//! together and written, all of them before anything is returned.
+
+use std::path::Path;
+
+use super::findings::{Findings, Finished, ServerFacts};
+use super::spool::Spool;
+use super::stage::Running;
+use super::under_load::SERVER_METRICS;
+use super::{measure::SERVER_LOG, watchers::EVENTS_FILE};
+use crate::artifact::{
+    self, FileEntry, Gguf, Note, ProcessUse, Report, RequestRow, RunStatus, Unknowns, store,
+};
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::event::{Event, Events, Stage};
+use crate::exit::ExitCode;
+use crate::load::{LoadOutcome, Stamp};
+use crate::model::ModelFile;
+use crate::plan::{RunPlan, ServerProgram, Target};
+use crate::report;
+use crate::scrape::ResourceSummary;
+use crate::server::Ending;
+use crate::stats::{self, LoadFigures, ServerCounters, ServerFate, ServerKind};
+
+pub(super) const REPORT_JSON: &str = "report.json";
+pub(super) const REPORT_MD: &str = "report.md";
+pub(super) const REQUESTS_JSONL: &str = "requests.jsonl";
+pub(super) const REQUESTS_CSV: &str = "requests.csv";
+
+/// Makes the report, writes all files, and says what to leave with.
+pub(super) fn conclude(
+    plan: &RunPlan,
+    findings: Findings,
+    error: Option<Error>,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Finished, Error> {
+    let stage = Running::begin(events, Stage::Report, plan.out_dir.display().to_string());
+    let kind = server_kind(plan);
+    let load = load_figures(&findings, kind);
+    let summary = stats::summarise(&findings.records, &load);
+    let fate = fate(&findings);
+    let validity = stats::judge(&summary, &load, &plan.limits, fate);
+    let measured = findings.load.is_some();
+
+    let mut causes: Vec<String> = error.iter().map(ToString::to_string).collect();
+    let stopped = cancel.reason();
+    let exit = match (&error, stopped) {
+        (_, Some(reason)) => reason.into(),
+        (Some(error), None) => error.exit_code(),
+        (None, None) if fate == ServerFate::Died => ExitCode::Server,
+        (None, None) if validity.fails_run => ExitCode::NotEvidence,
+        (None, None) => ExitCode::Ok,
+    };
+    if measured && fate == ServerFate::Died {
+        causes.extend(findings.death.clone());
+    }
+    if measured && stopped.is_some() {
+        causes.push(exit.meaning().to_owned());
+    }
+    let status = match (measured, causes.is_empty()) {
+        (true, true) => RunStatus::Completed,
+        (true, false) => RunStatus::Partial,
+        (false, _) => RunStatus::Failed,
+    };
+
+    let sections = artifact::sections(&summary, &load, &validity, &plan.limits);
+    let finished_at = findings.provenance.now();
+    let mut report = Report {
+        schema: artifact::SCHEMA.to_owned(),
+        tool: tool(),
+        run: run(plan, &findings, status, causes, exit, finished_at),
+        machine: findings.provenance.machine.clone(),
+        model: findings
+            .model
+            .as_ref()
+            .map(|model| model_section(model, findings.model_sha256.clone())),
+        server: server(plan, &findings, kind),
+        scenario: scenario(plan, &findings),
+        requests: sections.requests,
+        metrics: sections.metrics,
+        rates: sections.rates,
+        reconciliation: sections.reconciliation,
+        server_metrics: server_metrics(&findings),
+        resources: resources(&findings),
+        client: sections.client,
+        thresholds: Vec::new(),
+        warnings: sections.warnings,
+        files: Vec::new(),
+        unknown: Unknowns::none(),
+    };
+    if report.model.is_none() {
+        report.unknown.note("model", no_model(plan, &findings));
+    }
+    report.client.rss_peak_bytes =
+        report.resources.client.as_ref().and_then(|client| client.rss_peak_bytes);
+    if report.client.rss_peak_bytes.is_none() {
+        report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
+    }
+    report.warnings.extend(warnings(&findings));
+    for warning in &report.warnings {
+        events.send(&Event::Warning { message: warning.message.clone() });
+    }
+
+    let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
+    let rows: Vec<RequestRow> = findings
+        .records
+        .iter()
+        .map(|record| RequestRow::new(record, &summary.split, origin))
+        .collect();
+    let out_dir = &plan.out_dir;
+    if measured {
+        store::write(&out_dir.join(REQUESTS_JSONL), artifact::jsonl(&rows).as_bytes())?;
+        store::write(&out_dir.join(REQUESTS_CSV), artifact::csv(&rows).as_bytes())?;
+        Spool::remove(out_dir);
+    }
+    report.files = files(out_dir);
+    store::write(&out_dir.join(REPORT_MD), report::markdown::render(&report).as_bytes())?;
+    store::write_report(&out_dir.join(REPORT_JSON), &report)?;
+    stage.done(out_dir.join(REPORT_MD).display().to_string());
+
+    // A stop that was asked for is no error once there is a report; the exit code says it.
+    let error = error.filter(|_| !(measured && stopped.is_some()));
+    Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
+}
+
+fn tool() -> artifact::Tool {
+    let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
+    let mut unknown = Unknowns::none();
+    let commit = unknown.option("commit", commit, "this build was made without BENCH_CI_COMMIT");
+    artifact::Tool {
+        name: "bench-ci".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit,
+        unknown,
+    }
+}
+
+fn server_kind(plan: &RunPlan) -> ServerKind {
+    match &plan.target {
+        Target::External { .. } => ServerKind::External,
+        Target::Start(spec) if spec.program == ServerProgram::Sim => ServerKind::Sim,
+        Target::Start(_) => ServerKind::LlamaServer,
+    }
+}
+
+fn fate(findings: &Findings) -> ServerFate {
+    if findings.server_exit.as_ref().is_some_and(|exit| exit.how == Ending::Died) {
+        ServerFate::Died
+    } else if findings.scrape.as_ref().is_some_and(|scrape| scrape.restarted) {
+        ServerFate::Restarted
+    } else {
+        ServerFate::Survived
+    }
+}
+
+fn load_figures(findings: &Findings, server: ServerKind) -> LoadFigures {
+    let counters = counters(findings);
+    match &findings.load {
+        Some(load) => figures_of(load, server, counters),
+        None => LoadFigures::nothing(server),
+    }
+}
+
+fn figures_of(load: &LoadOutcome, server: ServerKind, counters: ServerCounters) -> LoadFigures {
+    LoadFigures {
+        server,
+        itl_ns: load.itl.clone(),
+        itl: load.itl_moments,
+        client_delay_ns: load.client_delay.clone(),
+        dispatch_lateness_ns: load.dispatch_lateness.clone(),
+        dispatch_lateness_mean_ns: load.dispatch_lateness_moments.mean(),
+        clock: load.clock_source,
+        rejected_stamps: load.rejected_stamps,
+        thread_cpu: Some(load.thread_cpu),
+        window_start: load.started,
+        window_end: load.ended,
+        interrupted: load.interrupted,
+        counters,
+    }
+}
+
+fn counters(findings: &Findings) -> ServerCounters {
+    let Some(scrape) = &findings.scrape else { return ServerCounters::default() };
+    let delta = |name: &str| scrape.series.get(name).and_then(|series| series.delta);
+    ServerCounters {
+        span: stats::CounterSpan::Measured,
+        prompt_tokens_delta: delta("llamacpp:prompt_tokens_total"),
+        cached_tokens_delta: delta("llamacpp:prompt_tokens_cached_total"),
+        predicted_tokens_delta: delta("llamacpp:tokens_predicted_total"),
+        prompt_seconds_delta: delta("llamacpp:prompt_seconds_total"),
+        predicted_seconds_delta: delta("llamacpp:tokens_predicted_seconds_total"),
+    }
+}
+
+fn run(
+    plan: &RunPlan,
+    findings: &Findings,
+    status: RunStatus,
+    causes: Vec<String>,
+    exit: ExitCode,
+    finished_at: String,
+) -> artifact::Run {
+    let tags = &plan.tags;
+    let provenance = &findings.provenance;
+    let mut unknown = Unknowns::none();
+    let mut tag = |field: &str, value: &Option<String>| {
+        unknown.option(field, value.clone(), provenance.why_not(field))
+    };
+    let (runner_label, branch, commit) = (
+        tag("runner_label", &tags.runner_label),
+        tag("branch", &tags.branch),
+        tag("commit", &tags.commit),
+    );
+    let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
+    artifact::Run {
+        id: provenance.run_id.clone(),
+        name: tags.name.clone(),
+        runner_label,
+        branch,
+        commit,
+        dirty,
+        started_at: provenance.started_at.clone(),
+        finished_at: Some(finished_at),
+        duration_s: Some(findings.begun.elapsed().as_secs_f64()),
+        status,
+        causes,
+        exit_code: Some(exit.code()),
+        unknown,
+    }
+}
+
+fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
+    let mut unknown = Unknowns::none();
+    let not_hub = "the model is not from the Hub";
+    let file = model.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    artifact::Model {
+        source: model.source.clone(),
+        hf_repo: unknown.option("hf_repo", model.hf_repo.clone(), not_hub),
+        hf_file: unknown.option("hf_file", model.hf_file.clone(), not_hub),
+        revision: unknown.option(
+            "revision",
+            model.revision.clone(),
+            "no commit of a Hub repository is known",
+        ),
+        file: unknown.option("file", file, "the path has no file name"),
+        size_bytes: Some(model.size_bytes),
+        sha256: unknown.option("sha256", sha256, "the run ended before the digest was taken"),
+        gguf: unknown.option(
+            "gguf",
+            model.gguf.as_ref().map(gguf),
+            "the GGUF version is newer than this build",
+        ),
+        unknown,
+    }
+}
+
+fn gguf(summary: &crate::model::GgufSummary) -> Gguf {
+    let mut unknown = Unknowns::none();
+    let silent = "the file does not say";
+    Gguf {
+        architecture: unknown.option("architecture", summary.architecture.clone(), silent),
+        parameters: Some(summary.parameters),
+        quantization: unknown.option("quantization", summary.quantization.clone(), silent),
+        context_length: unknown.option("context_length", summary.context_length, silent),
+        unknown,
+    }
+}
+
+fn no_model(plan: &RunPlan, findings: &Findings) -> &'static str {
+    match &plan.target {
+        Target::External { .. } => "the server was already running; its model is not ours to know",
+        Target::Start(_) if plan.model.is_none() => "no model was named",
+        Target::Start(_) if findings.model.is_none() => "the model could not be had",
+        Target::Start(_) => "unknown",
+    }
+}
+
+fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Server {
+    let mut unknown = Unknowns::none();
+    let never = "no server became ready";
+    let facts = findings.server.as_ref();
+    let identity = findings.identity.as_ref();
+    let build = identity.and_then(|identity| identity.build.clone());
+    let version = facts
+        .and_then(|facts| facts.version.as_ref())
+        .map(|version| version.text.clone())
+        .or(build);
+    let external = matches!(plan.target, Target::External { .. });
+    let base_url = match (facts, &plan.target) {
+        (Some(ServerFacts { base_url, .. }), _) | (None, Target::External { base_url }) => {
+            base_url.clone()
+        }
+        (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
+    };
+    let why_no_start = if external { "the server was already running" } else { never };
+    let why_no_exit = if external { "the server is not ours to stop" } else { never };
+    artifact::Server {
+        kind,
+        version: unknown.option(
+            "version",
+            version,
+            if facts.is_some() { "the server does not say" } else { never },
+        ),
+        command: facts.map(|facts| facts.command.clone()).unwrap_or_default(),
+        base_url,
+        start_s: unknown.option("start_s", facts.and_then(|facts| facts.start_s), why_no_start),
+        total_slots: unknown.option(
+            "total_slots",
+            identity.and_then(|identity| identity.total_slots),
+            if identity.is_some() { "the server has no /props and no /slots" } else { never },
+        ),
+        slot_context: unknown.option(
+            "slot_context",
+            identity.and_then(|identity| identity.slot_context),
+            if identity.is_some() { "the server has no /props and no /slots" } else { never },
+        ),
+        exit: unknown.option("exit", findings.server_exit.as_ref().map(server_exit), why_no_exit),
+        unknown,
+    }
+}
+
+fn server_exit(exit: &crate::server::ServerExit) -> artifact::ServerExit {
+    let mut unknown = Unknowns::none();
+    artifact::ServerExit {
+        code: unknown.option("code", exit.status, "a signal ended it"),
+        signal: unknown.option("signal", exit.signal.clone(), "it exited by itself"),
+        requested: exit.how != Ending::Died,
+        killed: exit.how == Ending::Killed,
+        unknown,
+    }
+}
+
+fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
+    let workload = &plan.workload;
+    let facts = findings.workload.as_ref();
+    let mut unknown = Unknowns::none();
+    let file = workload.file.as_ref().map(|file| file.display().to_string());
+    let users = facts.map(|facts| facts.users).or(workload.users).unwrap_or(0);
+    let phase = |name: &str, duration_s: Option<f64>, requests: Option<u64>| {
+        let mut unknown = Unknowns::none();
+        artifact::Phase {
+            name: name.to_owned(),
+            users,
+            duration_s: unknown.option(
+                "duration_s",
+                duration_s,
+                "only a number of requests bounds it",
+            ),
+            requests: unknown.option("requests", requests, "only time bounds it"),
+            think_time_s: workload.think_time.as_secs_f64(),
+            max_tokens: workload.request.max_tokens,
+            unknown,
+        }
+    };
+    let per_user = u64::from(workload.warm_up_requests_per_user);
+    let duration_s = workload.duration.map(|duration| duration.as_secs_f64());
+    artifact::Scenario {
+        name: workload.scenario.clone(),
+        file: unknown.option("file", file, "the scenario is built in"),
+        workload_hash: unknown.option(
+            "workload_hash",
+            facts.map(|facts| facts.hash.clone()),
+            "the run ended before the requests were planned",
+        ),
+        seed: workload.seed,
+        endpoint: workload.endpoint,
+        dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
+        phases: vec![
+            phase("warm_up", None, Some(per_user * u64::from(users))),
+            phase("load", duration_s, workload.n_prompts),
+        ],
+        unknown,
+    }
+}
+
+fn server_metrics(
+    findings: &Findings,
+) -> std::collections::BTreeMap<String, artifact::ServerMetric> {
+    let Some(scrape) = &findings.scrape else { return std::collections::BTreeMap::new() };
+    let metric = |series: &crate::scrape::SeriesSummary| {
+        let mut unknown = Unknowns::none();
+        artifact::ServerMetric {
+            first: Some(series.first),
+            last: Some(series.last),
+            delta: unknown.option("delta", series.delta, "not a counter, or seen only once"),
+            min: Some(series.min),
+            mean: Some(series.mean),
+            max: Some(series.max),
+            unknown,
+        }
+    };
+    scrape.series.iter().map(|(name, series)| (name.clone(), metric(series))).collect()
+}
+
+fn resources(findings: &Findings) -> artifact::Resources {
+    let scrape = findings.scrape.as_ref();
+    let mut unknown = Unknowns::none();
+    let used = |resources: ResourceSummary| ProcessUse {
+        cpu_s: Some(resources.cpu_s),
+        rss_peak_bytes: Some(resources.rss_peak_bytes),
+        unknown: Unknowns::none(),
+    };
+    let why_not = "no sample of its processes was taken";
+    artifact::Resources {
+        server: unknown.option(
+            "server",
+            scrape.and_then(|scrape| scrape.server).map(used),
+            why_not,
+        ),
+        client: unknown.option(
+            "client",
+            scrape.and_then(|scrape| scrape.client).map(used),
+            why_not,
+        ),
+        gpus: Vec::new(),
+        unknown,
+    }
+}
+
+fn warnings(findings: &Findings) -> Vec<Note> {
+    let note =
+        |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
+    let scrape = findings.scrape.as_ref();
+    let mut notes: Vec<Note> =
+        findings.warnings.iter().map(|message| note("run", message)).collect();
+    notes.extend(
+        scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)),
+    );
+    if let Some(absent) = scrape.and_then(|scrape| scrape.absent.as_ref()) {
+        notes.push(note("no_server_metrics", absent));
+    }
+    notes
+}
+
+/// What is in the folder, for the report itself.
+fn files(out_dir: &Path) -> Vec<FileEntry> {
+    let known = [
+        (REPORT_MD, "this report for people"),
+        (REPORT_JSON, "this report for programs (schema bench-ci.report/1)"),
+        (REQUESTS_JSONL, "one row a planned request"),
+        (REQUESTS_CSV, "the same for a spreadsheet"),
+        (SERVER_METRICS, "every scrape of the server's /metrics"),
+        (SERVER_LOG, "everything that the server wrote"),
+        (EVENTS_FILE, "what happened, in order"),
+    ];
+    known
+        .into_iter()
+        // The two reports are about to be written.
+        .filter(|(name, _)| [REPORT_MD, REPORT_JSON].contains(name) || out_dir.join(name).exists())
+        .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })
+        .collect()
+}

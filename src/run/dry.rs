@@ -1,0 +1,60 @@
+//! `--dry-run`: the whole plan as text, with nothing started, downloaded or written.
+//!
+//! Main function: [`show`].
+
+use crate::error::Error;
+use crate::plan::{Dialect, ModelSource, RunPlan, Target, body};
+use crate::server::{Capabilities, Program, command};
+
+/// Stands for the text of a prompt in the shown request.
+const PROMPT: &str = "<a prompt of the dataset>";
+
+/// Commands, requests, files, and then every setting.
+pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
+    let workload = &plan.workload;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<10} {value}\n"));
+    line("model", &plan.model.as_ref().map_or_else(|| "none".to_owned(), ModelSource::to_string));
+    let dialect = match &plan.target {
+        Target::External { base_url } => {
+            line("server", &format!("{base_url} (already running, neither started nor stopped)"));
+            Dialect::OpenAi
+        }
+        Target::Start(spec) => {
+            let program = Program::from_plan(&spec.program)?;
+            let model = plan.model.as_ref().map(|_| std::path::Path::new("MODEL"));
+            // What the build knows is asked of it when it is started; here every flag is taken to exist.
+            let command =
+                command::build(spec, &program, model, &Capabilities::default(), spec.port.max(1))?;
+            line("server", &command.shell_line());
+            if spec.port == 0 {
+                line("", "with a free port in place of --port 1, and flags adapted to its --help");
+            }
+            Dialect::LlamaCpp
+        }
+    };
+    let users = workload
+        .users
+        .map_or_else(|| "as many as the server has slots".to_owned(), |users| users.to_string());
+    line("users", &users);
+    let requests =
+        workload.n_prompts.map_or_else(|| "round and round".to_owned(), |count| count.to_string());
+    let time = workload
+        .duration
+        .map_or_else(String::new, |time| format!(", for at most {} s", time.as_secs_f64()));
+    line(
+        "requests",
+        &format!(
+            "{requests}{time}, after {} of warm-up a user",
+            workload.warm_up_requests_per_user
+        ),
+    );
+    line("prompts", &workload.dataset.to_string());
+    let shown = body(workload, dialect, PROMPT);
+    line("each", &format!("POST {} {}", workload.endpoint.path(), String::from_utf8_lossy(&shown)));
+    line("files", &format!("{}: {}", plan.out_dir.display(), super::OUTPUT_FILES.join(", ")));
+    let settings = serde_json::to_string_pretty(plan)
+        .expect("a plan has string keys and no failing serializer");
+    text.push_str(&format!("\nall settings:\n{settings}\n"));
+    Ok(text)
+}

@@ -1,0 +1,132 @@
+//! The corridor: model → server → load → records → artifact. The only place that joins the rooms.
+//!
+//! Main functions: [`main`], the `run` command; [`execute`], the same for programs, with a plan in
+//! and a finished run out. Measuring is in `measure`; making a report of what was found, however
+//! far that went, is in `conclude`. This room formats nothing and computes no statistic.
+
+mod conclude;
+mod dry;
+mod findings;
+mod fit;
+mod measure;
+mod spool;
+mod stage;
+mod under_load;
+mod watchers;
+
+use std::path::Path;
+
+pub use findings::Finished;
+
+use crate::cancel::{self, Cancel};
+use crate::cli::RunArgs;
+use crate::commands::Done;
+use crate::error::Error;
+use crate::event::Events;
+use crate::plan::RunPlan;
+use crate::plan::resolve::{Surroundings, resolve};
+use crate::provenance::Provenance;
+use crate::{report, signals};
+use findings::Findings;
+
+/// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
+/// takes yesterday's report for today's.
+pub(crate) const OUTPUT_FILES: [&str; 8] = [
+    conclude::REPORT_JSON,
+    conclude::REPORT_MD,
+    conclude::REQUESTS_JSONL,
+    conclude::REQUESTS_CSV,
+    under_load::SERVER_METRICS,
+    measure::SERVER_LOG,
+    watchers::EVENTS_FILE,
+    spool::FILE,
+];
+
+/// The `run` command.
+///
+/// # Errors
+/// What kept the run from being carried out. A run that was carried out and is no evidence is not
+/// an error but a [`Done`] with its exit code. Wherever there is anything to report, it is written
+/// before this returns.
+pub fn main(args: &RunArgs) -> Result<Done, Error> {
+    let provenance = Provenance::here();
+    let plan = resolve(args, &surroundings(&provenance)?)?;
+    if args.output.dry_run {
+        return dry::show(&plan).map(Done::text);
+    }
+    prepare(&plan.out_dir)?;
+    let events = watchers::listen(&args.output, &plan.out_dir)?;
+    let runtime = runtime()?;
+    let finished = runtime.block_on(async {
+        let (canceller, cancel) = cancel::pair();
+        signals::watch(canceller)?;
+        execute(&plan, provenance, &events, &cancel).await
+    });
+    // A name look-up or a file read that hangs must not keep us from leaving.
+    runtime.shutdown_background();
+    drop(events);
+    let finished = finished?;
+    let colour = console::colors_enabled();
+    let summary = report::terminal::render_summary(
+        &finished.report,
+        crate::commands::terminal_width(),
+        colour,
+    );
+    match finished.error {
+        // The reports are written; what is left to say is why it ended.
+        Some(error) => Err(error),
+        None => Ok(Done { stdout: summary, exit: finished.exit }),
+    }
+}
+
+/// Carries out a plan: measures, and writes all files into the plan's folder, which must exist.
+///
+/// # Errors
+/// If the results could not be written. What kept the run from its end is in [`Finished::error`].
+pub async fn execute(
+    plan: &RunPlan,
+    provenance: Provenance,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Finished, Error> {
+    let mut findings = Findings::begin(provenance);
+    let error = measure::measure(plan, &mut findings, events, cancel).await.err();
+    conclude::conclude(plan, findings, error, events, cancel)
+}
+
+/// What the flags do not say.
+pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Error> {
+    let own_executable = std::env::current_exe()
+        .map_err(|source| Error::System { attempt: "find the path of this executable", source })?;
+    Ok(Surroundings {
+        tags: provenance.tags(),
+        search_path: std::env::var_os("PATH"),
+        own_executable,
+    })
+}
+
+/// The runtime of everything but the load, which has a thread and a runtime of its own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { attempt: "start the runtime", source })
+}
+
+/// Makes the output folder, empty of an earlier run's files; says so now rather than after the load
+/// if it cannot be written to.
+pub(crate) fn prepare(out_dir: &Path) -> Result<(), Error> {
+    let failed =
+        |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
+    std::fs::create_dir_all(out_dir).map_err(|source| failed("create", out_dir, source))?;
+    for name in OUTPUT_FILES {
+        let path = out_dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("replace", &path, source));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

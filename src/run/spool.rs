@@ -1,0 +1,92 @@
+//! Where records lie while the load runs: on disk, so that memory stays flat however long it takes,
+//! and so that even `kill -9` leaves what was measured.
+//!
+//! Main type: [`Spool`]. A thread of its own writes; the load thread only hands records over.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::load::RequestRecord;
+
+/// The file's name inside the output folder; gone once `requests.jsonl` is written.
+pub(super) const FILE: &str = "requests.partial.jsonl";
+
+/// How much a `kill -9` may lose.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The file of records of a run in progress.
+#[derive(Debug)]
+pub(super) struct Spool {
+    path: PathBuf,
+    writer: JoinHandle<std::io::Result<()>>,
+}
+
+impl Spool {
+    /// Begins the file; records sent to the other end are in it within about a second.
+    pub(super) fn begin(out_dir: &Path) -> Result<(Self, Sender<RequestRecord>), Error> {
+        let path = out_dir.join(FILE);
+        let failed = |source| Error::Output { attempt: "write", path: path.clone(), source };
+        let file = File::create(&path).map_err(failed)?;
+        let (sender, receiver) = channel();
+        let writer = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || write(&receiver, BufWriter::new(file)))
+            .map_err(|source| Error::System {
+                attempt: "start the thread that writes records",
+                source,
+            })?;
+        Ok((Self { path, writer }, sender))
+    }
+
+    /// All records in the order of planning, after the sending half is gone.
+    pub(super) fn finish(self) -> Result<Vec<RequestRecord>, Error> {
+        let failed = |attempt: &'static str, source| Error::Output {
+            attempt,
+            path: self.path.clone(),
+            source,
+        };
+        match self.writer.join() {
+            Ok(written) => written.map_err(|source| failed("write", source))?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        let file = File::open(&self.path).map_err(|source| failed("read", source))?;
+        let mut records = Vec::new();
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(|source| failed("read", source))?;
+            let record =
+                serde_json::from_str(&line).map_err(|error| failed("read", error.into()))?;
+            records.push(record);
+        }
+        records.sort_by_key(|record: &RequestRecord| record.index);
+        Ok(records)
+    }
+
+    /// Removes the file, once its content stands elsewhere.
+    pub(super) fn remove(out_dir: &Path) {
+        // It may never have been begun; a file that stays does no harm and says what it is.
+        drop(std::fs::remove_file(out_dir.join(FILE)));
+    }
+}
+
+fn write(records: &Receiver<RequestRecord>, mut file: BufWriter<File>) -> std::io::Result<()> {
+    let mut flushed = Instant::now();
+    loop {
+        match records.recv_timeout(FLUSH_INTERVAL) {
+            Ok(record) => {
+                serde_json::to_writer(&mut file, &record)?;
+                file.write_all(b"\n")?;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return file.flush(),
+        }
+        if flushed.elapsed() >= FLUSH_INTERVAL {
+            file.flush()?;
+            flushed = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A server that is ready, under load: fit, warm-up, scrape, measured load, scrape.
+//!
+//! Main type: [`UnderLoad`]. Whose server it is does not matter here, except that one of ours can
+//! be seen to die.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::findings::{Findings, WorkloadFacts};
+use super::fit;
+use super::measure::check_stop;
+use super::spool::Spool;
+use super::stage::Running;
+use crate::cancel::{self, Cancel, StopReason};
+use crate::dataset::{Prompt, PromptSet};
+use crate::error::Error;
+use crate::event::{Event, Events, LoadProgress, Stage};
+use crate::load::{
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp,
+};
+use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
+use crate::server::{RunningServer, ServerExit};
+
+/// Every scrape of the run.
+pub(super) const SERVER_METRICS: &str = "server-metrics.jsonl";
+
+/// How often the load is looked at for the people who watch.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Users where neither the plan nor the server says how many slots there are.
+const USERS_WITHOUT_SLOTS: u32 = 4;
+
+/// After its death the server's open connections break within milliseconds. So long they may take,
+/// so that requests in flight are recorded as what they are, failed, and not as cut by us.
+const DEATH_GRACE: Duration = Duration::from_millis(250);
+
+/// A server that is ready, and what it is loaded with.
+pub(super) struct UnderLoad<'a> {
+    pub(super) plan: &'a RunPlan,
+    pub(super) prompts: &'a PromptSet,
+    pub(super) control: ControlPlane,
+    pub(super) base_url: &'a str,
+    pub(super) api_key: Option<Secret>,
+}
+
+impl UnderLoad<'_> {
+    /// Loads it; `server` is `None` if it is not ours.
+    pub(super) async fn play(
+        &self,
+        mut server: Option<&mut RunningServer>,
+        findings: &mut Findings,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let identity = ServerIdentity::ask(&self.control).await;
+        let load_plan = self.load_plan(&identity, findings).await?;
+        findings.identity = Some(identity);
+        check_stop(cancel)?;
+
+        let group = server.as_deref().map(RunningServer::group);
+        let (spool, sender) = Spool::begin(&self.plan.out_dir)?;
+        let (load_canceller, load_cancel) = cancel::pair();
+        let bounds = Bounds::of(&load_plan);
+        // A send fails only if the writer has failed, which `Spool::finish` tells.
+        let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
+
+        let playing = self.warm_up_and_measure(handle, group, bounds, events, cancel);
+        tokio::pin!(playing);
+        let mut asked = false;
+        let played = loop {
+            tokio::select! {
+                played = &mut playing => break played,
+                reason = cancel.cancelled(), if !asked => {
+                    asked = true;
+                    load_canceller.stop(reason);
+                }
+                exit = death(&mut server), if findings.server_exit.is_none() => {
+                    findings.death = server.as_deref().map(|server| server.death_in_words(&exit));
+                    findings.server_exit = Some(exit);
+                    tokio::select! {
+                        played = &mut playing => break played,
+                        () = tokio::time::sleep(DEATH_GRACE) => {}
+                    }
+                    // Requests not yet sent would only fail, thousands a second.
+                    load_canceller.stop(StopReason::Terminated);
+                }
+            }
+        };
+        // What was measured is kept even where something beside it failed.
+        findings.records = spool.finish()?;
+        let (outcome, scrape) = played?;
+        findings.load = Some(outcome);
+        findings.scrape = Some(scrape);
+        Ok(())
+    }
+
+    async fn warm_up_and_measure(
+        &self,
+        mut handle: LoadHandle,
+        group: Option<crate::server::ServerGroup>,
+        bounds: Bounds,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<(LoadOutcome, ScrapeSummary), Error> {
+        let stage = Running::begin(events, Stage::WarmUp, format!("{} requests", bounds.warm_up));
+        handle.warmed_up().await;
+        stage.done(format!("{} ended", handle.live.warm_up_ended()));
+
+        let path = self.plan.out_dir.join(SERVER_METRICS);
+        let scraper = Scraper::start(
+            self.control.clone(),
+            group,
+            self.plan.scrape_interval,
+            &path,
+            cancel.clone(),
+        )
+        .await
+        .map_err(|source| Error::Output { attempt: "write", path, source })?;
+        let stage = Running::begin(events, Stage::Load, bounds.in_words());
+        handle.measure();
+        let live = std::sync::Arc::clone(&handle.live);
+        let outcome = tokio::select! {
+            outcome = handle.join() => outcome,
+            never = watch(&live, bounds, events) => match never {},
+        };
+        // The counters are read before anything else happens to the server.
+        let scrape = scraper.finish().await;
+        let outcome = outcome?;
+        stage.done(format!("{} completed, {} failed", live.completed(), live.failed()));
+        Ok((outcome, scrape))
+    }
+
+    /// The plan to the last request, for the server as it turned out to be.
+    async fn load_plan(
+        &self,
+        identity: &ServerIdentity,
+        findings: &mut Findings,
+    ) -> Result<LoadPlan, Error> {
+        let mut workload = self.plan.workload.clone();
+        let ours = matches!(self.plan.target, Target::Start(_));
+        // Only llama-server has /props with its slots.
+        let dialect = if ours || identity.total_slots.is_some() {
+            Dialect::LlamaCpp
+        } else {
+            Dialect::OpenAi
+        };
+        if !ours && workload.request.model.is_none() {
+            workload.request.model.clone_from(&identity.model_id);
+        }
+        let users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
+        let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
+        if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
+            let left_out =
+                fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
+            if left_out > 0 {
+                findings.warnings.push(format!(
+                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
+                     raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
+                ));
+            }
+        }
+        if let Some(wanted) = workload.n_prompts {
+            prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        }
+        findings.warnings.extend(repeats(&workload, prompts.len()));
+        let bodies = prompts
+            .iter()
+            .map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt))
+            .collect();
+        let credentials = &self.plan.credentials;
+        let load_plan = LoadPlan {
+            target: HttpTarget::parse(
+                self.base_url,
+                workload.endpoint.path(),
+                &credentials.headers,
+                self.api_key.as_ref(),
+            )?,
+            bodies,
+            users,
+            think_time: workload.think_time,
+            duration: workload.duration,
+            total_requests: workload.n_prompts,
+            graceful_stop: workload.graceful_stop,
+            warm_up_requests_per_user: workload.warm_up_requests_per_user,
+            timeouts: workload.timeouts,
+            connections: workload.connections,
+            clock: self.plan.clock,
+            endpoint: workload.endpoint,
+            tag_requests: ours,
+        };
+        findings.workload = Some(WorkloadFacts {
+            hash: load::workload_hash(&load_plan),
+            users,
+            dataset: self.prompts.source.clone(),
+        });
+        Ok(load_plan)
+    }
+}
+
+fn planned_body(
+    workload: &Workload,
+    dialect: Dialect,
+    index: usize,
+    prompt: &Prompt,
+) -> PlannedBody {
+    PlannedBody {
+        body: body(workload, dialect, &prompt.text).into(),
+        prompt_index: index as u64,
+        max_tokens: workload.request.max_tokens,
+        forced: workload.request.ignore_eos,
+    }
+}
+
+/// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
+fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
+    let wanted = workload.n_prompts?;
+    let short = (prompts as u64) < wanted;
+    short.then(|| {
+        format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")
+    })
+}
+
+async fn death(server: &mut Option<&mut RunningServer>) -> ServerExit {
+    match server {
+        Some(server) => server.died().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What ends the load.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    warm_up: u64,
+    duration: Option<Duration>,
+    requests: Option<u64>,
+}
+
+impl Bounds {
+    fn of(plan: &LoadPlan) -> Self {
+        Self {
+            warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
+            duration: plan.duration,
+            requests: plan.total_requests,
+        }
+    }
+
+    fn in_words(self) -> String {
+        let time = self.duration.map(|duration| format!("{} s", duration.as_secs_f64()));
+        match (self.requests, time) {
+            (Some(requests), Some(time)) => format!("{requests} requests, or {time}"),
+            (Some(requests), None) => format!("{requests} requests"),
+            (None, Some(time)) => time,
+            (None, None) => "until it is stopped".to_owned(),
+        }
+    }
+}
+
+/// Tells about once a second how the load stands.
+async fn watch(live: &LiveCounters, bounds: Bounds, events: &Events) -> Infallible {
+    let begun = load::now();
+    let (mut before, mut deltas_before): (Stamp, u64) = (begun, live.content_deltas());
+    loop {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+        let (now, deltas) = (load::now(), live.content_deltas());
+        let elapsed = now.since(begun);
+        let interval_s = now.since(before).as_secs_f64().max(f64::EPSILON);
+        events.send(&Event::LoadProgress(LoadProgress {
+            elapsed_s: elapsed.as_secs_f64(),
+            remaining_s: bounds
+                .duration
+                .map(|duration| duration.saturating_sub(elapsed).as_secs_f64()),
+            completed: live.completed(),
+            failed: live.failed(),
+            in_flight: live.in_flight(),
+            planned: bounds.requests,
+            deltas_per_second: (deltas - deltas_before) as f64 / interval_s,
+        }));
+        (before, deltas_before) = (now, deltas);
+    }
+}

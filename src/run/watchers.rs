@@ -1,0 +1,44 @@
+//! Who watches this run, from the output flags.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use crate::cli::{LogFormat, OutputArgs, ProgressMode};
+use crate::error::Error;
+use crate::event::{Events, Listener};
+use crate::watch::{JsonLines, LiveLine, PlainLines};
+
+/// The log of events in the output folder.
+pub(super) const EVENTS_FILE: &str = "events.jsonl";
+
+/// The listeners of a run: one for the person (unless told not to), one for the folder.
+pub(super) fn listen(args: &OutputArgs, out_dir: &Path) -> Result<Events, Error> {
+    let path = out_dir.join(EVENTS_FILE);
+    let log =
+        File::create(&path).map_err(|source| Error::Output { attempt: "write", path, source })?;
+    let mut listeners: Vec<Box<dyn Listener>> = vec![Box::new(JsonLines::new(log))];
+    listeners.extend(person(args));
+    Ok(Events::new(listeners))
+}
+
+fn person(args: &OutputArgs) -> Option<Box<dyn Listener>> {
+    if args.quiet || args.progress == ProgressMode::None {
+        return None;
+    }
+    if args.log_format == LogFormat::Json {
+        return Some(Box::new(JsonLines::new(std::io::stderr())));
+    }
+    let live = args.progress == ProgressMode::Auto && std::io::stderr().is_terminal() && !in_ci();
+    Some(if live {
+        Box::new(LiveLine::new(args.verbose))
+    } else {
+        Box::new(PlainLines::new(args.verbose))
+    })
+}
+
+/// A CI log keeps every redrawn line, even where its stderr claims to be a terminal.
+fn in_ci() -> bool {
+    std::env::var_os("CI")
+        .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+}

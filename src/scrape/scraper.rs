@@ -1,0 +1,360 @@
+//! Asks `/metrics` and the system before, during and after the load.
+//!
+//! Main types: [`Scraper`], the running task, and [`ScrapeSummary`], what it found. Every scrape is a
+//! line of `server-metrics.jsonl`. It runs on the corridor's runtime, never on the threads that stamp.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::cancel::Cancel;
+use crate::server::ServerGroup;
+use crate::server::proc::{self, Usage};
+
+use super::http::ControlPlane;
+use super::metrics::{self, Page, Scrape};
+use super::series::{Series, SeriesSummary, ServerThroughput};
+
+/// llama-server answers `/metrics` between two batches, so a long prompt on a small machine delays
+/// the answer by seconds.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Once a stop was asked for nobody should wait long for the last figures.
+const LIMIT_WHEN_CANCELLED: Duration = Duration::from_secs(1);
+
+/// The running task. Dropping it ends it without a last scrape.
+#[derive(Debug)]
+pub struct Scraper {
+    finish: Option<oneshot::Sender<()>>,
+    task: JoinHandle<ScrapeSummary>,
+}
+
+/// What was found over the run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ScrapeSummary {
+    /// One entry a metric, by its name with labels. Empty if the server offers none.
+    pub series: BTreeMap<String, SeriesSummary>,
+    /// Why `series` is empty; `None` if it is not.
+    pub absent: Option<String>,
+    /// Pages that were read.
+    pub pages: u64,
+    /// Requests for a page that failed, except where the server offers none.
+    pub failures: u64,
+    /// The server's process was another one at the end than at the beginning.
+    pub restarted: bool,
+    /// The server's processes; `None` for a server that we did not start, or without `/proc`.
+    pub server: Option<ResourceSummary>,
+    /// This process; `None` without `/proc`.
+    pub client: Option<ResourceSummary>,
+    /// What the user should know, in words.
+    pub warnings: Vec<String>,
+}
+
+/// What processes used between the first and the last sample.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ResourceSummary {
+    /// CPU time, user and system, in seconds, used between the first and the last sample.
+    pub cpu_s: f64,
+    /// Largest resident memory so far, in bytes, from the start of the processes.
+    pub rss_peak_bytes: u64,
+    /// Largest number of threads at a sample.
+    pub threads_max: u32,
+}
+
+impl ScrapeSummary {
+    /// What llama-server itself says it did.
+    #[must_use]
+    pub fn throughput(&self) -> ServerThroughput {
+        ServerThroughput::of(&self.series)
+    }
+}
+
+impl Scraper {
+    /// Scrapes once, and begins to scrape at every `interval` from then on.
+    ///
+    /// The first scrape is complete when this returns, so that all that follows is in the counters'
+    /// differences. `group`: the server's processes, if they are ours. `sink`: the file for one JSON
+    /// line a scrape, made anew.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub async fn start(
+        control: ControlPlane,
+        group: Option<ServerGroup>,
+        interval: Duration,
+        sink: &Path,
+        cancel: Cancel,
+    ) -> std::io::Result<Self> {
+        let sink = File::create(sink)?;
+        let mut recorder = Recorder::new(control, group, sink);
+        recorder.scrape(Phase::Before, LIMIT).await;
+        let (finish, finished) = oneshot::channel();
+        let task = tokio::spawn(recorder.run(interval, cancel, finished));
+        Ok(Self { finish: Some(finish), task })
+    }
+
+    /// Scrapes a last time and tells what was found.
+    pub async fn finish(mut self) -> ScrapeSummary {
+        drop(self.finish.take());
+        match (&mut self.task).await {
+            Ok(summary) => summary,
+            Err(error) => ScrapeSummary {
+                absent: Some("the scraping task ended early".to_owned()),
+                warnings: vec![format!("the scraping task ended early: {error}")],
+                ..ScrapeSummary::default()
+            },
+        }
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        // Ended already if it was finished.
+        self.task.abort();
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    Before,
+    During,
+    After,
+}
+
+/// One line of `server-metrics.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Seconds since the first scrape began.
+    t_s: f64,
+    /// Wall time at which the scrape began.
+    at: String,
+    phase: Phase,
+    /// How long the answer took.
+    took_ms: f64,
+    /// `null` if there was no page; a value that is not finite is `null` too.
+    metrics: Option<BTreeMap<&'a str, Option<f64>>>,
+    /// Why there was no page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    server: Option<Usage>,
+    client: Option<Usage>,
+}
+
+struct Recorder {
+    control: ControlPlane,
+    group: Option<ServerGroup>,
+    sink: File,
+    began: Instant,
+    series: BTreeMap<String, Series>,
+    process_start_unix_s: Option<f64>,
+    server: Option<Resources>,
+    client: Option<Resources>,
+    /// Why asking for metrics is useless.
+    offers_none: Option<String>,
+    last_failure: Option<String>,
+    sink_error: Option<String>,
+    unreadable_lines: u64,
+    summary: ScrapeSummary,
+}
+
+#[derive(Clone, Copy)]
+struct Resources {
+    first: Usage,
+    last: Usage,
+    threads_max: u32,
+    rss_peak_bytes: u64,
+}
+
+impl Recorder {
+    fn new(control: ControlPlane, group: Option<ServerGroup>, sink: File) -> Self {
+        Self {
+            control,
+            group,
+            sink,
+            began: Instant::now(),
+            series: BTreeMap::new(),
+            process_start_unix_s: None,
+            server: None,
+            client: None,
+            offers_none: None,
+            last_failure: None,
+            sink_error: None,
+            unreadable_lines: 0,
+            summary: ScrapeSummary::default(),
+        }
+    }
+
+    async fn run(
+        mut self,
+        interval: Duration,
+        cancel: Cancel,
+        mut finished: oneshot::Receiver<()>,
+    ) -> ScrapeSummary {
+        // An interval of zero would never let anybody else work.
+        let interval = interval.max(Duration::from_millis(10));
+        let mut ticks = interval_at(self.began + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                // Dropping the sender is the message.
+                _ = &mut finished => break,
+                _ = cancel.cancelled() => {
+                    let _ = (&mut finished).await;
+                    break;
+                }
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                biased;
+                // The last scrape says more than one that hangs.
+                _ = &mut finished => break,
+                () = self.scrape(Phase::During, LIMIT) => {}
+            }
+        }
+        let limit = if cancel.reason().is_some() { LIMIT_WHEN_CANCELLED } else { LIMIT };
+        self.scrape(Phase::After, limit).await;
+        self.finish()
+    }
+
+    async fn scrape(&mut self, phase: Phase, limit: Duration) {
+        let (t_s, at) = (self.began.elapsed().as_secs_f64(), chrono::Utc::now());
+        let asked = Instant::now();
+        let scrape = match &self.offers_none {
+            Some(reason) => Scrape::Absent { reason: reason.clone() },
+            None => metrics::scrape(&self.control, limit).await,
+        };
+        let took = asked.elapsed();
+        let (server, client) = self.sample_resources();
+        let (page, reason) = match &scrape {
+            Scrape::Page(page) => {
+                self.take(page);
+                (Some(page), None)
+            }
+            Scrape::Absent { reason } => {
+                self.offers_none = Some(reason.clone());
+                (None, Some(reason.as_str()))
+            }
+            Scrape::Failed { reason } => {
+                self.summary.failures += 1;
+                self.last_failure = Some(reason.clone());
+                (None, Some(reason.as_str()))
+            }
+        };
+        self.write(&Line {
+            t_s,
+            at: at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            phase,
+            took_ms: took.as_secs_f64() * 1e3,
+            metrics: page.map(|page| {
+                let finite = |value: f64| value.is_finite().then_some(value);
+                page.samples.iter().map(|s| (s.name.as_str(), finite(s.value))).collect()
+            }),
+            reason,
+            server,
+            client,
+        });
+    }
+
+    fn take(&mut self, page: &Page) {
+        self.summary.pages += 1;
+        self.unreadable_lines = self.unreadable_lines.max(page.unreadable_lines);
+        for sample in &page.samples {
+            match self.series.get_mut(&sample.name) {
+                Some(series) => series.push(sample.value),
+                None => {
+                    if let Some(series) = Series::begin(sample.kind, sample.value) {
+                        self.series.insert(sample.name.clone(), series);
+                    }
+                }
+            }
+        }
+        if let Some(started) = page.process_start_unix_s {
+            let before = *self.process_start_unix_s.get_or_insert(started);
+            // The header has whole seconds or better; a restart takes longer than this.
+            if (started - before).abs() > 0.5 {
+                self.summary.restarted = true;
+            }
+        }
+    }
+
+    fn sample_resources(&mut self) -> (Option<Usage>, Option<Usage>) {
+        let server = self.group.as_ref().and_then(ServerGroup::sample);
+        let client = proc::own_usage();
+        for (usage, resources) in [(server, &mut self.server), (client, &mut self.client)] {
+            let Some(usage) = usage else { continue };
+            let begun = resources.get_or_insert(Resources {
+                first: usage,
+                last: usage,
+                threads_max: 0,
+                rss_peak_bytes: 0,
+            });
+            begun.last = usage;
+            begun.threads_max = begun.threads_max.max(usage.threads);
+            begun.rss_peak_bytes = begun.rss_peak_bytes.max(usage.rss_peak_bytes);
+        }
+        (server, client)
+    }
+
+    fn write(&mut self, line: &Line<'_>) {
+        let mut text = serde_json::to_string(line).expect("a line has only plain values");
+        text.push('\n');
+        // One write a line, so that an interrupted run leaves whole lines.
+        if let Err(error) = self.sink.write_all(text.as_bytes()) {
+            self.sink_error.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    fn finish(mut self) -> ScrapeSummary {
+        let mut summary = std::mem::take(&mut self.summary);
+        summary.series =
+            self.series.iter().map(|(name, series)| (name.clone(), series.summary())).collect();
+        if summary.series.is_empty() {
+            let reason = self.offers_none.take().or_else(|| self.last_failure.clone());
+            summary.absent = Some(reason.unwrap_or_else(|| "the page is empty".to_owned()));
+        }
+        let resets = summary.series.values().filter(|series| series.resets > 0).count();
+        if summary.restarted || resets > 0 {
+            summary.restarted = true;
+            summary.warnings.push(format!(
+                "the server was restarted while it was measured ({resets} counters began again)"
+            ));
+        }
+        if summary.failures > 0 && !summary.series.is_empty() {
+            let last = self.last_failure.as_deref().unwrap_or("no reason given");
+            let failures = summary.failures;
+            summary
+                .warnings
+                .push(format!("{failures} scrapes of /metrics failed, the last: {last}"));
+        }
+        if self.unreadable_lines > 0 {
+            let lines = self.unreadable_lines;
+            summary.warnings.push(format!("{lines} lines of /metrics could not be read"));
+        }
+        if let Some(error) = self.sink_error {
+            summary.warnings.push(format!("server-metrics.jsonl is not complete: {error}"));
+        }
+        summary.server = self.server.map(Resources::summary);
+        summary.client = self.client.map(Resources::summary);
+        summary
+    }
+}
+
+impl Resources {
+    fn summary(self) -> ResourceSummary {
+        ResourceSummary {
+            // A process of the group that ended takes its time with it.
+            cpu_s: (self.last.cpu_s - self.first.cpu_s).max(0.0),
+            rss_peak_bytes: self.rss_peak_bytes,
+            threads_max: self.threads_max,
+        }
+    }
+}

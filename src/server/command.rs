@@ -1,0 +1,431 @@
+//! The command line of a llama-server, fitted to what its build understands.
+//!
+//! Main function: [`build`]; main type: [`ServerCommand`]. Pure: a plan in, arguments out. It starts
+//! nothing and asks nobody; whether a flag exists is told by [`Capabilities`].
+
+use std::path::{Path, PathBuf};
+
+use crate::plan::{Secret, ServerSpec};
+
+use super::capabilities::Capabilities;
+use super::error::ServerError;
+use super::resolve::Program;
+
+/// A command line, and what follows from it.
+#[derive(Clone)]
+pub struct ServerCommand {
+    /// The executable.
+    pub program: PathBuf,
+    /// Its arguments. May hold secrets; show [`ServerCommand::display_redacted`] instead.
+    pub args: Vec<String>,
+    /// The address the server is told to listen on.
+    pub listen_host: String,
+    /// The port the server is told to listen on; never 0.
+    pub port: u16,
+    /// Where a client on this machine finds it, such as `http://127.0.0.1:8080`; no slash at the end.
+    pub base_url: String,
+    /// The key from `--api-key` (the first, where there are several).
+    pub api_key: Option<Secret>,
+    /// The file from `--api-key-file`, whose first line is a key.
+    pub api_key_file: Option<PathBuf>,
+    /// What was adapted or left out, in words for the report.
+    pub warnings: Vec<String>,
+}
+
+impl ServerCommand {
+    /// The command line with every secret replaced by `***`, program first.
+    #[must_use]
+    pub fn display_redacted(&self) -> Vec<String> {
+        let mut shown = vec![self.program.to_string_lossy().into_owned()];
+        let mut hide_next = false;
+        for arg in &self.args {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) if name.starts_with('-') => (name, Some(value)),
+                _ => (arg.as_str(), None),
+            };
+            if hide_next {
+                shown.push("***".to_owned());
+                hide_next = false;
+            } else if holds_secret(name) {
+                hide_next = value.is_none();
+                shown.push(value.map_or_else(|| arg.clone(), |_| format!("{name}=***")));
+            } else {
+                shown.push(arg.clone());
+            }
+        }
+        shown
+    }
+
+    /// [`ServerCommand::display_redacted`] as one line that a shell would read the same way.
+    #[must_use]
+    pub fn shell_line(&self) -> String {
+        self.display_redacted().iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl std::fmt::Debug for ServerCommand {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // By hand, since the arguments may hold secrets.
+        formatter
+            .debug_struct("ServerCommand")
+            .field("command", &self.display_redacted())
+            .field("base_url", &self.base_url)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Flags whose value must not be shown.
+fn holds_secret(flag: &str) -> bool {
+    matches!(flag, "--api-key" | "--hf-token" | "-hft" | "--mcp-servers-json")
+        || (flag.starts_with("--")
+            && ["-token", "-secret", "-password"].iter().any(|end| flag.ends_with(end))
+            && flag != "--special-token")
+}
+
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+*".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', r"'\''"))
+    }
+}
+
+// Names of one flag, the preferred spelling first.
+const HOST: &[&str] = &["--host"];
+const PORT: &[&str] = &["--port"];
+const MODEL: &[&str] = &["--model", "-m"];
+const ANY_MODEL: &[&str] = &[
+    "--model",
+    "-m",
+    "--model-url",
+    "-mu",
+    "--hf-repo",
+    "-hf",
+    "-hfr",
+    "--docker-repo",
+    "-dr",
+    "--models-dir",
+    "--models-preset",
+];
+const PARALLEL: &[&str] = &["--parallel", "-np"];
+const GPU_LAYERS: &[&str] = &["--n-gpu-layers", "--gpu-layers", "-ngl"];
+const CTX_SIZE: &[&str] = &["--ctx-size", "-c"];
+const BATCH_SIZE: &[&str] = &["--batch-size", "-b"];
+const UBATCH_SIZE: &[&str] = &["--ubatch-size", "-ub"];
+const METRICS: &[&str] = &["--metrics"];
+const SLOTS: &[&str] = &["--slots"];
+const ANY_SLOTS: &[&str] = &["--slots", "--no-slots", "--slots-endpoint-disable"];
+const FLASH_ATTN: &[&str] = &["--flash-attn", "-fa"];
+const API_KEY: &[&str] = &["--api-key"];
+
+/// The port that the plan fixes, by `--port` or in the further arguments; `None` if one must be
+/// picked (0 in either place means so too).
+#[must_use]
+pub fn fixed_port(spec: &ServerSpec, capabilities: &Capabilities) -> Option<u16> {
+    let extra = ExtraArgs { args: &spec.extra_args, capabilities };
+    match extra.value_of(PORT) {
+        Some(value) => value.parse().ok().filter(|port| *port != 0),
+        None => Some(spec.port).filter(|port| *port != 0),
+    }
+}
+
+/// The address that the server will listen on: the plan's, unless the further arguments name one.
+#[must_use]
+pub fn listen_host<'a>(spec: &'a ServerSpec, capabilities: &'a Capabilities) -> &'a str {
+    let extra = ExtraArgs { args: &spec.extra_args, capabilities };
+    extra.value_of(HOST).unwrap_or(&spec.host)
+}
+
+/// Builds the command line.
+///
+/// `model` is left out if `None` or if the further arguments name one. `port` is used unless the
+/// further arguments fix another. Further arguments come last and win over ours, which are then not
+/// given twice.
+///
+/// # Errors
+/// If the user asked for a flag that this build does not have, or for an address or port with which
+/// nobody can connect.
+pub fn build(
+    spec: &ServerSpec,
+    program: &Program,
+    model: Option<&Path>,
+    capabilities: &Capabilities,
+    port: u16,
+) -> Result<ServerCommand, ServerError> {
+    let extra = ExtraArgs { args: &spec.extra_args, capabilities };
+    let mut draft = Draft { args: program.leading_args.clone(), warnings: Vec::new(), extra };
+
+    let listen_host = extra.value_of(HOST).unwrap_or(&spec.host).to_owned();
+    let client_host = client_host(&listen_host)?;
+    let port = match extra.value_of(PORT) {
+        Some(value) => match value.parse::<u16>() {
+            Ok(0) => port,
+            Ok(fixed) => fixed,
+            Err(_) => {
+                return Err(ServerError::Misuse {
+                    problem: format!("invalid value \"{value}\" for --port: expected 0 to 65535"),
+                    cure: "leave --port out to get a free one".to_owned(),
+                });
+            }
+        },
+        None => port,
+    };
+
+    if let Some(model) = model
+        && !extra.has(ANY_MODEL)
+    {
+        draft.push(MODEL[0], &model.to_string_lossy());
+    }
+    if !extra.has(HOST) {
+        draft.push(HOST[0], &spec.host);
+    }
+    if !extra.has(PORT) {
+        draft.push(PORT[0], &port.to_string());
+    }
+    draft.asked_for(PARALLEL, spec.parallel.map(|n| n.to_string()))?;
+    draft.asked_for(CTX_SIZE, spec.ctx_size.map(|n| n.to_string()))?;
+    draft.asked_for(BATCH_SIZE, spec.batch_size.map(|n| n.to_string()))?;
+    draft.asked_for(UBATCH_SIZE, spec.ubatch_size.map(|n| n.to_string()))?;
+    draft.gpu_layers(spec.n_gpu_layers.as_deref())?;
+    draft.ours(METRICS, METRICS, "there will be no server metrics");
+    draft.ours(SLOTS, ANY_SLOTS, "there may be no slot states");
+    draft.take_extra(port);
+
+    let Draft { args, warnings, .. } = draft;
+    let scheme = if extra.has(&["--ssl-cert-file"]) && extra.has(&["--ssl-key-file"]) {
+        "https"
+    } else {
+        "http"
+    };
+    let prefix = extra.value_of(&["--api-prefix"]).unwrap_or_default().trim_end_matches('/');
+    let key = extra.value_of(API_KEY).and_then(|keys| keys.split(',').next());
+    Ok(ServerCommand {
+        program: program.path.clone(),
+        args,
+        base_url: format!("{scheme}://{client_host}:{port}{prefix}"),
+        listen_host,
+        port,
+        api_key: key.map(|key| Secret::new(key.to_owned())),
+        api_key_file: extra.value_of(&["--api-key-file"]).map(PathBuf::from),
+        warnings,
+    })
+}
+
+/// Where a client on this machine reaches a server that listens on `listen`.
+fn client_host(listen: &str) -> Result<String, ServerError> {
+    // Newer builds take several addresses; any of them will do.
+    let first = listen.split(',').next().unwrap_or_default().trim();
+    if first.contains('/') || first.ends_with(".sock") {
+        return Err(ServerError::Misuse {
+            problem: format!("cannot load a server on the UNIX socket \"{first}\""),
+            cure: "give --host an IP address".to_owned(),
+        });
+    }
+    Ok(match first.trim_start_matches('[').trim_end_matches(']') {
+        "" | "0.0.0.0" | "*" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        address if address.contains(':') => format!("[{address}]"),
+        name => name.to_owned(),
+    })
+}
+
+/// The command line while it is being written.
+struct Draft<'a> {
+    args: Vec<String>,
+    warnings: Vec<String>,
+    extra: ExtraArgs<'a>,
+}
+
+impl Draft<'_> {
+    fn push(&mut self, flag: &str, value: &str) {
+        self.args.extend([flag.to_owned(), value.to_owned()]);
+    }
+
+    /// A flag that the user asked for by one of our own flags.
+    fn asked_for(&mut self, names: &[&str], value: Option<String>) -> Result<(), ServerError> {
+        let Some(value) = value else { return Ok(()) };
+        if self.extra.has(names) {
+            let chosen = self.extra.value_of(names).unwrap_or_default();
+            if chosen != value {
+                self.warnings.push(format!(
+                    "{} is given twice: {chosen} behind -- wins over {value}",
+                    names[0]
+                ));
+            }
+            return Ok(());
+        }
+        match self.extra.capabilities.spelling(names) {
+            Some(name) => {
+                self.push(name, &value);
+                Ok(())
+            }
+            None => Err(self.unknown(names[0])),
+        }
+    }
+
+    fn unknown(&self, flag: &str) -> ServerError {
+        ServerError::UnknownFlag {
+            flag: flag.to_owned(),
+            version: self.extra.capabilities.version.as_ref().map(|version| version.text.clone()),
+        }
+    }
+
+    /// `--n-gpu-layers`: builds without a GPU do not list it, and only newer ones take words.
+    fn gpu_layers(&mut self, value: Option<&str>) -> Result<(), ServerError> {
+        let Some(value) = value else { return Ok(()) };
+        let capabilities = self.extra.capabilities;
+        if capabilities.known() && !self.extra.has(GPU_LAYERS) {
+            let flag = GPU_LAYERS.iter().find_map(|name| capabilities.flag(name));
+            if flag.is_none() && value == "0" {
+                self.warnings.push(
+                    "--n-gpu-layers 0 was left out: this build does not know it, and has no GPU layers"
+                        .to_owned(),
+                );
+                return Ok(());
+            }
+            let takes_words = flag.is_some_and(|flag| flag.description.contains("all"));
+            if flag.is_some() && value == "all" && !takes_words {
+                // More layers than any model has; what "all" was called before there was a word.
+                self.warnings.push(
+                    "--n-gpu-layers all became 999: this build takes only numbers".to_owned(),
+                );
+                return self.asked_for(GPU_LAYERS, Some("999".to_owned()));
+            }
+        }
+        self.asked_for(GPU_LAYERS, Some(value.to_owned()))
+    }
+
+    /// A flag that we add for our own sake: left out, with a warning, where it does not exist.
+    fn ours(&mut self, names: &[&str], related: &[&str], otherwise: &str) {
+        if self.extra.has(related) {
+            return;
+        }
+        match self.extra.capabilities.spelling(names) {
+            Some(name) => self.args.push(name.to_owned()),
+            // Builds that only have a flag to switch it off have it on.
+            None if self.extra.capabilities.has_any(related) => {}
+            None => {
+                self.warnings.push(format!("this build does not know {}: {otherwise}", names[0]))
+            }
+        }
+    }
+
+    /// The further arguments, verbatim but for `--flash-attn` and a port of 0.
+    fn take_extra(&mut self, port: u16) {
+        let wants_value = self.extra.capabilities.flash_attn_wants_value();
+        let args = self.extra.args;
+        let mut index = 0;
+        while index < args.len() {
+            let arg = &args[index];
+            let next = args.get(index + 1);
+            index += 1;
+            if PORT.contains(&arg.as_str()) && next.is_some_and(|value| value == "0") {
+                self.push(PORT[0], &port.to_string());
+                index += 1;
+            } else if FLASH_ATTN.contains(&arg.as_str()) {
+                let value = next.filter(|value| is_flash_attn_value(value));
+                index += usize::from(value.is_some());
+                self.flash_attn(arg, value.map(String::as_str), wants_value);
+            } else {
+                self.args.push(arg.clone());
+                // The value of a flag is never taken for a flag, even if it begins with a dash.
+                if self.extra.takes_value(arg)
+                    && let Some(value) = next
+                {
+                    self.args.push(value.clone());
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    fn flash_attn(&mut self, name: &str, value: Option<&str>, wants_value: Option<bool>) {
+        match (value, wants_value) {
+            (None, Some(true)) => {
+                self.push(name, "on");
+                self.warnings.push(format!("{name} became {name} on: this build wants a value"));
+            }
+            (Some(value), Some(false)) => {
+                let on = matches!(value, "on" | "1" | "true" | "enabled");
+                let became = if on { name } else { "nothing" };
+                if on {
+                    self.args.push(name.to_owned());
+                }
+                self.warnings.push(format!(
+                    "{name} {value} became {became}: this build takes no value for it"
+                ));
+            }
+            (None, _) => self.args.push(name.to_owned()),
+            (Some(value), _) => self.push(name, value),
+        }
+    }
+}
+
+/// The values that llama.cpp takes for `--flash-attn`.
+fn is_flash_attn_value(word: &str) -> bool {
+    matches!(
+        word,
+        "on" | "off" | "auto" | "1" | "0" | "-1" | "true" | "false" | "enabled" | "disabled"
+    )
+}
+
+/// The user's verbatim arguments, read with what the build understands.
+#[derive(Clone, Copy)]
+struct ExtraArgs<'a> {
+    args: &'a [String],
+    capabilities: &'a Capabilities,
+}
+
+impl<'a> ExtraArgs<'a> {
+    fn has(&self, names: &[&str]) -> bool {
+        self.flags().any(|(name, _)| names.contains(&name))
+    }
+
+    /// The value of the last of these flags, as the server would take it.
+    fn value_of(&self, names: &[&str]) -> Option<&'a str> {
+        self.flags().filter(|(name, _)| names.contains(name)).filter_map(|(_, value)| value).last()
+    }
+
+    /// Whether the argument behind this one is its value. Unknown flags are taken to have none,
+    /// which matters only for values that begin with a dash.
+    fn takes_value(&self, flag: &str) -> bool {
+        match self.capabilities.flag(flag) {
+            Some(flag) => flag.value.is_some(),
+            None => {
+                [HOST, PORT, ANY_MODEL, API_KEY, PARALLEL, GPU_LAYERS, CTX_SIZE, BATCH_SIZE]
+                    .iter()
+                    .any(|names| names.contains(&flag))
+                    || matches!(flag, "--alias" | "-a")
+            }
+        }
+    }
+
+    /// Every flag with the argument that would be its value.
+    fn flags(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let (args, this) = (self.args, *self);
+        let mut index = 0;
+        std::iter::from_fn(move || {
+            while let Some(arg) = args.get(index) {
+                index += 1;
+                if !arg.starts_with('-') {
+                    continue;
+                }
+                if let Some((name, value)) = arg.split_once('=') {
+                    return Some((name, Some(value)));
+                }
+                let value = args.get(index).map(String::as_str);
+                if this.takes_value(arg) {
+                    index += 1;
+                }
+                return Some((arg.as_str(), value));
+            }
+            None
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -1,0 +1,357 @@
+//! Everything that a report says about a load, from its records.
+//!
+//! Main type: [`Summary`], made by [`summarise`]. Whether the numbers are evidence is `validity`'s
+//! question; how they look on the wire is `artifact`'s.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
+use super::quantile::student_t_975;
+use super::rates::Rates;
+use super::reconcile::{Reconciliation, ServerCounters};
+use super::{Distribution, Known, Metric, Unknown, metric};
+use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
+
+/// Where receive stamps come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockSource {
+    /// The kernel's receive time of each read: our own lag is not in the figures.
+    Kernel,
+    /// Our clock after each read: our own lag is in the figures.
+    User,
+}
+
+/// Exact moments of values whose distribution is only kept as a histogram. In nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    /// How many values.
+    pub count: u64,
+    /// Arithmetic mean; meaningless where `count` is 0.
+    pub mean_ns: f64,
+    /// Sample standard deviation (n − 1); meaningless where `count` is below 2.
+    pub stddev_ns: f64,
+    /// Smallest.
+    pub min_ns: f64,
+    /// Largest.
+    pub max_ns: f64,
+}
+
+/// What the load engine measures besides its records.
+#[derive(Debug, Clone)]
+pub struct LoadFigures {
+    /// What kind of server answered.
+    pub server: ServerKind,
+    /// Gaps between consecutive content deltas of completed measured requests, nanoseconds.
+    pub itl_ns: Histogram<u64>,
+    /// The exact moments of the same gaps.
+    pub itl: Moments,
+    /// Our read minus the kernel's stamp, for every read, nanoseconds; with the user-space clock the
+    /// event loop's own lag. Empty where neither could be seen.
+    pub client_delay_ns: Histogram<u64>,
+    /// Written minus planned of measured requests, as far as it is our own doing, nanoseconds.
+    pub dispatch_lateness_ns: Histogram<u64>,
+    /// The exact mean of the same; `None` if nothing was sent.
+    pub dispatch_lateness_mean_ns: Option<f64>,
+    /// Where the receive stamps come from.
+    pub clock: ClockSource,
+    /// Kernel stamps that were impossible (in the future, or older than a second), so that the
+    /// user-space clock was taken for that read.
+    pub rejected_stamps: u64,
+    /// Processor time of the thread that loads; `None` where it cannot be had.
+    pub thread_cpu: Option<Duration>,
+    /// Begin of the measured load.
+    pub window_start: Stamp,
+    /// End of the measured load: the last request ended or was cut.
+    pub window_end: Stamp,
+    /// A signal ended the load early.
+    pub interrupted: bool,
+    /// How the server's own counters moved; all `None` without a scrape.
+    pub counters: ServerCounters,
+}
+
+/// What became of the measured requests: planned = completed + failed + dropped + cut.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestAccounting {
+    /// Measured requests planned.
+    pub planned: u64,
+    /// Of those, begun: all but the dropped ones.
+    pub started: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended badly.
+    pub failed: u64,
+    /// Never sent.
+    pub dropped: u64,
+    /// In flight when the run ended.
+    pub cut: u64,
+    /// Failed ones by kind; kinds that did not occur are absent.
+    pub by_error: BTreeMap<FailureKind, u64>,
+    /// Completed ones by the server's word.
+    pub by_finish_reason: BTreeMap<String, u64>,
+    /// One example of what was seen for each kind of failure.
+    pub examples: BTreeMap<FailureKind, String>,
+    /// Requests sent a second time because the idle connection had been closed.
+    pub resent: u64,
+    /// The unmeasured ones before.
+    pub warm_up: WarmUpAccounting,
+}
+
+/// What became of the unmeasured requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WarmUpAccounting {
+    /// Planned.
+    pub planned: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended badly.
+    pub failed: u64,
+}
+
+/// Everything that a report says about a load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// What became of the requests.
+    pub requests: RequestAccounting,
+    /// Every metric, in the order of [`metric::ALL`]; of those without a value `count` is 0.
+    pub metrics: Vec<(&'static Metric, Distribution)>,
+    /// Requests and tokens per second.
+    pub rates: Rates,
+    /// Client against server.
+    pub reconciliation: Reconciliation,
+    /// Whether TTFT could be split into queue and prefill.
+    pub split: HeaderSplit,
+    /// Whether completed requests share prompts, so that the server's cache may answer them.
+    pub repeated_prompts: u64,
+    /// Content deltas of completed measured requests that shared a read with an earlier one, and all.
+    pub coalesced: (u64, u64),
+}
+
+impl Summary {
+    /// The distribution of a metric.
+    #[must_use]
+    pub fn distribution(&self, wanted: &Metric) -> Option<&Distribution> {
+        self.metrics.iter().find(|(metric, _)| *metric == wanted).map(|(_, found)| found)
+    }
+}
+
+/// Sums up a load. Only completed measured requests enter the metrics.
+#[must_use]
+pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
+    let split = HeaderSplit::detect(records, load.server);
+    let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
+    let mut prompts: Vec<u64> = completed.iter().map(|record| record.prompt_index).collect();
+    prompts.sort_unstable();
+    prompts.dedup();
+    Summary {
+        requests: account(records),
+        metrics: distributions(&completed, &split, load),
+        rates: Rates::of(records, load.window_end),
+        reconciliation: Reconciliation::of(records, &split, &load.counters),
+        repeated_prompts: (completed.len() - prompts.len()) as u64,
+        coalesced: (
+            completed.iter().map(|record| record.coalesced_deltas).sum(),
+            completed.iter().map(|record| record.content_deltas).sum(),
+        ),
+        split,
+    }
+}
+
+fn account(records: &[RequestRecord]) -> RequestAccounting {
+    let mut requests = RequestAccounting::default();
+    for record in records {
+        if record.phase == Phase::WarmUp {
+            requests.warm_up.planned += 1;
+            match &record.outcome {
+                Outcome::Completed => requests.warm_up.completed += 1,
+                Outcome::Failed { .. } => requests.warm_up.failed += 1,
+                Outcome::Dropped | Outcome::Cut => {}
+            }
+            continue;
+        }
+        requests.planned += 1;
+        requests.resent += u64::from(record.resent);
+        match &record.outcome {
+            Outcome::Completed => {
+                requests.completed += 1;
+                let reason =
+                    record.finish_reason.clone().unwrap_or_else(|| "none given".to_owned());
+                *requests.by_finish_reason.entry(reason).or_default() += 1;
+            }
+            Outcome::Failed { failure, detail } => {
+                requests.failed += 1;
+                *requests.by_error.entry(*failure).or_default() += 1;
+                requests.examples.entry(*failure).or_insert_with(|| detail.clone());
+            }
+            Outcome::Dropped => requests.dropped += 1,
+            Outcome::Cut => requests.cut += 1,
+        }
+    }
+    requests.started = requests.planned - requests.dropped;
+    requests
+}
+
+fn distributions(
+    completed: &[&RequestRecord],
+    split: &HeaderSplit,
+    load: &LoadFigures,
+) -> Vec<(&'static Metric, Distribution)> {
+    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in completed {
+        for (metric, value) in RequestMetrics::of(record, split).named() {
+            values.entry(metric.name).or_default().extend(value);
+        }
+    }
+    metric::ALL
+        .iter()
+        .map(|metric| {
+            let reason = empty_because(metric, completed.is_empty(), split);
+            let distribution = if **metric == metric::ITL_MS {
+                let mean_ci95 = clustered_itl_mean(completed);
+                Distribution::of_histogram(&load.itl_ns, &load.itl, 1e6, mean_ci95, &reason)
+            } else {
+                Distribution::of_values(values.remove(metric.name).unwrap_or_default(), &reason)
+            };
+            (*metric, distribution)
+        })
+        .collect()
+}
+
+/// Why a metric has no value at all.
+fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) -> Unknown {
+    if nothing_completed {
+        return Unknown::because("no measured request completed");
+    }
+    let of_split = [&metric::QUEUE_MS, &metric::PREFILL_MS, &metric::PREFILL_TOKENS_PER_SECOND];
+    if let Some(reason) = split.reason()
+        && of_split.contains(&metric)
+    {
+        return reason.clone();
+    }
+    Unknown::because(match *metric {
+        metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => "the server sends no timings",
+        metric::DRAFT_ACCEPTANCE => "the server did not draft tokens",
+        metric::CACHED_TOKENS => "the server does not say how many prompt tokens were cached",
+        metric::PROMPT_TOKENS | metric::COMPLETION_TOKENS => {
+            "the server sends neither usage nor timings"
+        }
+        metric::PREFILL_TOKENS_PER_SECOND => {
+            "no completed request has a prefill and a count of prompt tokens that were not cached"
+        }
+        metric::TPOT_MS | metric::DECODE_TOKENS_PER_SECOND | metric::ITL_MS => {
+            "no completed request has two tokens in two content deltas"
+        }
+        _ => "no completed request has the stamps for it",
+    })
+}
+
+/// Interval of the mean gap that takes requests, not gaps, as the independent units: the ratio
+/// estimator Σ spans / Σ gaps with its linearised variance. The plain interval over pooled gaps
+/// would be too narrow by the square root of a request's length where its gaps move together.
+fn clustered_itl_mean(completed: &[&RequestRecord]) -> Known<[f64; 2]> {
+    let clusters: Vec<(f64, f64)> = completed
+        .iter()
+        .filter(|record| record.content_deltas >= 2)
+        .filter_map(|record| {
+            let span = super::derive::milliseconds(record.first_content, record.last_content)?;
+            Some((span, (record.content_deltas - 1) as f64))
+        })
+        .collect();
+    let count = clusters.len();
+    if count < 2 {
+        return Err(Unknown::because(format!("needs 2 requests with gaps, has {count}")));
+    }
+    let spans: f64 = clusters.iter().map(|(span, _)| span).sum();
+    let gaps: f64 = clusters.iter().map(|(_, gaps)| gaps).sum();
+    let mean = spans / gaps;
+    let squares: f64 = clusters.iter().map(|(span, gaps)| (span - mean * gaps).powi(2)).sum();
+    let n = count as f64;
+    let error = (squares * n / (n - 1.0)).sqrt() / gaps;
+    let half = student_t_975(count as u64 - 1) * error;
+    Ok([mean - half, mean + half])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::fixture::{closed_loop, completed, failed, figures};
+
+    #[test]
+    fn every_planned_request_is_accounted_for_once() {
+        let mut records = closed_loop(2, 3);
+        records.push(failed(6, FailureKind::StreamError));
+        records.push(failed(7, FailureKind::StreamError));
+        records.push(failed(8, FailureKind::Http5xx));
+        records.push(RequestRecord { outcome: Outcome::Dropped, written: None, ..completed(9) });
+        records.push(RequestRecord { outcome: Outcome::Cut, end: None, ..completed(10) });
+        records.push(RequestRecord { phase: Phase::WarmUp, ..completed(11) });
+        records.push(RequestRecord { phase: Phase::WarmUp, ..failed(12, FailureKind::Reset) });
+        let requests = summarise(&records, &figures(400.0)).requests;
+        assert_eq!((requests.planned, requests.started, requests.completed), (11, 10, 6));
+        assert_eq!((requests.failed, requests.dropped, requests.cut), (3, 1, 1));
+        assert_eq!(requests.by_error[&FailureKind::StreamError], 2);
+        assert_eq!(requests.by_error.values().sum::<u64>(), requests.failed);
+        assert_eq!(requests.by_finish_reason.values().sum::<u64>(), requests.completed);
+        assert_eq!(requests.warm_up, WarmUpAccounting { planned: 2, completed: 1, failed: 1 });
+    }
+
+    #[test]
+    fn only_completed_measured_requests_enter_a_distribution() {
+        let mut records = closed_loop(2, 3);
+        let before = summarise(&records, &figures(400.0)).metrics;
+        records.push(failed(6, FailureKind::StreamError));
+        records.push(RequestRecord { outcome: Outcome::Cut, ..completed(7) });
+        records.push(RequestRecord { phase: Phase::WarmUp, ..completed(8) });
+        assert_eq!(summarise(&records, &figures(400.0)).metrics, before);
+        assert_eq!(
+            before.iter().find(|(metric, _)| **metric == metric::TTFT_MS).map(|(_, d)| d.count),
+            Some(6)
+        );
+    }
+
+    #[test]
+    fn every_metric_is_there_even_when_it_is_unknown() {
+        let summary = summarise(
+            &[failed(0, FailureKind::Connect)],
+            &LoadFigures { itl: Moments::default(), ..figures(50.0) },
+        );
+        assert_eq!(summary.metrics.len(), metric::ALL.len());
+        for (metric, distribution) in &summary.metrics {
+            assert_eq!(distribution.count, 0, "{}", metric.name);
+            assert!(distribution.mean.is_err() && distribution.p50.is_err(), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn gaps_are_milliseconds_and_their_interval_counts_requests() {
+        let mut records = closed_loop(2, 3);
+        let steady = summarise(&records, &figures(400.0));
+        let itl = steady.distribution(&metric::ITL_MS).expect("always there");
+        assert!((itl.mean.clone().expect("known") - 10.0).abs() < 1e-9);
+        assert!((itl.p99.clone().expect("1000 gaps") - 10.0).abs() < 0.01);
+        let [low, high] = itl.mean_ci95.clone().expect("6 requests");
+        assert!((low - 10.0).abs() < 1e-9 && (high - 10.0).abs() < 1e-9);
+
+        // One slow request of six widens it as one unit, however many gaps it has.
+        records[0].last_content =
+            records[0].first_content.map(|stamp| stamp.after(Duration::from_millis(200)));
+        let [low, high] =
+            clustered_itl_mean(&records.iter().collect::<Vec<_>>()).expect("6 requests");
+        assert!(high - low > 8.0, "{low} {high}");
+    }
+
+    #[test]
+    fn repeated_prompts_are_noticed() {
+        let mut records = closed_loop(2, 3);
+        assert_eq!(summarise(&records, &figures(400.0)).repeated_prompts, 0);
+        for record in &mut records {
+            record.prompt_index %= 4;
+        }
+        assert_eq!(summarise(&records, &figures(400.0)).repeated_prompts, 2);
+    }
+}

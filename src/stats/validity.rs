@@ -1,0 +1,420 @@
+//! When the numbers are not evidence.
+//!
+//! Main type: [`Validity`], made by [`judge`]. The limits are the plan's; nothing here decides an
+//! exit code, it only says whether the run may be believed and why not.
+
+use super::metric::{E2E_MS, ITL_MS, TTFT_MS};
+use super::quantile::Percentile;
+use super::summary::{ClockSource, LoadFigures, Summary};
+use crate::load::FailureKind;
+use crate::plan::Limits;
+
+/// Whose doing a reason is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Our own: the client lagged. The only one that `Limits::accept_saturated_client` excuses.
+    Client,
+    /// The requests: they failed, fell short, or there were none.
+    Requests,
+    /// The server died or restarted.
+    Server,
+}
+
+/// Why the numbers are not evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// A stable word for machines.
+    pub code: &'static str,
+    /// The sentence, with observed and allowed value.
+    pub message: String,
+    /// Whose doing it is.
+    pub blame: Blame,
+}
+
+/// Something a reader should know that does not make the numbers worthless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caution {
+    /// A stable word for machines.
+    pub code: &'static str,
+    /// The sentence.
+    pub message: String,
+}
+
+/// What became of the server during the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerFate {
+    /// It ran to the end, as far as anybody can tell.
+    #[default]
+    Survived,
+    /// Our child exited while it was loaded.
+    Died,
+    /// It is another process than at the start.
+    Restarted,
+}
+
+/// Whether the numbers are evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// False if there is any reason, even an excused one.
+    pub valid: bool,
+    /// Whether the run must end with the exit code for "not evidence": a reason that nobody excused.
+    pub fails_run: bool,
+    /// Why not; empty where `valid`.
+    pub reasons: Vec<Reason>,
+    /// What else a reader should know.
+    pub warnings: Vec<Caution>,
+}
+
+/// Judges a closed-loop load.
+#[must_use]
+pub fn judge(summary: &Summary, load: &LoadFigures, limits: &Limits, fate: ServerFate) -> Validity {
+    let mut verdict =
+        Validity { valid: true, fails_run: false, reasons: Vec::new(), warnings: Vec::new() };
+    judge_requests(summary, limits, &mut verdict);
+    judge_server(fate, &mut verdict);
+    judge_lateness(summary, load, limits, &mut verdict);
+    judge_client_delay(summary, load, limits, &mut verdict);
+    warn(summary, load, &mut verdict);
+    verdict.valid = verdict.reasons.is_empty();
+    verdict.fails_run = verdict
+        .reasons
+        .iter()
+        .any(|reason| reason.blame != Blame::Client || !limits.accept_saturated_client);
+    verdict
+}
+
+impl Validity {
+    fn because(&mut self, blame: Blame, code: &'static str, message: String) {
+        self.reasons.push(Reason { code, message, blame });
+    }
+
+    fn caution(&mut self, code: &'static str, message: String) {
+        self.warnings.push(Caution { code, message });
+    }
+}
+
+fn judge_requests(summary: &Summary, limits: &Limits, verdict: &mut Validity) {
+    let requests = &summary.requests;
+    let short = requests.by_error.get(&FailureKind::Short).copied().unwrap_or(0);
+    if requests.failed > limits.max_failed {
+        let kinds: Vec<String> = requests
+            .by_error
+            .iter()
+            .map(|(kind, count)| format!("{count} {}", kind.name()))
+            .collect();
+        verdict.because(
+            Blame::Requests,
+            "failed_requests",
+            format!(
+                "{} of {} requests failed ({}){}",
+                requests.failed,
+                requests.planned,
+                kinds.join(", "),
+                match limits.max_failed {
+                    0 => String::new(),
+                    allowed => format!(", at most {allowed} are allowed"),
+                }
+            ),
+        );
+    } else if short > 0 {
+        // Unequal work is never excused by a number of failures that is.
+        verdict.because(
+            Blame::Requests,
+            "short_answers",
+            format!("{short} of {} requests got fewer tokens than were forced", requests.planned),
+        );
+    } else if requests.failed > 0 {
+        verdict.caution(
+            "failed_requests",
+            format!(
+                "{} of {} requests failed, at most {} are allowed",
+                requests.failed, requests.planned, limits.max_failed
+            ),
+        );
+    }
+    if requests.completed == 0 {
+        verdict.because(
+            Blame::Requests,
+            "nothing_completed",
+            format!("none of {} planned requests completed", requests.planned),
+        );
+    }
+}
+
+fn judge_server(fate: ServerFate, verdict: &mut Validity) {
+    match fate {
+        ServerFate::Survived => {}
+        ServerFate::Died => verdict.because(
+            Blame::Server,
+            "server_died",
+            "the server died while it was loaded".to_owned(),
+        ),
+        ServerFate::Restarted => verdict.because(
+            Blame::Server,
+            "server_restarted",
+            "the server restarted while it was loaded".to_owned(),
+        ),
+    }
+}
+
+fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdict: &mut Validity) {
+    let e2e = summary.distribution(&E2E_MS).and_then(|found| found.mean.clone().ok());
+    let (Some(mean_ns), Some(e2e)) = (load.dispatch_lateness_mean_ns, e2e) else { return };
+    let ratio = mean_ns / 1e6 / e2e;
+    // A ratio that is not a number counts against us.
+    if ratio.is_nan() || ratio > limits.max_lateness_ratio {
+        verdict.because(
+            Blame::Client,
+            "dispatch_lateness",
+            format!(
+                "the client sent requests {:.3} ms late on average, {} of the mean end-to-end latency, allowed is {}",
+                mean_ns / 1e6,
+                percent(ratio),
+                percent(limits.max_lateness_ratio)
+            ),
+        );
+    }
+}
+
+fn judge_client_delay(
+    summary: &Summary,
+    load: &LoadFigures,
+    limits: &Limits,
+    verdict: &mut Validity,
+) {
+    let delay = &load.client_delay_ns;
+    if delay.is_empty() {
+        if load.clock == ClockSource::User && summary.requests.completed > 0 {
+            verdict.caution(
+                "client_delay_unseen",
+                "stamps were taken in user space and the client's own delay could not be seen, so it may be in the figures".to_owned(),
+            );
+        }
+        return;
+    }
+    // p99 as far as n carries it; with fewer reads the largest stands in, which errs against us.
+    let p99_ms = Percentile::P99.of_histogram(delay).unwrap_or(delay.max() as f64) / 1e6;
+    for metric in [&TTFT_MS, &ITL_MS] {
+        let median = summary.distribution(metric).and_then(|found| found.p50.clone().ok());
+        let Some(median) = median else { continue };
+        if p99_ms <= limits.max_client_delay_ratio * median {
+            continue;
+        }
+        let seen = format!(
+            "the client read data up to {p99_ms:.3} ms (p99) after it arrived, {} of the median {}",
+            percent(p99_ms / median),
+            metric.name
+        );
+        let allowed = percent(limits.max_client_delay_ratio);
+        match load.clock {
+            ClockSource::User => verdict.because(
+                Blame::Client,
+                "client_delay",
+                format!("{seen}, allowed is {allowed} because stamps were taken in user space"),
+            ),
+            ClockSource::Kernel => verdict.caution(
+                "client_delay",
+                format!("{seen}; stamps are the kernel's, so it is not in the figures"),
+            ),
+        }
+        return; // once is enough: the second metric would say the same of the same delay
+    }
+}
+
+fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
+    if load.rejected_stamps > 0 {
+        verdict.caution(
+            "rejected_stamps",
+            format!(
+                "{} impossible kernel stamps were replaced by the client's own clock",
+                load.rejected_stamps
+            ),
+        );
+    }
+    let warm_up = summary.requests.warm_up;
+    if warm_up.failed > 0 {
+        verdict.caution(
+            "warm_up_failed",
+            format!("{} of {} warm-up requests failed", warm_up.failed, warm_up.planned),
+        );
+    }
+    if summary.requests.cut > 0 {
+        verdict.caution(
+            "cut_requests",
+            format!(
+                "{} of {} requests were cut at the end of the run; the slowest ones are the likeliest to be among them, so latencies may be too low",
+                summary.requests.cut, summary.requests.planned
+            ),
+        );
+    }
+    if summary.repeated_prompts > 0 {
+        verdict.caution(
+            "repeated_prompts",
+            format!(
+                "{} of {} completed requests repeated an earlier prompt; a server that caches prompts answers those sooner",
+                summary.repeated_prompts, summary.requests.completed
+            ),
+        );
+    }
+    let (coalesced, deltas) = summary.coalesced;
+    // Above a tenth, the gaps of zero weigh on the percentiles of itl_ms.
+    if deltas > 0 && coalesced * 10 > deltas {
+        verdict.caution(
+            "coalesced_deltas",
+            format!("{coalesced} of {deltas} content deltas came in one read with an earlier one, so their gap is 0 in itl_ms"),
+        );
+    }
+    if load.interrupted {
+        verdict.caution(
+            "interrupted",
+            "the run was interrupted; the figures cover what was done until then".to_owned(),
+        );
+    }
+    for found in &summary.reconciliation.disagreements {
+        verdict.caution("reconciliation", found.message.clone());
+    }
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.3} %", ratio * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Outcome, RequestRecord};
+    use crate::stats::fixture::{closed_loop, completed, failed, figures};
+    use crate::stats::summarise;
+
+    const LIMITS: Limits = Limits {
+        max_failed: 0,
+        max_lateness_ratio: 0.01,
+        max_client_delay_ratio: 0.01,
+        accept_saturated_client: false,
+    };
+
+    fn verdict(records: &[RequestRecord], load: &LoadFigures, limits: &Limits) -> Validity {
+        judge(&summarise(records, load), load, limits, ServerFate::Survived)
+    }
+
+    fn reasons(verdict: &Validity) -> Vec<&'static str> {
+        verdict.reasons.iter().map(|reason| reason.code).collect()
+    }
+
+    fn warnings(verdict: &Validity) -> Vec<&'static str> {
+        verdict.warnings.iter().map(|warning| warning.code).collect()
+    }
+
+    fn with_delay(nanos: u64, clock: ClockSource) -> LoadFigures {
+        let mut load = figures(650.0);
+        load.clock = clock;
+        load.client_delay_ns.record_n(nanos, 100_000).expect("resizes");
+        load
+    }
+
+    #[test]
+    fn an_idle_client_trips_nothing() {
+        for clock in [ClockSource::Kernel, ClockSource::User] {
+            let load = LoadFigures { clock, ..figures(650.0) };
+            let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
+            assert_eq!((reasons(&verdict), warnings(&verdict)), (vec![], vec![]));
+            assert!(verdict.valid && !verdict.fails_run);
+        }
+    }
+
+    #[test]
+    fn lateness_is_judged_on_both_sides_of_its_limit() {
+        // The mean end-to-end latency is 128 ms: 1 % of it is 1.28 ms.
+        for (mean_ms, valid) in [(1.27, true), (1.29, false)] {
+            let load =
+                LoadFigures { dispatch_lateness_mean_ns: Some(mean_ms * 1e6), ..figures(650.0) };
+            let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
+            assert_eq!(verdict.valid, valid, "{mean_ms} ms");
+            assert_eq!(verdict.fails_run, !valid);
+        }
+    }
+
+    #[test]
+    fn a_user_space_delay_is_judged_against_the_metric_it_sits_in() {
+        // The median gap is 10 ms, so 0.1 ms is the limit.
+        let below = verdict(&closed_loop(4, 5), &with_delay(90_000, ClockSource::User), &LIMITS);
+        assert!(below.valid, "{:?}", below.reasons);
+        let above = verdict(&closed_loop(4, 5), &with_delay(110_000, ClockSource::User), &LIMITS);
+        assert_eq!(reasons(&above), ["client_delay"]);
+    }
+
+    #[test]
+    fn with_kernel_stamps_the_same_delay_is_only_a_warning() {
+        let starved =
+            verdict(&closed_loop(4, 5), &with_delay(50_000_000, ClockSource::Kernel), &LIMITS);
+        assert!(starved.valid && !starved.fails_run);
+        assert_eq!(warnings(&starved), ["client_delay"]);
+    }
+
+    #[test]
+    fn a_delay_nobody_saw_is_said() {
+        let mut load = LoadFigures { clock: ClockSource::User, ..figures(650.0) };
+        load.client_delay_ns.reset();
+        assert_eq!(warnings(&verdict(&closed_loop(4, 5), &load, &LIMITS)), ["client_delay_unseen"]);
+    }
+
+    #[test]
+    fn an_accepted_saturated_client_is_invalid_but_does_not_fail() {
+        let limits = Limits { accept_saturated_client: true, ..LIMITS };
+        let load = LoadFigures { dispatch_lateness_mean_ns: Some(1e9), ..figures(650.0) };
+        let excused = verdict(&closed_loop(4, 5), &load, &limits);
+        assert!(!excused.valid && !excused.fails_run);
+        let mut records = closed_loop(4, 5);
+        records.push(failed(20, FailureKind::Reset));
+        assert!(
+            verdict(&records, &load, &limits).fails_run,
+            "failures are not the client's to excuse"
+        );
+    }
+
+    #[test]
+    fn failures_are_judged_on_both_sides_of_their_limit() {
+        let mut records = closed_loop(4, 5);
+        records.push(failed(20, FailureKind::StreamError));
+        records.push(failed(21, FailureKind::Http5xx));
+        let over = verdict(&records, &figures(650.0), &Limits { max_failed: 1, ..LIMITS });
+        assert_eq!(reasons(&over), ["failed_requests"]);
+        assert!(
+            over.reasons[0]
+                .message
+                .contains("2 of 22 requests failed (1 http_5xx, 1 stream_error)")
+        );
+        let under = verdict(&records, &figures(650.0), &Limits { max_failed: 2, ..LIMITS });
+        assert!(under.valid);
+        assert_eq!(warnings(&under), ["failed_requests"]);
+    }
+
+    #[test]
+    fn short_answers_are_not_excused_by_a_number() {
+        let mut records = closed_loop(4, 5);
+        records.push(failed(20, FailureKind::Short));
+        let verdict = verdict(&records, &figures(650.0), &Limits { max_failed: 9, ..LIMITS });
+        assert_eq!(reasons(&verdict), ["short_answers"]);
+    }
+
+    #[test]
+    fn nothing_completed_is_never_evidence() {
+        let cut = [RequestRecord { outcome: Outcome::Cut, ..completed(0) }];
+        let verdict = verdict(&cut, &figures(650.0), &Limits { max_failed: 100, ..LIMITS });
+        assert_eq!(reasons(&verdict), ["nothing_completed"]);
+        assert!(verdict.fails_run);
+    }
+
+    #[test]
+    fn a_server_that_died_is_never_excused() {
+        let load = figures(650.0);
+        let summary = summarise(&closed_loop(4, 5), &load);
+        let limits = Limits { accept_saturated_client: true, max_failed: 100, ..LIMITS };
+        for (fate, code) in
+            [(ServerFate::Died, "server_died"), (ServerFate::Restarted, "server_restarted")]
+        {
+            let verdict = judge(&summary, &load, &limits, fate);
+            assert_eq!((reasons(&verdict), verdict.fails_run), (vec![code], true));
+        }
+    }
+}
