@@ -24,11 +24,10 @@ const SERVER_BESIDE_BENCH_PY: &str = "../../../build/bin/llama-server";
 pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     let words = run_words(args, &|path| path.is_file());
     let line = words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
-    let parsed = Cli::try_parse_from(&words)
-        .map_err(|error| PlanError::Invalid {
-            subject: "the equivalent command".to_owned(),
-            problems: vec![Problem::new(Place::Whole, error.to_string())],
-        })?;
+    let parsed = Cli::try_parse_from(&words).map_err(|error| PlanError::Invalid {
+        subject: "the equivalent command".to_owned(),
+        problems: vec![Problem::new(Place::Whole, error.to_string())],
+    })?;
     let mut run = parsed.run;
     // These never travel through the printed line: they are this run's business, not the workload's.
     run.limits = args.limits.clone();
@@ -77,8 +76,15 @@ fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String>
     flag("connections", "fresh".to_owned());
     flag("dataset", dataset(args, is_file));
     words.extend(
-        ["--", "--n-predict", &(args.max_tokens * 2).to_string(), "--cont-batching", "--metrics", "--flash-attn"]
-            .map(str::to_owned),
+        [
+            "--",
+            "--n-predict",
+            &(args.max_tokens * 2).to_string(),
+            "--cont-batching",
+            "--metrics",
+            "--flash-attn",
+        ]
+        .map(str::to_owned),
     );
     words
 }
@@ -92,7 +98,9 @@ fn scenario(asked: &str) -> String {
 fn dataset(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> String {
     match &args.dataset {
         Some(named) if !named.is_empty() => named.clone(),
-        _ if is_file(&PathBuf::from(DATASET_IN_WORKING_DIRECTORY)) => DATASET_IN_WORKING_DIRECTORY.to_owned(),
+        _ if is_file(&PathBuf::from(DATASET_IN_WORKING_DIRECTORY)) => {
+            DATASET_IN_WORKING_DIRECTORY.to_owned()
+        }
         _ => "sharegpt".to_owned(),
     }
 }
@@ -112,15 +120,47 @@ mod tests {
 
     /// The command line of llama.cpp's README, values as it has them.
     const README: &[&str] = &[
-        "bench-ci", "bench-py", "--runner-label", "local", "--name", "local", "--branch", "master", "--commit", "abc",
-        "--scenario", "script.js", "--duration", "5m", "--hf-repo", "ggml-org/models\t", "--hf-file",
-        "phi-2/ggml-model-q4_0.gguf", "--model-path-prefix", "models", "--parallel", "4", "--n-gpu-layers", "33",
-        "--batch-size", "2048", "--ubatch-size", "256", "--ctx-size", "4096", "--n-prompts", "200",
-        "--max-prompt-tokens", "256", "--max-tokens", "256",
+        "bench-ci",
+        "bench-py",
+        "--runner-label",
+        "local",
+        "--name",
+        "local",
+        "--branch",
+        "master",
+        "--commit",
+        "abc",
+        "--scenario",
+        "script.js",
+        "--duration",
+        "5m",
+        "--hf-repo",
+        "ggml-org/models\t",
+        "--hf-file",
+        "phi-2/ggml-model-q4_0.gguf",
+        "--model-path-prefix",
+        "models",
+        "--parallel",
+        "4",
+        "--n-gpu-layers",
+        "33",
+        "--batch-size",
+        "2048",
+        "--ubatch-size",
+        "256",
+        "--ctx-size",
+        "4096",
+        "--n-prompts",
+        "200",
+        "--max-prompt-tokens",
+        "256",
+        "--max-tokens",
+        "256",
     ];
 
     fn args() -> BenchPyArgs {
-        let Some(crate::cli::Command::BenchPy(args)) = Cli::try_parse_from(README).unwrap().command else {
+        let Some(crate::cli::Command::BenchPy(args)) = Cli::try_parse_from(README).unwrap().command
+        else {
             panic!("not bench-py");
         };
         *args
@@ -130,7 +170,11 @@ mod tests {
     fn the_readme_command_keeps_bench_pys_meaning() {
         let (line, run) = translate(&args()).unwrap();
         assert_eq!(run.workload.max_context, Some(256), "--max-tokens bounds prompt + answer");
-        assert_eq!(run.workload.max_tokens, Some(512), "the answer's budget is the variable's default");
+        assert_eq!(
+            run.workload.max_tokens,
+            Some(512),
+            "the answer's budget is the variable's default"
+        );
         assert_eq!(run.workload.n_prompts, Some(200));
         assert_eq!(run.workload.users, Some(4), "k6's users are the slots");
         assert_eq!(run.workload.scenario, "chat");
@@ -139,7 +183,10 @@ mod tests {
         assert_eq!(run.model.hf_repo.as_deref(), Some("ggml-org/models"));
         let tail = ["--n-predict", "512", "--cont-batching", "--metrics", "--flash-attn"];
         assert_eq!(run.server.extra_args, tail);
-        assert!(line.ends_with("-- --n-predict 512 --cont-batching --metrics --flash-attn"), "{line}");
+        assert!(
+            line.ends_with("-- --n-predict 512 --cont-batching --metrics --flash-attn"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -49,13 +49,15 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
-        Some(Command::Model(ModelCommand::Inspect { file })) => Ok(Done::text(model::inspect(&file)?)),
+        Some(Command::Model(ModelCommand::Inspect { file })) => {
+            Ok(Done::text(model::inspect(&file)?))
+        }
         Some(Command::Model(ModelCommand::Make { shape, file })) => make_model(&shape, &file),
         Some(Command::Sim { args }) => {
             // llama-server's own exit codes: 0 and 1 mean the same here.
             let exit = if sim::main(args) == 0 { ExitCode::Ok } else { ExitCode::Tool };
             Ok(Done { stdout: String::new(), exit })
-        },
+        }
         Some(Command::Completions { shell }) => Ok(Done::text(completions(shell))),
         Some(Command::Man) => manual(),
         Some(Command::Help { topic }) => help(&topic),
@@ -73,7 +75,11 @@ fn spell_out(argv: Vec<OsString>) -> Vec<OsString> {
     argv.into_iter()
         .map(|argument| {
             verbatim |= argument == "--";
-            if !verbatim && argument == "-ngl" { OsString::from("--n-gpu-layers") } else { argument }
+            if !verbatim && argument == "-ngl" {
+                OsString::from("--n-gpu-layers")
+            } else {
+                argument
+            }
         })
         .collect()
 }
@@ -135,7 +141,9 @@ fn help(topic: &[String]) -> Result<Done, Error> {
     command.build();
     let mut found = &mut command;
     for name in topic {
-        found = found.find_subcommand_mut(name).ok_or_else(|| Error::HelpTopic { topic: topic.join(" ") })?;
+        found = found
+            .find_subcommand_mut(name)
+            .ok_or_else(|| Error::HelpTopic { topic: topic.join(" ") })?;
     }
     Ok(Done::text(found.render_long_help().to_string()))
 }
@@ -153,6 +161,9 @@ mod tests {
     fn ngl_is_spelt_out_but_not_behind_two_dashes() {
         let argv = ["bench-ci", "-ngl", "3", "--", "-ngl", "4"].map(OsString::from).to_vec();
         let spelt: Vec<OsString> = spell_out(argv);
-        assert_eq!(spelt, ["bench-ci", "--n-gpu-layers", "3", "--", "-ngl", "4"].map(OsString::from));
+        assert_eq!(
+            spelt,
+            ["bench-ci", "--n-gpu-layers", "3", "--", "-ngl", "4"].map(OsString::from)
+        );
     }
 }

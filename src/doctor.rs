@@ -86,7 +86,11 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
         let exit = error.exit_code();
         return Ok(list.end(exit));
     }
-    list.add(&Mark::Good, "output folder", &format!("\"{}\" can be written to", args.output.out_dir.display()));
+    list.add(
+        &Mark::Good,
+        "output folder",
+        &format!("\"{}\" can be written to", args.output.out_dir.display()),
+    );
 
     let plan = match resolve(&args, &run::surroundings(&provenance)?) {
         Ok(plan) => plan,
@@ -123,23 +127,40 @@ fn machine(list: &mut List, provenance: &Provenance) {
         "{}, {} cores, {}, {}",
         machine.cpu_model.clone().unwrap_or_else(unknown),
         machine.cores.map_or_else(unknown, |cores| cores.to_string()),
+<<<<<<< HEAD
         machine.memory_bytes.map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
         machine.os,
+=======
+        machine
+            .memory_bytes
+            .map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
+        machine.os.clone().unwrap_or_else(unknown),
+>>>>>>> model
     );
     list.add(&Mark::Good, "machine", &words);
     let tags = provenance.tags();
     match (&tags.branch, &tags.commit) {
-        (None, None) => list.add(&Mark::Note, "tags", "no branch and no commit found: pass --branch and --commit"),
+        (None, None) => list.add(
+            &Mark::Note,
+            "tags",
+            "no branch and no commit found: pass --branch and --commit",
+        ),
         (branch, commit) => {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
-            list.add(&Mark::Good, "tags", &format!("branch {}, commit {}", or_none(branch), or_none(commit)));
+            list.add(
+                &Mark::Good,
+                "tags",
+                &format!("branch {}, commit {}", or_none(branch), or_none(commit)),
+            );
         }
     }
 }
 
 fn stamps(list: &mut List) {
     match load::clock_source() {
-        ClockSource::Kernel => list.add(&Mark::Good, "time stamps", "the kernel stamps what arrives"),
+        ClockSource::Kernel => {
+            list.add(&Mark::Good, "time stamps", "the kernel stamps what arrives")
+        }
         ClockSource::User => list.add(
             &Mark::Note,
             "time stamps",
@@ -154,7 +175,11 @@ fn open_files(list: &mut List) {
             list.add(&Mark::Good, "open files", &format!("up to {soft}"));
         }
         Ok((soft, _hard)) => {
-            list.add(&Mark::Note, "open files", &format!("only {soft}: each user needs one; raise `ulimit -n`"));
+            list.add(
+                &Mark::Note,
+                "open files",
+                &format!("only {soft}: each user needs one; raise `ulimit -n`"),
+            );
         }
         Err(error) => list.add(&Mark::Note, "open files", &format!("limit unknown: {error}")),
     }
@@ -167,7 +192,8 @@ fn run_parts(list: &mut List, finished: &Finished) {
         list.add(&Mark::Good, "model", &file);
     }
     if report.server.start_s.is_some() || report.requests.planned > 0 {
-        let version = report.server.version.clone().unwrap_or_else(|| "of unknown version".to_owned());
+        let version =
+            report.server.version.clone().unwrap_or_else(|| "of unknown version".to_owned());
         list.add(&Mark::Good, "server", &format!("{version} at {}", report.server.base_url));
     }
     for warning in &report.warnings {

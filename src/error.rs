@@ -111,8 +111,12 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
-            Error::Output { .. } => Some("choose another folder with --out-dir, or make room on the disk".to_owned()),
-            Error::HelpTopic { .. } => Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned()),
+            Error::Output { .. } => {
+                Some("choose another folder with --out-dir, or make room on the disk".to_owned())
+            }
+            Error::HelpTopic { .. } => {
+                Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned())
+            }
             Error::System { .. } | Error::Stopped { .. } => None,
         }
     }

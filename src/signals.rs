@@ -15,7 +15,9 @@ use crate::exit::ExitCode;
 /// # Errors
 /// The operating system refuses to register the handlers.
 pub fn watch(canceller: Canceller) -> Result<(), Error> {
-    let register = |kind| signal(kind).map_err(|source| Error::System { attempt: "watch for signals", source });
+    let register = |kind| {
+        signal(kind).map_err(|source| Error::System { attempt: "watch for signals", source })
+    };
     let mut interrupt = register(SignalKind::interrupt())?;
     let mut terminate = register(SignalKind::terminate())?;
     let mut hang_up = register(SignalKind::hangup())?;

@@ -20,7 +20,7 @@ pub(super) async fn of_model(model: &ModelFile) -> Result<String, ModelError> {
     let parts = model.parts.clone();
     let expected = model.expected_sha256.clone();
     let remembered = model.digests.clone();
-    let task = tokio::task::spawn_blocking(move || {
+    super::aside(move || {
         let mut digests = Vec::new();
         for (path, expected) in parts.iter().zip(&expected) {
             let found = of_file_remembered(path, remembered.as_deref())?;
@@ -33,11 +33,8 @@ pub(super) async fn of_model(model: &ModelFile) -> Result<String, ModelError> {
             }
         }
         Ok(of_parts(&digests))
-    });
-    match task.await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
+    })
+    .await
 }
 
 /// The model's digest from its parts': the only one, or that of all of them as lines.

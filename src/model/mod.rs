@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 pub use environment::Environment;
 pub use error::ModelError;
 pub use gguf::GgufSummary;
-pub use hub::{HubAsk, HubError, HubFault, HubLimits};
+pub use hub::{HubAsk, HubError, HubFault, HubLimits, RepoKind};
 
 use crate::cancel::Cancel;
+use crate::dataset::{FetchError, Fetched, HubFile};
 use crate::event::Events;
 use crate::plan::ModelSource;
 
@@ -107,7 +108,7 @@ pub async fn resolve_in(
 ) -> Result<ModelFile, ModelError> {
     let mut model = match source {
         ModelSource::Hub { repo, file, revision } => {
-            let ask = HubAsk::new(repo, file, revision.as_deref(), environment)?;
+            let ask = HubAsk::new(RepoKind::Model, repo, file, revision.as_deref(), environment)?;
             hub::fetch(&ask, model_dir, environment, events, cancel).await?
         }
         ModelSource::Path { path } => local::find(path)?,
@@ -118,6 +119,55 @@ pub async fn resolve_in(
     };
     model.digests = environment.bench_ci_cache.as_ref().map(|cache| cache.join("digests"));
     Ok(model)
+}
+
+/// Brings a file of a dataset to disk, with the same cache, resuming and checks as a model's.
+///
+/// # Errors
+///
+/// A [`FetchError`] around the [`ModelError`], with its hint.
+pub async fn fetch_dataset_file(
+    file: HubFile,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Fetched, FetchError> {
+    fetch_dataset_file_in(file, &Environment::read(), events, cancel).await
+}
+
+/// Like [`fetch_dataset_file`], with the environment handed in.
+///
+/// # Errors
+///
+/// As [`fetch_dataset_file`].
+pub async fn fetch_dataset_file_in(
+    file: HubFile,
+    environment: &Environment,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Fetched, FetchError> {
+    let failed = |error: ModelError| FetchError { hint: error.hint(), source: Box::new(error) };
+    let ask = HubAsk::new(RepoKind::Dataset, file.repo, file.file, None, environment)
+        .map_err(|error| failed(error.into()))?;
+    let (path, sha256) =
+        hub::fetch_file(&ask, environment, events, cancel).await.map_err(failed)?;
+    Ok(Fetched { path, sha256 })
+}
+
+/// Where bench-ci keeps what it makes: `BENCH_CI_CACHE`, else `XDG_CACHE_HOME/bench-ci`, else
+/// `~/.cache/bench-ci`; `None` if there is no home either.
+#[must_use]
+pub fn cache_dir() -> Option<PathBuf> {
+    Environment::read().bench_ci_cache
+}
+
+/// Runs what would block, such as hashing gigabytes, away from the async threads.
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down: nobody will look at the value.
+        Err(_shut_down) => std::future::pending().await,
+    }
 }
 
 /// What a GGUF is, as a table for a person; of a split model, any part stands for all.

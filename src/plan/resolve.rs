@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::problem::{Place, PlanError, Problem};
 use super::scenario::{self, Origin, Overrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Secret, ServerProgram,
-    ServerSpec, Tags, Target, Workload,
+    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Secret,
+    ServerProgram, ServerSpec, Tags, Target, Workload,
 };
 use crate::cli::{ConnectionsArg, RunArgs};
 
@@ -34,7 +34,10 @@ pub struct Surroundings {
 /// # Errors
 /// [`PlanError`] with every problem of the command line and the scenario, or what keeps the server
 /// from being found.
-pub fn resolve(args: &RunArgs, surroundings: &Surroundings) -> Result<RunPlan, crate::error::Error> {
+pub fn resolve(
+    args: &RunArgs,
+    surroundings: &Surroundings,
+) -> Result<RunPlan, crate::error::Error> {
     let mut problems = Vec::new();
     let model = model_source(args, &mut problems);
     let headers = headers(&args.server.headers, &mut problems);
@@ -60,15 +63,23 @@ pub fn resolve(args: &RunArgs, surroundings: &Surroundings) -> Result<RunPlan, c
         Some(url) => Target::External { base_url: url.clone() },
         None => Target::Start(server_spec(args, surroundings)?),
     };
-    if let (None, Target::Start(ServerSpec { program: ServerProgram::Executable(program), extra_args, .. })) =
-        (&model, &target)
+    if let (
+        None,
+        Target::Start(ServerSpec {
+            program: ServerProgram::Executable(program), extra_args, ..
+        }),
+    ) = (&model, &target)
         && !names_a_model(extra_args)
     {
         let problem = Problem::new(Place::Flag("--model"), format!("no model for \"{}\"", program.display())).hinting(
             "three ways: --hf-repo REPO --hf-file FILE (downloaded), --model PATH (a GGUF on disk), or \
              --model synthetic (made on the spot)",
         );
-        return Err(PlanError::Invalid { subject: "this command line".to_owned(), problems: vec![problem] }.into());
+        return Err(PlanError::Invalid {
+            subject: "this command line".to_owned(),
+            problems: vec![problem],
+        }
+        .into());
     }
     Ok(RunPlan {
         tags: tags(args, &surroundings.tags, &workload),
@@ -103,7 +114,10 @@ fn model_source(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<ModelSour
     }
     let named = model.model.as_deref()?;
     if named.is_empty() {
-        problems.push(Problem::new(Place::Flag("--model"), "the path is empty").hinting("leave the flag out, or name a GGUF"));
+        problems.push(
+            Problem::new(Place::Flag("--model"), "the path is empty")
+                .hinting("leave the flag out, or name a GGUF"),
+        );
         return None;
     }
     if named == "synthetic" {
@@ -137,7 +151,10 @@ fn dataset(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
     match typed.parse() {
         Ok(dataset) => Some(dataset),
         Err(error) => {
-            problems.push(Problem::new(Place::Flag("--dataset"), format!("invalid value \"{typed}\": {error}")));
+            problems.push(Problem::new(
+                Place::Flag("--dataset"),
+                format!("invalid value \"{typed}\": {error}"),
+            ));
             None
         }
     }
@@ -145,7 +162,10 @@ fn dataset(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
 
 fn check_ratio(flag: &'static str, ratio: f64, problems: &mut Vec<Problem>) {
     if !(ratio.is_finite() && ratio >= 0.0) {
-        problems.push(Problem::new(Place::Flag(flag), format!("invalid value \"{ratio}\": expected a share such as 0.01")));
+        problems.push(Problem::new(
+            Place::Flag(flag),
+            format!("invalid value \"{ratio}\": expected a share such as 0.01"),
+        ));
     }
 }
 
@@ -163,8 +183,11 @@ fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut V
     ];
     for (flag, _) in given.into_iter().filter(|(_, given)| *given) {
         problems.push(
-            Problem::new(Place::Flag(flag), "it is for a server that bench-ci starts, and --url names one that runs already")
-                .hinting("leave out one of the two"),
+            Problem::new(
+                Place::Flag(flag),
+                "it is for a server that bench-ci starts, and --url names one that runs already",
+            )
+            .hinting("leave out one of the two"),
         );
     }
 }
@@ -192,11 +215,13 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
     let origin = Origin::of(&flags.scenario)?;
     match &origin {
         Origin::BuiltIn(name) => {
-            let text = scenario::builtin(name).expect("Origin::of names only scenarios that are compiled in");
+            let text = scenario::builtin(name)
+                .expect("Origin::of names only scenarios that are compiled in");
             scenario::workload(text, &origin, &overrides)
         }
         Origin::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| unreadable_scenario(path, &error))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| unreadable_scenario(path, &error))?;
             scenario::workload(&text, &origin, &overrides)
         }
     }
@@ -206,7 +231,11 @@ fn unreadable_scenario(path: &Path, error: &std::io::Error) -> PlanError {
     PlanError::Invalid {
         subject: "this command line".to_owned(),
         problems: vec![
-            Problem::new(Place::Flag("--scenario"), format!("cannot read \"{}\": {error}", path.display())).hinting(format!(
+            Problem::new(
+                Place::Flag("--scenario"),
+                format!("cannot read \"{}\": {error}", path.display()),
+            )
+            .hinting(format!(
                 "give the path of a scenario file, or a built-in name: {}",
                 scenario::builtin_names().join(", ")
             )),
@@ -248,8 +277,18 @@ fn server_spec(
 
 /// Whether llama-server's own arguments already say which model it takes.
 fn names_a_model(extra_args: &[String]) -> bool {
-    const FLAGS: [&str; 10] =
-        ["-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-dr", "--docker-repo", "--models-dir"];
+    const FLAGS: [&str; 10] = [
+        "-m",
+        "--model",
+        "-mu",
+        "--model-url",
+        "-hf",
+        "-hfr",
+        "--hf-repo",
+        "-dr",
+        "--docker-repo",
+        "--models-dir",
+    ];
     extra_args.iter().any(|argument| {
         let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
         FLAGS.contains(&name)

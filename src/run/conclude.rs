@@ -10,7 +10,9 @@ use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
 use super::{measure::SERVER_LOG, watchers::EVENTS_FILE};
-use crate::artifact::{self, FileEntry, Gguf, Note, ProcessUse, Report, RequestRow, RunStatus, Unknowns, store};
+use crate::artifact::{
+    self, FileEntry, Gguf, Note, ProcessUse, Report, RequestRow, RunStatus, Unknowns, store,
+};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::event::{Event, Events, Stage};
@@ -72,8 +74,16 @@ pub(super) fn conclude(
         schema: artifact::SCHEMA.to_owned(),
         tool: tool(),
         run: run(plan, &findings, status, causes, exit, finished_at),
+<<<<<<< HEAD
         machine: machine(&findings.provenance.machine),
         model: findings.model.as_ref().map(|model| model_section(model, findings.model_sha256.clone())),
+=======
+        machine: findings.provenance.machine.clone(),
+        model: findings
+            .model
+            .as_ref()
+            .map(|model| model_section(model, findings.model_sha256.clone())),
+>>>>>>> model
         server: server(plan, &findings, kind),
         scenario: scenario(plan, &findings),
         requests: sections.requests,
@@ -91,7 +101,8 @@ pub(super) fn conclude(
     if report.model.is_none() {
         report.unknown.note("model", no_model(plan, &findings));
     }
-    report.client.rss_peak_bytes = report.resources.client.as_ref().and_then(|client| client.rss_peak_bytes);
+    report.client.rss_peak_bytes =
+        report.resources.client.as_ref().and_then(|client| client.rss_peak_bytes);
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }
@@ -101,8 +112,11 @@ pub(super) fn conclude(
     }
 
     let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
-    let rows: Vec<RequestRow> =
-        findings.records.iter().map(|record| RequestRow::new(record, &summary.split, origin)).collect();
+    let rows: Vec<RequestRow> = findings
+        .records
+        .iter()
+        .map(|record| RequestRow::new(record, &summary.split, origin))
+        .collect();
     let out_dir = &plan.out_dir;
     if measured {
         store::write(&out_dir.join(REQUESTS_JSONL), artifact::jsonl(&rows).as_bytes())?;
@@ -123,7 +137,12 @@ fn tool() -> artifact::Tool {
     let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
     let mut unknown = Unknowns::none();
     let commit = unknown.option("commit", commit, "this build was made without BENCH_CI_COMMIT");
-    artifact::Tool { name: "bench-ci".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), commit, unknown }
+    artifact::Tool {
+        name: "bench-ci".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit,
+        unknown,
+    }
 }
 
 fn server_kind(plan: &RunPlan) -> ServerKind {
@@ -197,8 +216,11 @@ fn run(
     let mut tag = |field: &str, value: &Option<String>| {
         unknown.option(field, value.clone(), provenance.why_not(field))
     };
-    let (runner_label, branch, commit) =
-        (tag("runner_label", &tags.runner_label), tag("branch", &tags.branch), tag("commit", &tags.commit));
+    let (runner_label, branch, commit) = (
+        tag("runner_label", &tags.runner_label),
+        tag("branch", &tags.branch),
+        tag("commit", &tags.commit),
+    );
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
     artifact::Run {
         id: findings.id.clone(),
@@ -259,11 +281,19 @@ fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
         source: model.source.clone(),
         hf_repo: unknown.option("hf_repo", model.hf_repo.clone(), not_hub),
         hf_file: unknown.option("hf_file", model.hf_file.clone(), not_hub),
-        revision: unknown.option("revision", model.revision.clone(), "no commit of a Hub repository is known"),
+        revision: unknown.option(
+            "revision",
+            model.revision.clone(),
+            "no commit of a Hub repository is known",
+        ),
         file: unknown.option("file", file, "the path has no file name"),
         size_bytes: Some(model.size_bytes),
         sha256: unknown.option("sha256", sha256, "the run ended before the digest was taken"),
-        gguf: unknown.option("gguf", model.gguf.as_ref().map(gguf), "the GGUF version is newer than this build"),
+        gguf: unknown.option(
+            "gguf",
+            model.gguf.as_ref().map(gguf),
+            "the GGUF version is newer than this build",
+        ),
         unknown,
     }
 }
@@ -295,17 +325,26 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
     let facts = findings.server.as_ref();
     let identity = findings.identity.as_ref();
     let build = identity.and_then(|identity| identity.build.clone());
-    let version = facts.and_then(|facts| facts.version.as_ref()).map(|version| version.text.clone()).or(build);
+    let version = facts
+        .and_then(|facts| facts.version.as_ref())
+        .map(|version| version.text.clone())
+        .or(build);
     let external = matches!(plan.target, Target::External { .. });
     let base_url = match (facts, &plan.target) {
-        (Some(ServerFacts { base_url, .. }), _) | (None, Target::External { base_url }) => base_url.clone(),
+        (Some(ServerFacts { base_url, .. }), _) | (None, Target::External { base_url }) => {
+            base_url.clone()
+        }
         (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
     };
     let why_no_start = if external { "the server was already running" } else { never };
     let why_no_exit = if external { "the server is not ours to stop" } else { never };
     artifact::Server {
         kind,
-        version: unknown.option("version", version, if facts.is_some() { "the server does not say" } else { never }),
+        version: unknown.option(
+            "version",
+            version,
+            if facts.is_some() { "the server does not say" } else { never },
+        ),
         command: facts.map(|facts| facts.command.clone()).unwrap_or_default(),
         base_url,
         start_s: unknown.option("start_s", facts.and_then(|facts| facts.start_s), why_no_start),
@@ -346,7 +385,11 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         artifact::Phase {
             name: name.to_owned(),
             users,
-            duration_s: unknown.option("duration_s", duration_s, "only a number of requests bounds it"),
+            duration_s: unknown.option(
+                "duration_s",
+                duration_s,
+                "only a number of requests bounds it",
+            ),
             requests: unknown.option("requests", requests, "only time bounds it"),
             think_time_s: workload.think_time.as_secs_f64(),
             max_tokens: workload.request.max_tokens,
@@ -374,7 +417,9 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
     }
 }
 
-fn server_metrics(findings: &Findings) -> std::collections::BTreeMap<String, artifact::ServerMetric> {
+fn server_metrics(
+    findings: &Findings,
+) -> std::collections::BTreeMap<String, artifact::ServerMetric> {
     let Some(scrape) = &findings.scrape else { return std::collections::BTreeMap::new() };
     let metric = |series: &crate::scrape::SeriesSummary| {
         let mut unknown = Unknowns::none();
@@ -401,19 +446,36 @@ fn resources(findings: &Findings) -> artifact::Resources {
     };
     let why_not = "no sample of its processes was taken";
     artifact::Resources {
-        server: unknown.option("server", scrape.and_then(|scrape| scrape.server).map(used), why_not),
-        client: unknown.option("client", scrape.and_then(|scrape| scrape.client).map(used), why_not),
+        server: unknown.option(
+            "server",
+            scrape.and_then(|scrape| scrape.server).map(used),
+            why_not,
+        ),
+        client: unknown.option(
+            "client",
+            scrape.and_then(|scrape| scrape.client).map(used),
+            why_not,
+        ),
         gpus: Vec::new(),
         unknown,
     }
 }
 
 fn warnings(findings: &Findings) -> Vec<Note> {
-    let note = |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
+    let note =
+        |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
     let scrape = findings.scrape.as_ref();
+<<<<<<< HEAD
     let mut notes: Vec<Note> = findings.warnings.iter().map(|message| note("run", message)).collect();
     notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
     notes.extend(scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)));
+=======
+    let mut notes: Vec<Note> =
+        findings.warnings.iter().map(|message| note("run", message)).collect();
+    notes.extend(
+        scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)),
+    );
+>>>>>>> model
     if let Some(absent) = scrape.and_then(|scrape| scrape.absent.as_ref()) {
         notes.push(note("no_server_metrics", absent));
     }

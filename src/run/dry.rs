@@ -24,7 +24,8 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
             let program = Program::from_plan(&spec.program)?;
             let model = plan.model.as_ref().map(|_| std::path::Path::new("MODEL"));
             // What the build knows is asked of it when it is started; here every flag is taken to exist.
-            let command = command::build(spec, &program, model, &Capabilities::default(), spec.port.max(1))?;
+            let command =
+                command::build(spec, &program, model, &Capabilities::default(), spec.port.max(1))?;
             line("server", &command.shell_line());
             if spec.port == 0 {
                 line("", "with a free port in place of --port 1, and flags adapted to its --help");
@@ -32,16 +33,28 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
             Dialect::LlamaCpp
         }
     };
-    let users = workload.users.map_or_else(|| "as many as the server has slots".to_owned(), |users| users.to_string());
+    let users = workload
+        .users
+        .map_or_else(|| "as many as the server has slots".to_owned(), |users| users.to_string());
     line("users", &users);
-    let requests = workload.n_prompts.map_or_else(|| "round and round".to_owned(), |count| count.to_string());
-    let time = workload.duration.map_or_else(String::new, |time| format!(", for at most {} s", time.as_secs_f64()));
-    line("requests", &format!("{requests}{time}, after {} of warm-up a user", workload.warm_up_requests_per_user));
+    let requests =
+        workload.n_prompts.map_or_else(|| "round and round".to_owned(), |count| count.to_string());
+    let time = workload
+        .duration
+        .map_or_else(String::new, |time| format!(", for at most {} s", time.as_secs_f64()));
+    line(
+        "requests",
+        &format!(
+            "{requests}{time}, after {} of warm-up a user",
+            workload.warm_up_requests_per_user
+        ),
+    );
     line("prompts", &workload.dataset.to_string());
     let shown = body(workload, dialect, PROMPT);
     line("each", &format!("POST {} {}", workload.endpoint.path(), String::from_utf8_lossy(&shown)));
     line("files", &format!("{}: {}", plan.out_dir.display(), super::OUTPUT_FILES.join(", ")));
-    let settings = serde_json::to_string_pretty(plan).expect("a plan has string keys and no failing serializer");
+    let settings = serde_json::to_string_pretty(plan)
+        .expect("a plan has string keys and no failing serializer");
     text.push_str(&format!("\nall settings:\n{settings}\n"));
     Ok(text)
 }

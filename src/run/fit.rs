@@ -30,14 +30,16 @@ pub(super) async fn leave_out_too_long(
     context: u64,
     control: &ControlPlane,
 ) -> u64 {
-    let answer = if workload.request.ignore_eos { u64::from(workload.request.max_tokens) } else { 1 };
+    let answer =
+        if workload.request.ignore_eos { u64::from(workload.request.max_tokens) } else { 1 };
     let room = context.saturating_sub(answer);
     let system_bytes = workload.request.system_prompt.as_deref().map_or(0, str::len) as u64;
     let mut fitting = Vec::with_capacity(prompts.len());
     for &(index, prompt) in prompts.iter() {
         // No tokenizer makes more tokens than bytes, so short texts need not be asked about.
         let at_most = prompt.text.len() as u64 + system_bytes + TEMPLATE_ALLOWANCE;
-        let fits = at_most <= room || tokens(workload, &prompt.text, control).await.is_none_or(|tokens| tokens <= room);
+        let fits = at_most <= room
+            || tokens(workload, &prompt.text, control).await.is_none_or(|tokens| tokens <= room);
         if fits {
             fitting.push((index, prompt));
         }
@@ -60,7 +62,10 @@ async fn tokens(workload: &Workload, text: &str, control: &ControlPlane) -> Opti
                 messages.push(json!({ "role": "system", "content": system }));
             }
             messages.push(json!({ "role": "user", "content": text }));
-            let answer = control.post("/apply-template", &json!({ "messages": messages }), LIMIT).await.ok()?;
+            let answer = control
+                .post("/apply-template", &json!({ "messages": messages }), LIMIT)
+                .await
+                .ok()?;
             answer.json()?.get("prompt")?.as_str()?.to_owned()
         }
         Endpoint::Completions | Endpoint::LlamaCompletion => text.to_owned(),

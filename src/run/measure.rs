@@ -40,8 +40,12 @@ pub(super) async fn measure(
     check_stop(cancel)?;
     match &plan.target {
         Target::External { base_url } => {
-            findings.server =
-                Some(ServerFacts { base_url: base_url.clone(), command: Vec::new(), version: None, start_s: None });
+            findings.server = Some(ServerFacts {
+                base_url: base_url.clone(),
+                command: Vec::new(),
+                version: None,
+                start_s: None,
+            });
             let control = ControlPlane::of_external(base_url, &plan.credentials)
                 .map_err(|source| ServerError::Client { base_url: base_url.clone(), source })?;
             let api_key = plan.credentials.api_key.clone();
@@ -100,7 +104,9 @@ async fn start(
     let guard = match Guard::start() {
         Ok(guard) => Some(guard),
         Err(error) => {
-            let message = format!("no watchdog beside the server ({error}): a grandchild may outlive a kill -9");
+            let message = format!(
+                "no watchdog beside the server ({error}): a grandchild may outlive a kill -9"
+            );
             findings.warnings.push(message);
             None
         }
@@ -116,12 +122,16 @@ async fn start(
         model: findings.model.as_ref().map(|model| model.path.as_path()),
         capabilities: &capabilities,
         log: &plan.out_dir.join(SERVER_LOG),
-        inherited_api_key: std::env::var("LLAMA_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
+        inherited_api_key: std::env::var("LLAMA_API_KEY")
+            .ok()
+            .filter(|key| !key.is_empty())
+            .map(Secret::new),
         log_events: Some(events.clone()),
         guard,
     };
     // Reading the whole model for its digest warms the page cache too; it must end before the load.
-    let (server, digest) = tokio::join!(server::start(&launch, cancel), digest(findings.model.as_ref()));
+    let (server, digest) =
+        tokio::join!(server::start(&launch, cancel), digest(findings.model.as_ref()));
     let server = server?;
     findings.model_sha256 = digest?;
     stage.done(format!("healthy on {} after {:.2} s", server.base_url, server.healthy_s));
@@ -140,8 +150,18 @@ async fn prompts(plan: &RunPlan, events: &Events, cancel: &Cancel) -> Result<Pro
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit = workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
-    let prompts = dataset::load(&workload.dataset, &workload.filter, limit, cache.as_deref(), &fetch, events, cancel).await?;
+    let limit =
+        workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
+    let prompts = dataset::load(
+        &workload.dataset,
+        &workload.filter,
+        limit,
+        cache.as_deref(),
+        &fetch,
+        events,
+        cancel,
+    )
+    .await?;
     stage.done(format!("{} of {} prompts", prompts.kept, prompts.seen));
     Ok(prompts)
 }
@@ -154,5 +174,9 @@ pub(super) fn check_stop(cancel: &Cancel) -> Result<(), Error> {
 }
 
 fn program_in_words(program: &Program) -> String {
-    if program.is_simulator { "the simulator".to_owned() } else { program.path.display().to_string() }
+    if program.is_simulator {
+        "the simulator".to_owned()
+    } else {
+        program.path.display().to_string()
+    }
 }

@@ -67,8 +67,11 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
     drop(events);
     let finished = finished?;
     let colour = console::colors_enabled();
-    let summary =
-        report::terminal::render_summary(&finished.report, crate::commands::terminal_width(), colour);
+    let summary = report::terminal::render_summary(
+        &finished.report,
+        crate::commands::terminal_width(),
+        colour,
+    );
     match finished.error {
         // The reports are written; what is left to say is why it ended.
         Some(error) => Err(error),
@@ -113,7 +116,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 /// Makes the output folder, empty of an earlier run's files; says so now rather than after the load
 /// if it cannot be written to.
 pub(crate) fn prepare(out_dir: &Path) -> Result<(), Error> {
-    let failed = |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
+    let failed =
+        |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
     std::fs::create_dir_all(out_dir).map_err(|source| failed("create", out_dir, source))?;
     for name in OUTPUT_FILES {
         let path = out_dir.join(name);

@@ -36,13 +36,20 @@ impl Spool {
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || write(&receiver, BufWriter::new(file)))
-            .map_err(|source| Error::System { attempt: "start the thread that writes records", source })?;
+            .map_err(|source| Error::System {
+                attempt: "start the thread that writes records",
+                source,
+            })?;
         Ok((Self { path, writer }, sender))
     }
 
     /// All records in the order of planning, after the sending half is gone.
     pub(super) fn finish(self) -> Result<Vec<RequestRecord>, Error> {
-        let failed = |attempt: &'static str, source| Error::Output { attempt, path: self.path.clone(), source };
+        let failed = |attempt: &'static str, source| Error::Output {
+            attempt,
+            path: self.path.clone(),
+            source,
+        };
         match self.writer.join() {
             Ok(written) => written.map_err(|source| failed("write", source))?,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -51,7 +58,8 @@ impl Spool {
         let mut records = Vec::new();
         for line in BufReader::new(file).lines() {
             let line = line.map_err(|source| failed("read", source))?;
-            let record = serde_json::from_str(&line).map_err(|error| failed("read", error.into()))?;
+            let record =
+                serde_json::from_str(&line).map_err(|error| failed("read", error.into()))?;
             records.push(record);
         }
         records.sort_by_key(|record: &RequestRecord| record.index);

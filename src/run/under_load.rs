@@ -15,7 +15,9 @@ use crate::cancel::{self, Cancel, StopReason};
 use crate::dataset::{Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
-use crate::load::{self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp};
+use crate::load::{
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp,
+};
 use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerExit};
@@ -106,10 +108,15 @@ impl UnderLoad<'_> {
         stage.done(format!("{} ended", handle.live.warm_up_ended()));
 
         let path = self.plan.out_dir.join(SERVER_METRICS);
-        let scraper =
-            Scraper::start(self.control.clone(), group, self.plan.scrape_interval, &path, cancel.clone())
-                .await
-                .map_err(|source| Error::Output { attempt: "write", path, source })?;
+        let scraper = Scraper::start(
+            self.control.clone(),
+            group,
+            self.plan.scrape_interval,
+            &path,
+            cancel.clone(),
+        )
+        .await
+        .map_err(|source| Error::Output { attempt: "write", path, source })?;
         let stage = Running::begin(events, Stage::Load, bounds.in_words());
         handle.measure();
         let live = std::sync::Arc::clone(&handle.live);
@@ -125,18 +132,27 @@ impl UnderLoad<'_> {
     }
 
     /// The plan to the last request, for the server as it turned out to be.
-    async fn load_plan(&self, identity: &ServerIdentity, findings: &mut Findings) -> Result<LoadPlan, Error> {
+    async fn load_plan(
+        &self,
+        identity: &ServerIdentity,
+        findings: &mut Findings,
+    ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
         let ours = matches!(self.plan.target, Target::Start(_));
         // Only llama-server has /props with its slots.
-        let dialect = if ours || identity.total_slots.is_some() { Dialect::LlamaCpp } else { Dialect::OpenAi };
+        let dialect = if ours || identity.total_slots.is_some() {
+            Dialect::LlamaCpp
+        } else {
+            Dialect::OpenAi
+        };
         if !ours && workload.request.model.is_none() {
             workload.request.model.clone_from(&identity.model_id);
         }
         let users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
         let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
         if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
-            let left_out = fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
+            let left_out =
+                fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
             if left_out > 0 {
                 findings.warnings.push(format!(
                     "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
@@ -148,10 +164,18 @@ impl UnderLoad<'_> {
             prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         }
         findings.warnings.extend(repeats(&workload, prompts.len()));
-        let bodies = prompts.iter().map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt)).collect();
+        let bodies = prompts
+            .iter()
+            .map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt))
+            .collect();
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
-            target: HttpTarget::parse(self.base_url, workload.endpoint.path(), &credentials.headers, self.api_key.as_ref())?,
+            target: HttpTarget::parse(
+                self.base_url,
+                workload.endpoint.path(),
+                &credentials.headers,
+                self.api_key.as_ref(),
+            )?,
             bodies,
             users,
             think_time: workload.think_time,
@@ -174,7 +198,12 @@ impl UnderLoad<'_> {
     }
 }
 
-fn planned_body(workload: &Workload, dialect: Dialect, index: usize, prompt: &Prompt) -> PlannedBody {
+fn planned_body(
+    workload: &Workload,
+    dialect: Dialect,
+    index: usize,
+    prompt: &Prompt,
+) -> PlannedBody {
     PlannedBody {
         body: body(workload, dialect, &prompt.text).into(),
         prompt_index: index as u64,
@@ -187,7 +216,9 @@ fn planned_body(workload: &Workload, dialect: Dialect, index: usize, prompt: &Pr
 fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
     let wanted = workload.n_prompts?;
     let short = (prompts as u64) < wanted;
-    short.then(|| format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round"))
+    short.then(|| {
+        format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")
+    })
 }
 
 async fn death(server: &mut Option<&mut RunningServer>) -> ServerExit {
@@ -236,7 +267,9 @@ async fn watch(live: &LiveCounters, bounds: Bounds, events: &Events) -> Infallib
         let interval_s = now.since(before).as_secs_f64().max(f64::EPSILON);
         events.send(&Event::LoadProgress(LoadProgress {
             elapsed_s: elapsed.as_secs_f64(),
-            remaining_s: bounds.duration.map(|duration| duration.saturating_sub(elapsed).as_secs_f64()),
+            remaining_s: bounds
+                .duration
+                .map(|duration| duration.saturating_sub(elapsed).as_secs_f64()),
             completed: live.completed(),
             failed: live.failed(),
             in_flight: live.in_flight(),

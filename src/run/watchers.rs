@@ -15,7 +15,8 @@ pub(super) const EVENTS_FILE: &str = "events.jsonl";
 /// The listeners of a run: one for the person (unless told not to), one for the folder.
 pub(super) fn listen(args: &OutputArgs, out_dir: &Path) -> Result<Events, Error> {
     let path = out_dir.join(EVENTS_FILE);
-    let log = File::create(&path).map_err(|source| Error::Output { attempt: "write", path, source })?;
+    let log =
+        File::create(&path).map_err(|source| Error::Output { attempt: "write", path, source })?;
     let mut listeners: Vec<Box<dyn Listener>> = vec![Box::new(JsonLines::new(log))];
     listeners.extend(person(args));
     Ok(Events::new(listeners))
@@ -29,10 +30,15 @@ fn person(args: &OutputArgs) -> Option<Box<dyn Listener>> {
         return Some(Box::new(JsonLines::new(std::io::stderr())));
     }
     let live = args.progress == ProgressMode::Auto && std::io::stderr().is_terminal() && !in_ci();
-    Some(if live { Box::new(LiveLine::new(args.verbose)) } else { Box::new(PlainLines::new(args.verbose)) })
+    Some(if live {
+        Box::new(LiveLine::new(args.verbose))
+    } else {
+        Box::new(PlainLines::new(args.verbose))
+    })
 }
 
 /// A CI log keeps every redrawn line, even where its stderr claims to be a terminal.
 fn in_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+    std::env::var_os("CI")
+        .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
 }

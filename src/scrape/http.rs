@@ -151,10 +151,8 @@ impl ControlPlane {
         limit: Duration,
     ) -> Result<Answer, HttpError> {
         let exchange = async {
-            let mut response = request
-                .send()
-                .await
-                .map_err(|error| HttpError::Request(error.without_url()))?;
+            let mut response =
+                request.send().await.map_err(|error| HttpError::Request(error.without_url()))?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let mut body = Vec::new();
             while let Some(chunk) =
@@ -168,9 +166,7 @@ impl ControlPlane {
             }
             Ok(Answer { status, headers, body })
         };
-        tokio::time::timeout(limit, exchange)
-            .await
-            .unwrap_or(Err(HttpError::Timeout { limit }))
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(HttpError::Timeout { limit }))
     }
 }
 
@@ -262,7 +258,9 @@ mod tests {
 
     #[test]
     fn loopback_is_known_in_every_spelling() {
-        for root in ["http://127.0.0.1:8", "http://127.8.8.8", "http://[::1]:8", "http://localhost:8"] {
+        for root in
+            ["http://127.0.0.1:8", "http://127.8.8.8", "http://[::1]:8", "http://localhost:8"]
+        {
             assert!(is_loopback(root), "{root}");
         }
         assert!(!is_loopback("http://example.org"));

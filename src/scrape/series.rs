@@ -131,7 +131,8 @@ impl ServerThroughput {
             (Some(tokens), Some(seconds)) if seconds > 0.0 => Some(tokens / seconds),
             _ => None,
         };
-        let (prompt_tokens, prompt_s) = (delta("prompt_tokens_total"), delta("prompt_seconds_total"));
+        let (prompt_tokens, prompt_s) =
+            (delta("prompt_tokens_total"), delta("prompt_seconds_total"));
         let (output_tokens, output_s) =
             (delta("tokens_predicted_total"), delta("tokens_predicted_seconds_total"));
         Self {

@@ -68,9 +68,9 @@ impl Cause {
             }
             Cause::PortTaken => Some("leave --port out to get a free one"),
             Cause::OutOfMemory => Some("lower --n-gpu-layers, --ctx-size or --parallel"),
-            Cause::KilledFromOutside => {
-                Some("lower --ctx-size or --parallel, use a smaller model, or raise the memory limit")
-            }
+            Cause::KilledFromOutside => Some(
+                "lower --ctx-size or --parallel, use a smaller model, or raise the memory limit",
+            ),
             Cause::MissingLibrary => {
                 Some("install the library, set LD_LIBRARY_PATH, or use a build for this machine")
             }

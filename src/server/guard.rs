@@ -83,7 +83,9 @@ impl Guard {
         // A guard that is already gone is noticed by nobody but the kernel; see `start`.
         let _ = writeln!(pipe, "mark {mark}");
         let state = State { child, pipe: Some(pipe), watched: Vec::new() };
-        Ok(Self { inner: Arc::new(Inner { mark, marks: AtomicU64::new(0), state: Mutex::new(state) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { mark, marks: AtomicU64::new(0), state: Mutex::new(state) }),
+        })
     }
 
     /// A value of [`MARK_VARIABLE`] for one child and everything that it starts; a new one each time.

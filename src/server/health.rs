@@ -158,7 +158,9 @@ impl Watch<'_> {
 /// answer with an empty body).
 fn says_ok(body: &str) -> bool {
     match serde_json::from_str::<serde_json::Value>(body) {
-        Ok(value) => value.get("status").and_then(|status| status.as_str()).is_none_or(|s| s == "ok"),
+        Ok(value) => {
+            value.get("status").and_then(|status| status.as_str()).is_none_or(|s| s == "ok")
+        }
         Err(_) => true,
     }
 }

@@ -94,9 +94,7 @@ pub fn owner_of(host: &str, port: u16, leader: Option<i32>) -> Owner {
         .filter(|pid| !members.contains(pid))
         .find(|pid| sockets_of(*pid).is_some_and(|inodes| inodes.contains(&foreign.inode)));
     match holder {
-        Some(pid) => {
-            Owner::Stranger(Stranger { pid: Some(pid), command: proc::command_of(pid) })
-        }
+        Some(pid) => Owner::Stranger(Stranger { pid: Some(pid), command: proc::command_of(pid) }),
         None if some_hidden => Owner::Unknown,
         // Between the two readings the listener may have been closed.
         None if !listening().is_some_and(|now| now.contains(foreign)) => Owner::Nobody,
@@ -114,8 +112,11 @@ pub fn anybody_listens(host: &str, port: u16) -> Option<bool> {
 /// The TCP ports on which the processes of `leader` listen, ascending; empty where unknown.
 #[must_use]
 pub fn ports_of(leader: i32) -> Vec<u16> {
-    let inodes: Vec<u64> =
-        proc::members(leader).iter().filter_map(|member| sockets_of(member.pid)).flatten().collect();
+    let inodes: Vec<u64> = proc::members(leader)
+        .iter()
+        .filter_map(|member| sockets_of(member.pid))
+        .flatten()
+        .collect();
     let sockets = listening().unwrap_or_default();
     let mut ports: Vec<u16> = sockets
         .iter()

@@ -105,12 +105,22 @@ impl Job {
     ) -> Job {
         use FaultKind as F;
         let line_end = if faults.has(F::Crlf) { "\r\n" } else { "\n" };
-        let frame = Frame::new(generation.shape, line_end, &record.id, identity.created, identity.model);
-        let trigger = [F::ErrorInStream, F::Cut, F::CutRaw, F::Reset, F::HangMid, F::NotJson, F::BadChunkSize]
-            .into_iter()
-            .find_map(|kind| Some((kind, faults.number(kind, 2.0)? as u64)));
+        let frame =
+            Frame::new(generation.shape, line_end, &record.id, identity.created, identity.model);
+        let trigger = [
+            F::ErrorInStream,
+            F::Cut,
+            F::CutRaw,
+            F::Reset,
+            F::HangMid,
+            F::NotJson,
+            F::BadChunkSize,
+        ]
+        .into_iter()
+        .find_map(|kind| Some((kind, faults.number(kind, 2.0)? as u64)));
         let half = if faults.has(F::HalfUtf8) { 2 } else { 1 };
-        let tokens_per_event = faults.number(F::MultiDelta, 1.0).map_or(half, |n| (n as u64).max(1));
+        let tokens_per_event =
+            faults.number(F::MultiDelta, 1.0).map_or(half, |n| (n as u64).max(1));
         let events_per_write = faults.number(F::Coalesce, 1.0).map_or(1, |n| (n as usize).max(1));
         Job {
             wire,
@@ -192,7 +202,12 @@ impl Job {
     }
 
     /// Makes the tokens that are due and sends what follows from them.
-    pub(super) fn step(&mut self, interval_is_zero: bool, busy: usize, counters: &mut Counters) -> Step {
+    pub(super) fn step(
+        &mut self,
+        interval_is_zero: bool,
+        busy: usize,
+        counters: &mut Counters,
+    ) -> Step {
         self.send_headers();
         self.flush_tail();
         let full = self.wire.is_full();
@@ -326,7 +341,11 @@ impl Job {
         }
         self.held_tokens = 0;
         if !self.generation.stream {
-            let whole = if self.held_content == Content::Reasoning { &mut self.reasoning } else { &mut self.text };
+            let whole = if self.held_content == Content::Reasoning {
+                &mut self.reasoning
+            } else {
+                &mut self.text
+            };
             whole.push_str(&self.held);
             self.held.clear();
             return;
@@ -439,7 +458,10 @@ impl Job {
             }
             FaultKind::ErrorInStream => {
                 let mut payload = Vec::new();
-                self.frame.event(&mut payload, &[&render::error_json(500, "server_error", "simulated failure")]);
+                self.frame.event(
+                    &mut payload,
+                    &[&render::error_json(500, "server_error", "simulated failure")],
+                );
                 self.write_chunk(&payload);
                 self.write_plain(render::LAST_CHUNK);
             }
@@ -468,7 +490,9 @@ impl Job {
                 self.write_plain(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{");
             }
             FaultKind::BadChunkSize => {
-                self.write_plain(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n");
+                self.write_plain(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+                );
             }
             _ => {}
         }
@@ -492,12 +516,18 @@ impl Job {
         };
         self.record.finish_reason = reason.map(str::to_owned);
         let (settings, prompt) = if self.generation.shape == Shape::Llama {
-            (generation_settings(&self.generation), Vocabulary::shared().detokenize(&self.generation.prompt))
+            (
+                generation_settings(&self.generation),
+                Vocabulary::shared().detokenize(&self.generation.prompt),
+            )
         } else {
             (String::new(), String::new())
         };
-        let llama =
-            LlamaFinal { slot: self.record.slot.unwrap_or_default(), settings: &settings, prompt: &prompt };
+        let llama = LlamaFinal {
+            slot: self.record.slot.unwrap_or_default(),
+            settings: &settings,
+            prompt: &prompt,
+        };
         if !self.generation.stream {
             let body = self.frame.whole(&finish, &llama, &self.text, &self.reasoning);
             self.respond(&Response::json(body));

@@ -71,10 +71,16 @@ impl SimError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            SimError::Host { .. } => Some("use an address of this machine, such as 127.0.0.1".to_owned()),
-            SimError::Bind { .. } => Some("another process has the port; --port 0 picks a free one".to_owned()),
+            SimError::Host { .. } => {
+                Some("use an address of this machine, such as 127.0.0.1".to_owned())
+            }
+            SimError::Bind { .. } => {
+                Some("another process has the port; --port 0 picks a free one".to_owned())
+            }
             SimError::Truth { .. } => Some("the folder must exist and be writable".to_owned()),
-            SimError::Died { .. } => Some("this was asked for with --sim-fault die-at-start".to_owned()),
+            SimError::Died { .. } => {
+                Some("this was asked for with --sim-fault die-at-start".to_owned())
+            }
             SimError::Runtime { .. } => None,
         }
     }
@@ -253,7 +259,10 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
             args.parallel <= 0,
         ),
     );
-    log.line('I', "srv  llama_server: this is bench-ci sim: no model is loaded and nothing is computed");
+    log.line(
+        'I',
+        "srv  llama_server: this is bench-ci sim: no model is loaded and nothing is computed",
+    );
     let served = sim.serve(cancel);
     log.line('I', "srv  llama_server: cleaning up before exit...");
     // The thread sleeps in the kernel until a signal; the process ends without it.
@@ -269,7 +278,8 @@ fn watch_signals(
     use tokio::signal::unix::{SignalKind, signal};
 
     let failed = |source| SimError::Runtime { source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
     let (mut interrupted, mut terminated) = {
         let _entered = runtime.enter();
         (

@@ -46,7 +46,8 @@ impl Listener for LiveLine {
                 self.bar.set_message(String::new());
             }
             Event::Transfer { file, bytes, total_bytes } => {
-                let total = total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
+                let total =
+                    total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 self.bar.set_message(format!("{file}: {}{total}", size(*bytes)));
             }
             Event::LoadProgress(progress) => {

@@ -65,18 +65,26 @@ fn load_sentence(progress: &crate::event::LoadProgress) -> String {
         Some(planned) => format!("{}/{planned} requests", progress.completed + progress.failed),
         None => format!("{} requests", progress.completed + progress.failed),
     };
-    let failed = if progress.failed > 0 { format!(", {} FAILED", progress.failed) } else { String::new() };
+    let failed =
+        if progress.failed > 0 { format!(", {} FAILED", progress.failed) } else { String::new() };
     let left = match progress.remaining_s {
         Some(remaining_s) => format!(", {} left", clock(remaining_s)),
         None => String::new(),
     };
-    format!("{requests}{failed}, {} in flight, {:.0} deltas/s{left}", progress.in_flight, progress.deltas_per_second)
+    format!(
+        "{requests}{failed}, {} in flight, {:.0} deltas/s{left}",
+        progress.in_flight, progress.deltas_per_second
+    )
 }
 
 /// `65.2` → `1:05`.
 fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped at 0; years would not overflow")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped at 0; years would not overflow"
+    )]
     let whole = whole as u64;
     format!("{}:{:02}", whole / 60, whole % 60)
 }
@@ -102,7 +110,10 @@ mod tests {
             planned: None,
             deltas_per_second: 99.6,
         };
-        assert_eq!(load_sentence(&progress), "12 requests, 2 FAILED, 4 in flight, 100 deltas/s, 1:05 left");
+        assert_eq!(
+            load_sentence(&progress),
+            "12 requests, 2 FAILED, 4 in flight, 100 deltas/s, 1:05 left"
+        );
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl PlainLines {
                 }
                 last.transfer_file.clone_from(file);
                 last.transfer_bytes = *bytes;
-                let total = total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
+                let total =
+                    total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 Some(format!("model: {file}: {}{total}", size(*bytes)))
             }
             Event::LoadProgress(progress) => {
@@ -97,7 +98,9 @@ mod tests {
     #[test]
     fn load_lines_come_every_five_seconds_only() {
         let lines = PlainLines::new(false);
-        let shown = (1..=12).filter(|second| lines.line_for(&progress(f64::from(*second))).is_some()).count();
+        let shown = (1..=12)
+            .filter(|second| lines.line_for(&progress(f64::from(*second))).is_some())
+            .count();
         assert_eq!(shown, 2);
     }
 
@@ -114,7 +117,11 @@ mod tests {
         let total = 200 << 20;
         let shown = (0..=200u64)
             .filter(|mebibyte| {
-                let event = Event::Transfer { file: "m".to_owned(), bytes: mebibyte << 20, total_bytes: Some(total) };
+                let event = Event::Transfer {
+                    file: "m".to_owned(),
+                    bytes: mebibyte << 20,
+                    total_bytes: Some(total),
+                };
                 lines.line_for(&event).is_some()
             })
             .count();

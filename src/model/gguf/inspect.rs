@@ -84,6 +84,7 @@ fn value_in_words(value: &Value) -> String {
         Value::Unsigned(number) => number.to_string(),
         Value::Signed(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
         Value::Text(text) => {
             let mut shown: String = text.chars().take(VALUE_CHARACTERS_MAX).collect();

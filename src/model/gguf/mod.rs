@@ -27,8 +27,10 @@ pub enum Value {
     Unsigned(u64),
     /// Any of the signed integers.
     Signed(i64),
-    /// Either of the floats.
-    Float(f64),
+    /// A 32-bit float.
+    Float(f32),
+    /// A 64-bit float.
+    Double(f64),
     /// A truth value.
     Bool(bool),
     /// A text; of a long one, its beginning.

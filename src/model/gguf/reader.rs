@@ -207,7 +207,7 @@ impl<R: Read + Seek> Cursor<R> {
             3 => Value::Signed(i16::from_le_bytes(self.array(&what)?).into()),
             4 => Value::Unsigned(self.u32(&what)?.into()),
             5 => Value::Signed(i32::from_le_bytes(self.array(&what)?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.array(&what)?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.array(&what)?)),
             7 => Value::Bool(self.array::<1>(&what)?[0] != 0),
             8 => Value::Text(self.text(&what, self.length_bytes, TEXT_BYTES_KEPT)?),
             9 => {
@@ -218,7 +218,7 @@ impl<R: Read + Seek> Cursor<R> {
             }
             10 => Value::Unsigned(self.u64(&what)?),
             11 => Value::Signed(i64::from_le_bytes(self.array(&what)?)),
-            12 => Value::Float(f64::from_le_bytes(self.array(&what)?)),
+            12 => Value::Double(f64::from_le_bytes(self.array(&what)?)),
             _ => return Err(GgufError::ValueType { key: key.to_owned(), kind }),
         })
     }

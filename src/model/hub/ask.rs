@@ -9,9 +9,20 @@ use reqwest::Url;
 use super::{HubError, HubFault};
 use crate::model::environment::Environment;
 
+/// The Hub's kinds of repositories that bench-ci reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepoKind {
+    /// A model.
+    Model,
+    /// A dataset, whose addresses begin with `datasets/`.
+    Dataset,
+}
+
 /// A file of a repository on a Hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HubAsk {
+    /// What kind of repository it is.
+    pub kind: RepoKind,
     /// Such as `ggml-org/models`.
     pub repo: String,
     /// Such as `tinyllamas/stories15M.gguf`.
@@ -31,6 +42,7 @@ impl HubAsk {
     ///
     /// [`HubFault::BadName`] and [`HubFault::BadEndpoint`].
     pub fn new(
+        kind: RepoKind,
         repo: &str,
         file: &str,
         revision: Option<&str>,
@@ -45,6 +57,7 @@ impl HubAsk {
             shown.set_password(None).expect("an address with a host can lose its password");
         }
         let ask = Self {
+            kind,
             repo: repo.to_owned(),
             file: file.to_owned(),
             revision: revision.map(str::to_owned),
@@ -98,6 +111,7 @@ impl HubAsk {
         url.path_segments_mut()
             .expect("an http address has a path")
             .pop_if_empty()
+            .extend((self.kind == RepoKind::Dataset).then_some("datasets"))
             .extend(self.repo.split('/'))
             // `push` encodes the slashes of refs/pr/1, as the Hub wants it.
             .push("resolve")
@@ -112,9 +126,16 @@ impl HubAsk {
     }
 }
 
+impl fmt::Debug for HubAsk {
+    /// Without the address that is really asked, which may hold a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HubAsk({self})")
+    }
+}
+
 impl fmt::Display for HubAsk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repo, file, revision, endpoint, base: _ } = self;
+        let Self { kind: _, repo, file, revision, endpoint, base: _ } = self;
         write!(formatter, "\"{file}\" of \"{repo}\"")?;
         if let Some(revision) = revision {
             write!(formatter, " at \"{revision}\"")?;
@@ -148,7 +169,7 @@ mod tests {
         let environment = Environment::from_variables(|name| {
             (name == "HF_ENDPOINT").then(|| "http://user:secret@hub.test/mirror/".to_owned())
         });
-        HubAsk::new(repo, file, revision, &environment)
+        HubAsk::new(RepoKind::Model, repo, file, revision, &environment)
     }
 
     #[test]
@@ -159,7 +180,8 @@ mod tests {
             ask.to_string(),
             "\"a b/c#1.gguf\" of \"o/n\" at \"refs/pr/1\" from http://hub.test/mirror"
         );
-        assert!(!ask.failed(HubFault::NotFound).to_string().contains("secret"));
+        let error = ask.failed(HubFault::NotFound);
+        assert!(!format!("{error} {error:?}").contains("secret"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::ask::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use super::metadata::{Again, Attempt};
 use super::{HubFault, HubLimits};
 use crate::cancel::Cancel;
@@ -98,13 +98,14 @@ impl<'run> Hub<'run> {
         }
     }
 
-    /// What the Hub's API says about the repository; `None` if it did not answer in time.
+    /// What the Hub's API says about a model's repository; `None` if it did not answer in time.
     pub(super) async fn info(
         &self,
         ask: &HubAsk,
         revision: Option<&str>,
     ) -> Option<hf_hub::HFResult<hf_hub::repository::ModelInfo>> {
         let (owner, name) = hf_hub::split_id(&ask.repo);
+        (ask.kind == RepoKind::Model).then_some(())?;
         let repository = self.crate_client.model(owner, name);
         let asked = repository.info().maybe_revision(revision).send();
         tokio::time::timeout(self.limits().answer, asked).await.ok()
@@ -118,6 +119,7 @@ impl<'run> Hub<'run> {
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, ModelError> {
         let mut attempts = 1;
+        let mut waited = Duration::ZERO;
         loop {
             let outcome = tokio::select! {
                 outcome = attempt() => outcome,
@@ -127,22 +129,24 @@ impl<'run> Hub<'run> {
                 Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
-            let pause = self.pause(again, attempts);
-            match pause {
-                Some(pause) if attempts < attempts_max => self.wait(pause).await?,
-                _ => return Err(ask.failed(self.counted(fault, attempts)).into()),
+            match self.pause(again, attempts, waited) {
+                Some(pause) if attempts < attempts_max => {
+                    self.wait(pause).await?;
+                    waited += pause;
+                }
+                _ => return Err(ask.failed(self.counted(fault, attempts, waited)).into()),
             }
             attempts += 1;
         }
     }
 
     /// How long to wait before another attempt; `None` if there should be none.
-    pub(super) fn pause(&self, again: Again, attempts: u32) -> Option<Duration> {
+    pub(super) fn pause(&self, again: Again, attempts: u32, waited: Duration) -> Option<Duration> {
         let limits = self.limits();
         match again {
             Again::Never => None,
             Again::AfterPause => Some(limits.pause * 2u32.saturating_pow(attempts.min(8) - 1)),
-            Again::After(asked) => (asked <= limits.retry_after_max).then_some(asked),
+            Again::After(asked) => (waited + asked <= limits.wait_max).then_some(asked),
         }
     }
 
@@ -153,8 +157,11 @@ impl<'run> Hub<'run> {
         }
     }
 
-    /// The fault with the number of attempts in it.
-    pub(super) fn counted(&self, mut fault: HubFault, made: u32) -> HubFault {
+    /// The fault with the number of attempts in it, and how long was waited between them.
+    pub(super) fn counted(&self, mut fault: HubFault, made: u32, pauses: Duration) -> HubFault {
+        if let HubFault::RateLimited { waited, .. } = &mut fault {
+            *waited = pauses;
+        }
         if let HubFault::RateLimited { attempts, .. }
         | HubFault::ServerFailed { attempts, .. }
         | HubFault::Unreachable { attempts, .. }
@@ -214,16 +221,17 @@ impl<'run> Hub<'run> {
             }
             (429, _) => {
                 let asked_wait = retry_after(headers);
-                let wait_max = self.limits().retry_after_max;
-                let fault = HubFault::RateLimited { attempts: 0, asked_wait, wait_max };
+                let wait_max = self.limits().wait_max;
+                let waited = Duration::ZERO;
+                let fault = HubFault::RateLimited { attempts: 0, asked_wait, waited, wait_max };
                 let again = asked_wait.map_or(Again::AfterPause, Again::After);
                 return Attempt { fault, again };
             }
             (408 | 500..=599, _) => {
                 let fault = HubFault::ServerFailed { status: number, attempts: 0, message };
                 let again = match retry_after(headers) {
-                    // A failing server's wish is heard, but it does not end the attempts.
-                    Some(asked) => Again::After(asked.min(self.limits().retry_after_max)),
+                    // A failing server's wish is heard, but small enough not to end the attempts.
+                    Some(asked) => Again::After(asked.min(self.limits().wait_max / 8)),
                     None => Again::AfterPause,
                 };
                 return Attempt { fault, again };

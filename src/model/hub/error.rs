@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use crate::model::error::quoted_list;
 
 /// A file that the Hub did not give.
@@ -91,14 +91,16 @@ pub enum HubFault {
     /// 429, again and again.
     #[error(
         "the Hub limits our rate (status 429) after {attempts} attempts{}",
-        asked_to_wait(*asked_wait, *wait_max)
+        asked_to_wait(*asked_wait, *waited, *wait_max)
     )]
     RateLimited {
         /// How often it was asked.
         attempts: u32,
         /// The last `Retry-After`; `None` if there was none.
         asked_wait: Option<Duration>,
-        /// The longest single wait that is granted.
+        /// How long was waited between the attempts.
+        waited: Duration,
+        /// How long is waited in all.
         wait_max: Duration,
     },
     /// 5xx, again and again.
@@ -218,6 +220,17 @@ impl HubError {
     pub fn hint(&self) -> Option<String> {
         let HubAsk { repo, file, revision, endpoint, .. } = &self.ask;
         Some(match &self.fault {
+            HubFault::RepoNotFound { .. }
+            | HubFault::RevisionNotFound
+            | HubFault::FileNotFound { .. }
+            | HubFault::NotFound
+            | HubFault::Offline { .. }
+            | HubFault::Unreachable { .. }
+            | HubFault::TimedOut { .. }
+                if self.ask.kind == RepoKind::Dataset =>
+            {
+                "use --dataset FILE, or --dataset builtin, which needs no download".to_owned()
+            }
             HubFault::BadName { .. } => {
                 "such as --hf-repo ggml-org/models --hf-file tinyllamas/stories15M.gguf".to_owned()
             }
@@ -305,10 +318,10 @@ fn said(message: &Option<String>) -> String {
     message.as_ref().map(|message| format!(": \"{message}\"")).unwrap_or_default()
 }
 
-fn asked_to_wait(asked_wait: Option<Duration>, wait_max: Duration) -> String {
-    match asked_wait {
-        Some(asked) if asked > wait_max => format!(
-            ", and asks to wait {} s where at most {} s are waited",
+fn asked_to_wait(asked: Option<Duration>, waited: Duration, wait_max: Duration) -> String {
+    match asked {
+        Some(asked) if waited + asked > wait_max => format!(
+            ", and asks to wait {} s where at most {} s are waited in all",
             asked.as_secs(),
             wait_max.as_secs()
         ),

@@ -84,8 +84,8 @@ impl Found {
             self.size_bytes.or_else(|| text("x-linked-size").or_else(length)?.parse().ok());
     }
 
-    fn is_whole(&self) -> bool {
-        self.commit.is_some() && self.etag.is_some() && self.size_bytes.is_some()
+    fn is_enough(&self) -> bool {
+        self.commit.is_some() && self.etag.is_some()
     }
 
     fn into_metadata(self) -> Result<Metadata, HubFault> {
@@ -117,13 +117,13 @@ async fn headers(hub: &Hub<'_>, ask: &HubAsk) -> Result<Found, Attempt> {
         let status = response.status();
         if status.is_redirection() || status.is_success() {
             found.add(response.headers(), status.is_redirection());
-        } else if hop > 0 && found.commit.is_some() && found.etag.is_some() {
-            // The storage behind a redirect may refuse HEAD; the Hub itself has said enough.
+        } else if hop > 0 && (found.is_enough() || status.is_client_error()) {
+            // The storage behind a redirect may refuse HEAD; what the Hub itself said must do.
             return Ok(found);
         } else {
             return Err(hub.refused(&response));
         }
-        if found.is_whole() || !status.is_redirection() {
+        if (found.is_enough() && found.size_bytes.is_some()) || !status.is_redirection() {
             return Ok(found);
         }
         url = redirected(&url, &response).ok_or_else(|| {
@@ -172,7 +172,10 @@ async fn name_what_is_missing(hub: &Hub<'_>, error: HubError) -> Box<HubError> {
     }
     let fault = match hub.info(ask, None).await {
         Some(Ok(_)) => HubFault::RevisionNotFound,
-        Some(Err(hf_hub::HFError::RepoNotFound { .. })) => {
+        // Only an answer in the Hub's own manner tells; any web server says 404.
+        Some(Err(hf_hub::HFError::RepoNotFound { context: Some(context), .. }))
+            if context.error_code.is_some() || context.server_message.is_some() =>
+        {
             HubFault::RepoNotFound { status: 404, with_token: hub.has_token() }
         }
         _ => HubFault::NotFound,

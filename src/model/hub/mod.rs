@@ -15,7 +15,7 @@ mod xet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use ask::HubAsk;
+pub use ask::{HubAsk, RepoKind};
 pub use error::{HubError, HubFault};
 
 use self::client::Hub;
@@ -23,7 +23,7 @@ use self::metadata::Metadata;
 use self::place::{Kept, Place};
 use super::environment::Environment;
 use super::split::SplitName;
-use super::{ModelError, ModelFile, digest, local};
+use super::{ModelError, ModelFile, aside, digest, local};
 use crate::cancel::Cancel;
 use crate::event::Events;
 
@@ -40,8 +40,8 @@ pub struct HubLimits {
     pub attempts: u32,
     /// Pause before the second attempt; each further one is twice as long.
     pub pause: Duration,
-    /// The longest `Retry-After` that is waited for.
-    pub retry_after_max: Duration,
+    /// How long is waited in all because of `Retry-After`.
+    pub wait_max: Duration,
     /// How long another process may hold the file's lock.
     pub lock_wait: Duration,
 }
@@ -54,7 +54,7 @@ impl Default for HubLimits {
             idle: Duration::from_secs(60),
             attempts: 4,
             pause: Duration::from_millis(500),
-            retry_after_max: Duration::from_secs(60),
+            wait_max: Duration::from_secs(60),
             lock_wait: Duration::from_secs(30 * 60),
         }
     }
@@ -86,11 +86,7 @@ pub(super) async fn fetch(
     let parts = get_parts(&hub, ask, &asks, &place).await?;
 
     let paths: Vec<PathBuf> = parts.iter().map(|part| part.kept.path.clone()).collect();
-    let model = tokio::task::spawn_blocking(move || local::describe(paths, "hub"));
-    let mut model = match model.await {
-        Ok(described) => described?,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    let mut model = aside(move || local::describe(paths, "hub")).await?;
     model.hf_repo = Some(ask.repo.clone());
     model.hf_file = Some(ask.file.clone());
     model.revision = parts.first().and_then(|part| part.kept.commit.clone());
@@ -101,6 +97,21 @@ pub(super) async fn fetch(
     model.sha256 = digests.filter(|_| fresh).map(|digests| digest::of_parts(&digests));
     model.expected_sha256 = parts.into_iter().map(|part| part.kept.sha256).collect();
     Ok(model)
+}
+
+/// A single file that is no model, in the cache that all Hub tools share: its path and, where the
+/// Hub announced it, its sha-256.
+pub(super) async fn fetch_file(
+    ask: &HubAsk,
+    environment: &Environment,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<(PathBuf, Option<String>), ModelError> {
+    let hub = Hub::new(ask, environment, events, cancel)?;
+    let place = Place::Cache(environment.hub_cache.clone());
+    let mut parts = get_parts(&hub, ask, std::slice::from_ref(ask), &place).await?;
+    let kept = parts.pop().expect("one file was asked for, and one came").kept;
+    Ok((kept.path, kept.sha256))
 }
 
 async fn get_parts(
@@ -129,7 +140,7 @@ async fn get_parts(
             Err(ModelError::Hub(error)) if is_about_access(&error.fault) => match kept {
                 Some(kept) => {
                     hub.warn(format!(
-                        "using the cached model, because the Hub did not answer: {error}"
+                        "using the cached file, because the Hub did not answer: {error}"
                     ));
                     return Ok(kept);
                 }
@@ -175,7 +186,7 @@ async fn get(
         kept: Kept { path, commit: Some(metadata.commit.clone()), sha256: metadata.sha256.clone() },
         downloaded_bytes,
     };
-    if let Some(path) = place.find(ask, metadata)? {
+    if let Some(path) = find(hub, ask, metadata, place).await? {
         return Ok(part(path, 0));
     }
     if let Some((path, bytes)) = xet::fetch(hub, ask, metadata, place).await? {
@@ -183,7 +194,7 @@ async fn get(
     }
     let lock = place.lock(ask, metadata, hub.limits(), hub.cancel).await?;
     // Whoever held the lock may have fetched it meanwhile.
-    let outcome = match place.find(ask, metadata)? {
+    let outcome = match find(hub, ask, metadata, place).await? {
         Some(path) => part(path, 0),
         None => {
             let (path, bytes) = transfer::fetch(hub, ask, metadata, place).await?;
@@ -192,6 +203,20 @@ async fn get(
     };
     drop(lock);
     Ok(outcome)
+}
+
+/// See [`Place::find`], which may have to read the whole file.
+async fn find(
+    hub: &Hub<'_>,
+    ask: &HubAsk,
+    metadata: &Metadata,
+    place: &Place,
+) -> Result<Option<PathBuf>, ModelError> {
+    let (ask, metadata, place) = (ask.clone(), metadata.clone(), place.clone());
+    tokio::select! {
+        found = aside(move || place.find(&ask, &metadata)) => found,
+        reason = hub.cancel.cancelled() => Err(ModelError::Cancelled(reason)),
+    }
 }
 
 /// Whether the Hub could not or would not answer, as opposed to having said that there is no such

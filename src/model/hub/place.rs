@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::ask::{HubAsk, is_plain_name};
+use super::ask::{HubAsk, RepoKind, is_plain_name};
 use super::metadata::Metadata;
 use super::{HubFault, HubLimits};
 use crate::cancel::Cancel;
@@ -45,7 +45,11 @@ impl Place {
     }
 
     fn repo_folder(cache: &Path, ask: &HubAsk) -> PathBuf {
-        cache.join(format!("models--{}", ask.repo.replace('/', "--")))
+        let kind = match ask.kind {
+            RepoKind::Model => "models",
+            RepoKind::Dataset => "datasets",
+        };
+        cache.join(format!("{kind}--{}", ask.repo.replace('/', "--")))
     }
 
     /// Where the bytes of this file go once they are whole.
@@ -114,15 +118,19 @@ impl Place {
         match self {
             Place::Cache(cache) => {
                 let (owner, name) = hf_hub::split_id(&ask.repo);
-                let path = client
-                    .model(owner, name)
-                    .download_file()
-                    .filename(ask.file.as_str())
-                    .revision(ask.revision())
-                    .local_files_only(true)
-                    .send()
-                    .await
-                    .ok()?;
+                let cached = match ask.kind {
+                    RepoKind::Model => {
+                        let download = client.model(owner, name);
+                        let download = download.download_file().filename(ask.file.as_str());
+                        download.revision(ask.revision()).local_files_only(true).send().await
+                    }
+                    RepoKind::Dataset => {
+                        let download = client.dataset(owner, name);
+                        let download = download.download_file().filename(ask.file.as_str());
+                        download.revision(ask.revision()).local_files_only(true).send().await
+                    }
+                };
+                let path = cached.ok()?;
                 let snapshots = Self::repo_folder(cache, ask).join("snapshots");
                 let inside = path.strip_prefix(&snapshots).ok()?;
                 let commit = inside.components().next()?.as_os_str().to_str()?.to_owned();
@@ -244,8 +252,7 @@ impl Note {
     fn is_about(&self, path: &Path) -> bool {
         let modified = path.metadata().and_then(|metadata| metadata.modified());
         let since = modified.map(|time| time.duration_since(UNIX_EPOCH));
-        // One second of grace, as huggingface_hub gives, for coarse file systems.
-        matches!(since, Ok(Ok(since)) if since.as_secs_f64() <= self.at + 1.0)
+        matches!(since, Ok(Ok(since)) if since.as_secs_f64() <= self.at)
     }
 }
 

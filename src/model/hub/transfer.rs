@@ -20,7 +20,7 @@ use super::metadata::{Again, Attempt, Metadata};
 use super::place::{Place, create_parent};
 use crate::event::Event;
 use crate::model::error::free_bytes;
-use crate::model::{ModelError, digest};
+use crate::model::{ModelError, aside, digest};
 
 /// Between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,8 +36,9 @@ pub(super) async fn fetch(
     place: &Place,
 ) -> Result<(PathBuf, u64), ModelError> {
     let incomplete = place.incomplete(ask, metadata);
-    let mut transfer = Transfer::open(hub, ask, metadata, incomplete)?;
+    let mut transfer = Transfer::open(hub, ask, metadata, incomplete).await?;
     let mut attempts = 0;
+    let mut waited = Duration::ZERO;
     loop {
         attempts += 1;
         let before = transfer.position;
@@ -49,9 +50,12 @@ pub(super) async fn fetch(
         if transfer.position >= before + GAIN_BYTES {
             attempts = 0;
         }
-        match hub.pause(again, attempts.max(1)) {
-            Some(pause) if attempts < hub.limits().attempts => hub.wait(pause).await?,
-            _ => return Err(ask.failed(hub.counted(fault, attempts)).into()),
+        match hub.pause(again, attempts.max(1), waited) {
+            Some(pause) if attempts < hub.limits().attempts => {
+                hub.wait(pause).await?;
+                waited += pause;
+            }
+            _ => return Err(ask.failed(hub.counted(fault, attempts, waited)).into()),
         }
     }
     let Transfer { incomplete, received, file, .. } = transfer;
@@ -98,7 +102,7 @@ struct Transfer<'hub, 'run> {
 }
 
 impl<'hub, 'run> Transfer<'hub, 'run> {
-    fn open(
+    async fn open(
         hub: &'hub Hub<'run>,
         ask: &'hub HubAsk,
         metadata: &'hub Metadata,
@@ -113,8 +117,15 @@ impl<'hub, 'run> Transfer<'hub, 'run> {
             .write(true)
             .open(&incomplete)
             .map_err(failed)?;
-        let mut hasher = Sha256::new();
-        let mut position = digest::feed(&mut hasher, &incomplete)?;
+        let left_behind = incomplete.clone();
+        let hashed = aside(move || {
+            let mut hasher = Sha256::new();
+            digest::feed(&mut hasher, &left_behind).map(|bytes| (hasher, bytes))
+        });
+        let (mut hasher, mut position) = tokio::select! {
+            hashed = hashed => hashed?,
+            reason = hub.cancel.cancelled() => return Err(ModelError::Cancelled(reason)),
+        };
         if metadata.size_bytes.is_some_and(|size| position > size) {
             file.set_len(0).map_err(failed)?;
             (hasher, position) = (Sha256::new(), 0);

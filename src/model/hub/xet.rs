@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 
 use super::HubFault;
-use super::ask::HubAsk;
+use super::ask::{HubAsk, RepoKind};
 use super::client::Hub;
 use super::metadata::Metadata;
 use super::place::Place;
 use crate::event::{Event, Events};
-use crate::model::{ModelError, digest};
+use crate::model::{ModelError, aside, digest};
 
 /// The path and the bytes that came; `None` if the file must be had over plain HTTP.
 pub(super) async fn fetch(
@@ -24,6 +24,9 @@ pub(super) async fn fetch(
     metadata: &Metadata,
     place: &Place,
 ) -> Result<Option<(PathBuf, u64)>, ModelError> {
+    if ask.kind != RepoKind::Model {
+        return Ok(None);
+    }
     // In a folder hf-hub would write to the final name; without a digest nothing could be checked.
     let (true, Place::Cache(_), Some(expected)) = (metadata.xet, place, &metadata.sha256) else {
         return Ok(None);
@@ -53,9 +56,9 @@ pub(super) async fn fetch(
         Ok(_) => {
             let target = place.target(ask, metadata);
             let path = target.clone();
-            let found = match tokio::task::spawn_blocking(move || digest::of_file(&path)).await {
-                Ok(found) => found,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            let found = tokio::select! {
+                found = aside(move || digest::of_file(&path)) => found,
+                reason = hub.cancel.cancelled() => return Err(ModelError::Cancelled(reason)),
             };
             match found {
                 Ok(found) if found == *expected => {

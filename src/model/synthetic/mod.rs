@@ -115,16 +115,13 @@ pub(super) async fn make_cached(
     };
     let path = folder.join(file_name(shape));
     let (shape, events, cancel) = (shape.clone(), events.clone(), cancel.clone());
-    let task = tokio::task::spawn_blocking(move || {
+    super::aside(move || {
         if !is_there(&path, &shape) {
             make(&shape, &path, &events, &cancel)?;
         }
         local::describe(vec![path], "synthetic")
-    });
-    match task.await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
+    })
+    .await
 }
 
 /// The file's name in the cache: readable, and different for every shape.

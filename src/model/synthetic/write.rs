@@ -217,10 +217,14 @@ impl Encoder {
         let index = |level: &i8| usize::from((*level as u8) ^ 0x80);
         match self {
             Encoder::F32(table) => {
-                bytes.extend(levels.iter().flat_map(|level| table[index(level)]));
+                bytes.resize(levels.len() * 4, 0);
+                let weights = bytes.as_chunks_mut().0;
+                weights.iter_mut().zip(levels).for_each(|(to, level)| *to = table[index(level)]);
             }
             Encoder::F16(table) => {
-                bytes.extend(levels.iter().flat_map(|level| table[index(level)]));
+                bytes.resize(levels.len() * 2, 0);
+                let weights = bytes.as_chunks_mut().0;
+                weights.iter_mut().zip(levels).for_each(|(to, level)| *to = table[index(level)]);
             }
             Encoder::Q8_0(scale) => {
                 // ggml's block_q8_0: half scale, then 32 signed bytes.
