@@ -22,7 +22,12 @@ const AUTO_SLOTS: u32 = 4;
 /// Built from a command line by [`SimArgs::from_command_line`], or from [`SimArgs::default`] in
 /// tests, and then changed field by field.
 #[derive(Debug, Clone, PartialEq, Parser)]
-#[command(name = "sim", disable_help_flag = true, disable_version_flag = true, no_binary_name = true)]
+#[command(
+    name = "sim",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    no_binary_name = true
+)]
 pub struct SimArgs {
     /// address to listen on (default: 127.0.0.1)
     #[arg(long, default_value = "127.0.0.1", hide_default_value = true)]
@@ -92,7 +97,13 @@ pub struct SimArgs {
     #[arg(long, value_name = "MS", value_parser = positive)]
     pub sim_itl_ms: Option<f64>,
     /// everything slower by this many percent (default: 0)
-    #[arg(long, value_name = "PCT", default_value_t = 0.0, allow_negative_numbers = true, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PCT",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        hide_default_value = true
+    )]
     pub sim_slowdown: f64,
     /// answers end by themselves after a seeded length of about N tokens, unless ignore_eos
     #[arg(long, value_name = "N")]
@@ -168,9 +179,10 @@ impl SimArgs {
                 return Err(bad(&format!("invalid argument: {name}")));
             };
             let mut values: Vec<OsString> = arguments.by_ref().take(flag.values()).collect();
-            if values.len() < flag.values() {
-                return Err(bad(&format!(
-                    "error while handling argument \"{name}\": expected value for argument"
+            if let Some(problem) = misuse(flag, &values) {
+                let usage = format!("{} {}", flag.names.join(", "), flag.value);
+                return Err(CommandLineEnd::Bad(format!(
+                    "error while handling argument \"{name}\": {problem}\n\nusage:\n{usage}\n"
                 )));
             }
             if let Some(long) = own_spelling(&own, flag, name) {
@@ -231,7 +243,7 @@ impl SimArgs {
         let mut faults = if chosen { self.faults(Acts::OnARequest) } else { Vec::new() };
         faults.retain(|fault| match fault.kind {
             // The flag names the request (`crash:K`) or the moment (`stall`), not every request.
-            FaultKind::Crash => fault.numbers.first().is_none_or(|&k| k == ordinal as f64),
+            FaultKind::Crash => fault.numbers.first().is_none_or(|&k| k as u64 == ordinal),
             FaultKind::Stall => false,
             _ => true,
         });
@@ -272,10 +284,32 @@ fn bad(message: &str) -> CommandLineEnd {
     CommandLineEnd::Bad(format!("error: {message}\n"))
 }
 
+/// What a real server says about these values of a flag; `None` where it takes them.
+fn misuse(flag: &flags::Flag, values: &[OsString]) -> Option<String> {
+    if values.len() < flag.values() {
+        return Some("expected value for argument".to_owned());
+    }
+    let value = values.first()?.to_string_lossy();
+    let one_of = |words: &[&str]| words.contains(&&*value);
+    // `--flash-attn` took no value in older builds, and whoever still writes it bare hands it the
+    // next flag.
+    if flag.names.contains(&"--flash-attn") {
+        let known =
+            one_of(&["on", "off", "auto", "enabled", "disabled", "true", "false", "1", "0", "-1"]);
+        return (!known).then(|| format!("error: unknown value for --flash-attn: '{value}'"));
+    }
+    let is_word = flag.names.contains(&"--n-gpu-layers") && one_of(&["auto", "all"]);
+    let is_number = value.parse::<f64>().is_ok();
+    (matches!(flag.value, "N" | "PORT" | "SEED") && !is_number && !is_word)
+        .then(|| "stoi".to_owned())
+}
+
 /// Whether the simulator's own flag `name` is followed by a value of its own.
 fn takes_value(own: &clap::Command, name: &str) -> bool {
     own.get_arguments()
-        .find(|argument| argument.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long)))
+        .find(|argument| {
+            argument.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long))
+        })
         .is_some_and(|argument| argument.get_action().takes_values())
 }
 
@@ -295,7 +329,8 @@ fn own_spelling<'a>(own: &'a clap::Command, flag: &flags::Flag, typed: &str) -> 
 /// `--help` in the layout of a real server: flags from the first column, meaning from the 41st.
 fn help() -> String {
     let own = SimArgs::command();
-    let meaning = |argument: &clap::Arg| argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let meaning =
+        |argument: &clap::Arg| argument.get_help().map(ToString::to_string).unwrap_or_default();
     let mut text = String::new();
     for line in flags::lines() {
         match line {
@@ -309,8 +344,13 @@ fn help() -> String {
                     "-h" => "print usage and exit".to_owned(),
                     "--version" => "show version and build info".to_owned(),
                     _ => own_spelling(&own, flag, first)
-                        .and_then(|long| own.get_arguments().find(|own| own.get_long() == Some(long)))
-                        .map_or_else(|| "(accepted, without effect in the simulator)".to_owned(), meaning),
+                        .and_then(|long| {
+                            own.get_arguments().find(|own| own.get_long() == Some(long))
+                        })
+                        .map_or_else(
+                            || "(accepted, without effect in the simulator)".to_owned(),
+                            meaning,
+                        ),
                 };
                 push_flag(&mut text, &head(flag), &known);
             }
@@ -318,8 +358,13 @@ fn help() -> String {
     }
     text.push_str("\n\n----- simulator params -----\n\n");
     for argument in own.get_arguments() {
-        let Some(long) = argument.get_long().filter(|long| long.starts_with("sim-")) else { continue };
-        let value = argument.get_value_names().and_then(<[_]>::first).filter(|_| argument.get_action().takes_values());
+        let Some(long) = argument.get_long().filter(|long| long.starts_with("sim-")) else {
+            continue;
+        };
+        let value = argument
+            .get_value_names()
+            .and_then(<[_]>::first)
+            .filter(|_| argument.get_action().takes_values());
         let head = match value {
             Some(value) => format!("--{long} {value}"),
             None => format!("--{long}"),
@@ -383,8 +428,10 @@ mod tests {
 
     #[test]
     fn the_simulators_own_flags_take_values_with_and_without_an_equals_sign() {
-        let args = read("--sim-ttft-ms 12.5 --sim-itl-ms=0 --sim-fault cut:3 --sim-fault crlf --sim-stamps")
-            .expect("a valid line");
+        let args = read(
+            "--sim-ttft-ms 12.5 --sim-itl-ms=0 --sim-fault cut:3 --sim-fault crlf --sim-stamps",
+        )
+        .expect("a valid line");
         assert_eq!((args.sim_ttft_ms, args.sim_itl_ms), (Some(12.5), Some(0.0)));
         assert_eq!(args.sim_fault.len(), 2);
         assert!(args.sim_stamps);
@@ -392,14 +439,33 @@ mod tests {
 
     #[test]
     fn an_unknown_or_misused_flag_is_refused_as_the_real_server_does() {
-        assert_eq!(read("--bogus"), Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into())));
         assert_eq!(
-            read("--metrics -fa"),
-            Err(CommandLineEnd::Bad(
-                "error: error while handling argument \"-fa\": expected value for argument\n".into()
-            ))
+            read("--bogus"),
+            Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into()))
         );
-        for line in ["--port x", "--sim-fault nonsense", "--sim-jitter -1", "--sim-bogus", "stray"] {
+        for (line, said) in [
+            (
+                "--metrics -fa",
+                "error while handling argument \"-fa\": expected value for argument\n\nusage:\n-fa, --",
+            ),
+            (
+                "--flash-attn --metrics",
+                "error while handling argument \"--flash-attn\": error: unknown value for --flash-attn: '--metrics'\n",
+            ),
+            ("-c abc", "error while handling argument \"-c\": stoi\n\nusage:\n-c, --ctx-size N\n"),
+            ("-ngl zz", "error while handling argument \"-ngl\": stoi\n"),
+        ] {
+            let Err(CommandLineEnd::Bad(text)) = read(line) else { panic!("{line} was accepted") };
+            assert!(text.starts_with(said), "{line}: {text}");
+        }
+        for line in [
+            "--port x",
+            "--port 70000",
+            "--sim-fault nonsense",
+            "--sim-jitter -1",
+            "--sim-bogus",
+            "stray",
+        ] {
             assert!(matches!(read(line), Err(CommandLineEnd::Bad(_))), "{line} was accepted");
         }
     }
@@ -415,7 +481,12 @@ mod tests {
     fn help_has_the_real_layout_and_names_every_fault() {
         let Err(CommandLineEnd::Help(help)) = read("-np 2 --help") else { panic!("no help") };
         assert!(help.starts_with("----- common params -----\n\n-h,    --help, --usage"), "{help}");
-        for flag in ["--metrics ", "-fa,   --flash-attn [on|off|auto]       ", "--slots, --no-slots", "-np,   --parallel N "] {
+        for flag in [
+            "--metrics ",
+            "-fa,   --flash-attn [on|off|auto]       ",
+            "--slots, --no-slots",
+            "-np,   --parallel N ",
+        ] {
             assert!(help.contains(flag), "no {flag}");
         }
         for &kind in FaultKind::ALL {
@@ -429,10 +500,14 @@ mod tests {
     #[test]
     fn flags_choose_which_requests_have_faults() {
         let args = read("--sim-fault crlf --sim-fault-every 3 --sim-fault-at 4").expect("valid");
-        let with: Vec<u64> = (1..=6).filter(|&k| args.request_faults(k).has(FaultKind::Crlf)).collect();
+        let with: Vec<u64> =
+            (1..=6).filter(|&k| args.request_faults(k).has(FaultKind::Crlf)).collect();
         assert_eq!(with, [3, 4, 6]);
         let args = read("--sim-fault crash:5 --sim-fault refuse-stop").expect("valid");
-        assert!(args.request_faults(5).has(FaultKind::Crash) && !args.request_faults(4).has(FaultKind::Crash));
+        assert!(
+            args.request_faults(5).has(FaultKind::Crash)
+                && !args.request_faults(4).has(FaultKind::Crash)
+        );
         assert!(!args.request_faults(1).has(FaultKind::RefuseStop));
         assert!(args.process_faults().has(FaultKind::RefuseStop));
     }

@@ -163,7 +163,8 @@ impl Inbox {
                     }
                 }
                 Err(http::Malformed(status)) => {
-                    let response = Response::error(status, "invalid_request_error", "not an HTTP request");
+                    let response =
+                        Response::error(status, "invalid_request_error", "not an HTTP request");
                     wire.send(&response.to_bytes(true));
                     return None;
                 }
@@ -211,7 +212,11 @@ pub(super) async fn serve(stream: TcpStream, engine: SharedEngine) {
 }
 
 /// Waits for the end of a response while the engine writes it; `None` when the client is gone.
-async fn finish(wire: &Wire, inbox: &mut Inbox, job: Option<(&SharedEngine, u64)>) -> Option<Ending> {
+async fn finish(
+    wire: &Wire,
+    inbox: &mut Inbox,
+    job: Option<(&SharedEngine, u64)>,
+) -> Option<Ending> {
     let gone = || {
         if let Some((engine, job)) = job {
             engine.borrow_mut().client_gone(job);
@@ -260,7 +265,8 @@ fn receive_stamped(stream: &TcpStream, space: &mut [u8]) -> std::io::Result<(usi
     stream.try_io(Interest::READABLE, || {
         let mut control = nix::cmsg_space!(TimeSpec);
         let mut parts = [std::io::IoSliceMut::new(space)];
-        let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
         let stamp = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
             _ => None,

@@ -90,8 +90,8 @@ impl Engine {
         let faults = args.process_faults();
         let began_ns = now_ns();
         let load_ms = faults.number(FaultKind::SlowLoad, 0.0).unwrap_or(args.sim_load_ms);
-        let loaded_at_ns =
-            (!faults.has(FaultKind::NeverHealthy)).then(|| began_ns.saturating_add(ms_to_ns(load_ms)));
+        let loaded_at_ns = (!faults.has(FaultKind::NeverHealthy))
+            .then(|| began_ns.saturating_add(ms_to_ns(load_ms)));
         Engine {
             slots: Slots::new(args.slot_count()),
             args,
@@ -125,7 +125,12 @@ impl Engine {
     }
 
     /// Takes a request; its number. The answer goes to `wire`.
-    pub(super) fn submit(&mut self, generation: Generation, request: &Request, wire: Rc<Wire>) -> u64 {
+    pub(super) fn submit(
+        &mut self,
+        generation: Generation,
+        request: &Request,
+        wire: Rc<Wire>,
+    ) -> u64 {
         self.ordinal += 1;
         let id = self.ordinal;
         let faults = generation.faults.clone().unwrap_or_else(|| self.args.request_faults(id));
@@ -151,7 +156,9 @@ impl Engine {
             finish_reason: None,
             backpressure: false,
         };
-        if id == 1 && let Some((_, at_ms)) = self.args.stall_ms() {
+        if id == 1
+            && let Some((_, at_ms)) = self.args.stall_ms()
+        {
             self.schedule(record.received_ns.saturating_add(ms_to_ns(at_ms)), What::Stall, 0);
         }
         let answer = self.answer(&generation, &faults, id);
@@ -195,7 +202,9 @@ impl Engine {
 
     /// Everything queued for the client was taken.
     pub(super) fn drained(&mut self, id: u64, now: u64) {
-        if let Some(job) = self.jobs.get_mut(&id) && std::mem::take(&mut job.paused) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && std::mem::take(&mut job.paused)
+        {
             self.schedule(now, What::Token, id);
         }
     }
@@ -295,7 +304,8 @@ impl Engine {
     fn start(&mut self, id: u64) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         let generation = &job.generation;
-        let (slot, cached) = self.slots.take(id, &generation.prompt, generation.slot, generation.cache_prompt);
+        let (slot, cached) =
+            self.slots.take(id, &generation.prompt, generation.slot, generation.cache_prompt);
         let now = now_ns();
         job.record.slot = Some(slot);
         job.record.cached_tokens = cached;
@@ -310,7 +320,9 @@ impl Engine {
             Some(ms) => ms_to_ns(ms * self.slowdown()),
             None => {
                 let processed = job.record.prompt_tokens.saturating_sub(cached);
-                ms_to_ns(processed as f64 / self.args.sim_prefill_tps.max(1e-6) * 1e3 * self.slowdown())
+                ms_to_ns(
+                    processed as f64 / self.args.sim_prefill_tps.max(1e-6) * 1e3 * self.slowdown(),
+                )
             }
         };
         job.ideal_ns = base.saturating_add(prefill).saturating_add(extra);
@@ -394,22 +406,29 @@ impl Engine {
         let own_seed = self.args.effective_seed();
         let prompt = generation.prompt.iter().fold(0, |hash, &token| mix(hash ^ u64::from(token)));
         let seed = mix(own_seed ^ generation.seed.unwrap_or(ordinal)) ^ prompt;
-        let room = u64::from(self.args.slot_context()).saturating_sub(generation.prompt.len() as u64);
+        let room =
+            u64::from(self.args.slot_context()).saturating_sub(generation.prompt.len() as u64);
         let budget = generation.budget.or_else(|| u64::try_from(self.args.n_predict).ok());
         // A real server makes one token even where none was asked for.
         let tokens = budget.map_or(room, |budget| budget.min(room)).max(1);
-        let mut answer =
-            Answer { tokens, reason: "length", truncated: budget.is_none_or(|budget| budget > room), seed };
+        let mut answer = Answer {
+            tokens,
+            reason: "length",
+            truncated: budget.is_none_or(|budget| budget > room),
+            seed,
+        };
         let mean = self.args.sim_eos.or_else(|| budget.is_none().then_some(NATURAL_TOKENS));
         if let Some(mean) = mean.filter(|_| !generation.ignore_eos) {
-            let length = (f64::from(mean) * (0.5 + fraction(seed, u64::MAX))).round().max(1.0) as u64;
+            let length =
+                (f64::from(mean) * (0.5 + fraction(seed, u64::MAX))).round().max(1.0) as u64;
             if length < answer.tokens {
                 answer = Answer { tokens: length, reason: "stop", truncated: false, seed };
             }
         }
         let half = (answer.tokens / 2) as f64;
         if let Some(short) = faults.number(FaultKind::Short, half) {
-            answer = Answer { tokens: (short as u64).clamp(1, answer.tokens), reason: "stop", ..answer };
+            answer =
+                Answer { tokens: (short as u64).clamp(1, answer.tokens), reason: "stop", ..answer };
         }
         if faults.has(FaultKind::Empty) {
             answer = Answer { tokens: 0, reason: "stop", ..answer };
@@ -466,4 +485,3 @@ pub(super) async fn drive(engine: SharedEngine, pacer: Rc<Pacer>) {
         }
     }
 }
-

@@ -160,7 +160,9 @@ impl FromStr for Fault {
             let near = FaultKind::ALL
                 .iter()
                 .map(|kind| kind.name())
-                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+                .max_by(|a, b| {
+                    strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
+                })
                 .filter(|near| strsim::jaro_winkler(name, near) > 0.8);
             return Err(FaultError::Unknown { name: name.to_owned(), near });
         };
@@ -213,7 +215,10 @@ impl FaultSet {
         for typed in value.split(',').filter(|typed| !typed.trim().is_empty()) {
             let fault: Fault = typed.parse()?;
             if fault.kind.acts() == Acts::OnTheProcess {
-                return Err(FaultError::Unknown { name: format!("{fault} (on a request)"), near: None });
+                return Err(FaultError::Unknown {
+                    name: format!("{fault} (on a request)"),
+                    near: None,
+                });
             }
             faults.push(fault);
         }
@@ -265,7 +270,11 @@ mod tests {
             assert_eq!(fault.kind, kind);
             assert_eq!(fault.to_string(), typed);
             if kind.argument().starts_with(':') {
-                assert!(kind.name().parse::<Fault>().is_err(), "{} needs its argument", kind.name());
+                assert!(
+                    kind.name().parse::<Fault>().is_err(),
+                    "{} needs its argument",
+                    kind.name()
+                );
             } else {
                 assert!(kind.name().parse::<Fault>().is_ok());
             }
@@ -281,7 +290,9 @@ mod tests {
 
     #[test]
     fn an_argument_must_be_what_the_kind_expects() {
-        for typed in ["coalesce", "coalesce:x", "coalesce:-1", "crlf:1", "cut:1:2", "slow-headers:inf"] {
+        for typed in
+            ["coalesce", "coalesce:x", "coalesce:-1", "crlf:1", "cut:1:2", "slow-headers:inf"]
+        {
             assert!(typed.parse::<Fault>().is_err(), "{typed} was accepted");
         }
     }

@@ -139,7 +139,10 @@ fn decode_chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
             }
             return Ok(memchr::memmem::find(trailers, b"\r\n\r\n").map(|end| (body, at + end + 4)));
         }
-        let size = usize::try_from(size).ok().filter(|&size| size <= LONGEST_BODY).ok_or(Malformed(413))?;
+        let size = usize::try_from(size)
+            .ok()
+            .filter(|&size| size <= LONGEST_BODY)
+            .ok_or(Malformed(413))?;
         let Some(chunk) = bytes.get(at..at + size) else { return Ok(None) };
         body.extend_from_slice(chunk);
         at += size;
@@ -175,7 +178,8 @@ impl Response {
 
     /// An error in llama-server's form.
     pub(super) fn error(status: u16, kind: &str, message: &str) -> Response {
-        let error = serde_json::json!({"error": {"code": status, "message": message, "type": kind}});
+        let error =
+            serde_json::json!({"error": {"code": status, "message": message, "type": kind}});
         Response { status, ..Response::json(error.to_string()) }
     }
 
@@ -246,7 +250,10 @@ mod tests {
                       Authorization: Bearer key\r\nX-Sim-Fault: cut:3\r\n\r\nbodyNEXT";
         let end = bytes.len() - 4;
         for length in 0..end {
-            assert!(matches!(parse(&bytes[..length], AT), Ok(Parsed::Partial { .. })), "whole at {length}");
+            assert!(
+                matches!(parse(&bytes[..length], AT), Ok(Parsed::Partial { .. })),
+                "whole at {length}"
+            );
         }
         let (request, used) = whole(bytes);
         assert_eq!(used, end);
@@ -264,7 +271,10 @@ mod tests {
         for tail in ["3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", "5\r\nabcde\r\n0\r\nA: b\r\n\r\n"] {
             let bytes = [head.clone(), tail.as_bytes().to_vec()].concat();
             for length in 0..bytes.len() {
-                assert!(matches!(parse(&bytes[..length], AT), Ok(Parsed::Partial { .. })), "whole at {length}");
+                assert!(
+                    matches!(parse(&bytes[..length], AT), Ok(Parsed::Partial { .. })),
+                    "whole at {length}"
+                );
             }
             let (request, used) = whole(&bytes);
             assert_eq!((request.body.as_slice(), used), (b"abcde".as_slice(), bytes.len()));
@@ -288,7 +298,10 @@ mod tests {
              Keep-Alive: timeout=5, max=100\r\n\r\n{}"
         );
         let error = Response::error(404, "not_found_error", "File Not Found");
-        assert_eq!(error.body, r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#);
+        assert_eq!(
+            error.body,
+            r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#
+        );
         assert!(error.closes());
     }
 }

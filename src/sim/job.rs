@@ -2,6 +2,9 @@
 //!
 //! Main type: [`Job`]. It never decides when it runs; `engine` steps it at its due instants.
 
+mod breaks;
+mod writes;
+
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -105,12 +108,22 @@ impl Job {
     ) -> Job {
         use FaultKind as F;
         let line_end = if faults.has(F::Crlf) { "\r\n" } else { "\n" };
-        let frame = Frame::new(generation.shape, line_end, &record.id, identity.created, identity.model);
-        let trigger = [F::ErrorInStream, F::Cut, F::CutRaw, F::Reset, F::HangMid, F::NotJson, F::BadChunkSize]
-            .into_iter()
-            .find_map(|kind| Some((kind, faults.number(kind, 2.0)? as u64)));
+        let frame =
+            Frame::new(generation.shape, line_end, &record.id, identity.created, identity.model);
+        let trigger = [
+            F::ErrorInStream,
+            F::Cut,
+            F::CutRaw,
+            F::Reset,
+            F::HangMid,
+            F::NotJson,
+            F::BadChunkSize,
+        ]
+        .into_iter()
+        .find_map(|kind| Some((kind, faults.number(kind, 2.0)? as u64)));
         let half = if faults.has(F::HalfUtf8) { 2 } else { 1 };
-        let tokens_per_event = faults.number(F::MultiDelta, 1.0).map_or(half, |n| (n as u64).max(1));
+        let tokens_per_event =
+            faults.number(F::MultiDelta, 1.0).map_or(half, |n| (n as u64).max(1));
         let events_per_write = faults.number(F::Coalesce, 1.0).map_or(1, |n| (n as usize).max(1));
         Job {
             wire,
@@ -192,7 +205,12 @@ impl Job {
     }
 
     /// Makes the tokens that are due and sends what follows from them.
-    pub(super) fn step(&mut self, interval_is_zero: bool, busy: usize, counters: &mut Counters) -> Step {
+    pub(super) fn step(
+        &mut self,
+        interval_is_zero: bool,
+        busy: usize,
+        counters: &mut Counters,
+    ) -> Step {
         self.send_headers();
         self.flush_tail();
         let full = self.wire.is_full();
@@ -227,18 +245,6 @@ impl Job {
         self.flush_tail();
         self.finish(counters);
         Step::Over(TruthEnd::Completed)
-    }
-
-    /// Sends the rest of a write that was split inside a character.
-    pub(super) fn flush_tail(&mut self) {
-        if self.tail.is_empty() {
-            return;
-        }
-        let tail = std::mem::take(&mut self.tail);
-        let stamp = now_ns();
-        self.record.deltas.extend(std::iter::repeat_n(stamp, self.tail_deltas));
-        self.tail_deltas = 0;
-        self.wire.send(&tail);
     }
 
     /// The record of a request that has ended this way.
@@ -326,7 +332,11 @@ impl Job {
         }
         self.held_tokens = 0;
         if !self.generation.stream {
-            let whole = if self.held_content == Content::Reasoning { &mut self.reasoning } else { &mut self.text };
+            let whole = if self.held_content == Content::Reasoning {
+                &mut self.reasoning
+            } else {
+                &mut self.text
+            };
             whole.push_str(&self.held);
             self.held.clear();
             return;
@@ -362,121 +372,6 @@ impl Job {
         self.payload = payload;
     }
 
-    /// Writes the rendered content events, stamped just before.
-    fn write_out(&mut self) {
-        if self.out.is_empty() {
-            return;
-        }
-        let mut out = std::mem::take(&mut self.out);
-        let deltas = std::mem::take(&mut self.out_deltas);
-        if self.faults.has(FaultKind::HalfUtf8)
-            && let Some(wide) = out.iter().position(|byte| !byte.is_ascii())
-        {
-            // The rest follows a moment later, so that a client really reads two halves.
-            self.fill_stamps(&mut out, now_ns());
-            self.wire.send(&out[..=wide]);
-            self.tail = out.split_off(wide + 1);
-            self.tail_deltas = deltas;
-            return;
-        }
-        if self.faults.has(FaultKind::SplitBytes) {
-            // Of the bytes after the event's last one, only the chunk's line end is left.
-            let completing = out.len().saturating_sub(3);
-            self.fill_stamps(&mut out, now_ns());
-            for (index, &byte) in out.iter().enumerate() {
-                if index == completing {
-                    let stamp = now_ns();
-                    self.record.deltas.extend(std::iter::repeat_n(stamp, deltas));
-                }
-                self.wire.send(&[byte]);
-            }
-            return;
-        }
-        let stamp = now_ns();
-        self.fill_stamps(&mut out, stamp);
-        self.record.deltas.extend(std::iter::repeat_n(stamp, deltas));
-        self.wire.send(&out);
-        out.clear();
-        self.out = out;
-    }
-
-    fn fill_stamps(&mut self, out: &mut [u8], stamp: u64) {
-        if self.out_stamps.is_empty() {
-            return;
-        }
-        let digits = format!("{stamp:020}");
-        for at in self.out_stamps.drain(..) {
-            if let Some(place) = out.get_mut(at..at + STAMP_DIGITS) {
-                place.copy_from_slice(digits.as_bytes());
-            }
-        }
-    }
-
-    /// Carries out the fault that was due after so many tokens; `None` where none is due.
-    fn pull_trigger(&mut self) -> Option<Step> {
-        let (kind, after) = self.trigger?;
-        if self.made < after.min(self.answer.tokens) {
-            return None;
-        }
-        self.trigger = None;
-        self.write_out();
-        self.flush_tail();
-        self.record.end_ns = now_ns();
-        if !self.generation.stream {
-            return Some(self.break_whole(kind));
-        }
-        match kind {
-            FaultKind::NotJson => {
-                let mut payload = Vec::new();
-                self.frame.event(&mut payload, &[r#"{"choices":[{"delta":{"content":"#]);
-                self.write_chunk(&payload);
-                self.record.end_ns = 0;
-                return None;
-            }
-            FaultKind::HangMid => {
-                self.hung = true;
-                return Some(Step::Hung);
-            }
-            FaultKind::ErrorInStream => {
-                let mut payload = Vec::new();
-                self.frame.event(&mut payload, &[&render::error_json(500, "server_error", "simulated failure")]);
-                self.write_chunk(&payload);
-                self.write_plain(render::LAST_CHUNK);
-            }
-            FaultKind::Cut => self.write_plain(render::LAST_CHUNK),
-            FaultKind::CutRaw => self.write_plain(b"1fe\r\ndata: {\"choices\":[{\"finish"),
-            FaultKind::BadChunkSize => self.write_plain(b"zz\r\ndata: {}\n\n\r\n"),
-            _ => {}
-        }
-        let reset = kind == FaultKind::Reset;
-        self.wire.end(if reset { Ending::Reset } else { Ending::Close });
-        Some(Step::Over(TruthEnd::Broken))
-    }
-
-    /// The same faults on an answer that is not streamed.
-    fn break_whole(&mut self, kind: FaultKind) -> Step {
-        match kind {
-            FaultKind::HangMid => {
-                self.hung = true;
-                return Step::Hung;
-            }
-            FaultKind::ErrorInStream => {
-                self.respond(&Response::error(500, "server_error", "simulated failure"));
-            }
-            FaultKind::NotJson => self.respond(&Response::json(r#"{"choices":[{"#.to_owned())),
-            FaultKind::Cut | FaultKind::CutRaw => {
-                self.write_plain(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{");
-            }
-            FaultKind::BadChunkSize => {
-                self.write_plain(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n");
-            }
-            _ => {}
-        }
-        let reset = kind == FaultKind::Reset;
-        self.wire.end(if reset { Ending::Reset } else { Ending::Close });
-        Step::Over(TruthEnd::Broken)
-    }
-
     fn finish(&mut self, counters: &mut Counters) {
         let tally = self.tally();
         counters.answer(self.made, tally.predicted_us * 1_000, tally.prompt_tokens + self.made);
@@ -492,12 +387,18 @@ impl Job {
         };
         self.record.finish_reason = reason.map(str::to_owned);
         let (settings, prompt) = if self.generation.shape == Shape::Llama {
-            (generation_settings(&self.generation), Vocabulary::shared().detokenize(&self.generation.prompt))
+            (
+                generation_settings(&self.generation),
+                Vocabulary::shared().detokenize(&self.generation.prompt),
+            )
         } else {
             (String::new(), String::new())
         };
-        let llama =
-            LlamaFinal { slot: self.record.slot.unwrap_or_default(), settings: &settings, prompt: &prompt };
+        let llama = LlamaFinal {
+            slot: self.record.slot.unwrap_or_default(),
+            settings: &settings,
+            prompt: &prompt,
+        };
         if !self.generation.stream {
             let body = self.frame.whole(&finish, &llama, &self.text, &self.reasoning);
             self.respond(&Response::json(body));
@@ -542,22 +443,6 @@ impl Job {
             completion_tokens: self.made,
             prompt_us: self.prompt_us,
             predicted_us: micros(self.last_ns.saturating_sub(first)),
-        }
-    }
-
-    fn write_chunk(&mut self, payload: &[u8]) {
-        let mut bytes = Vec::new();
-        render::chunk(&mut bytes, payload);
-        self.write_plain(&bytes);
-    }
-
-    fn write_plain(&self, bytes: &[u8]) {
-        if self.faults.has(FaultKind::SplitBytes) {
-            for byte in bytes {
-                self.wire.send(&[*byte]);
-            }
-        } else {
-            self.wire.send(bytes);
         }
     }
 }

@@ -79,8 +79,16 @@ impl Counters {
             "Number of prompt tokens reused from the cache",
             self.prompt_cached as f64,
         );
-        counter("prompt_seconds_total", "Total time spent processing prompts", seconds(self.prompt_ns));
-        counter("tokens_predicted_total", "Number of generation tokens processed", self.predicted_tokens as f64);
+        counter(
+            "prompt_seconds_total",
+            "Total time spent processing prompts",
+            seconds(self.prompt_ns),
+        );
+        counter(
+            "tokens_predicted_total",
+            "Number of generation tokens processed",
+            self.predicted_tokens as f64,
+        );
         counter(
             "tokens_predicted_seconds_total",
             "Total time spent generating tokens",
@@ -96,13 +104,21 @@ impl Counters {
             "Largest observed sequence length (prompt + generation)",
             self.tokens_max as f64,
         );
-        counter("spec_decode_num_draft_tokens_total", "Speculative: Total draft tokens generated", 0.0);
+        counter(
+            "spec_decode_num_draft_tokens_total",
+            "Speculative: Total draft tokens generated",
+            0.0,
+        );
         counter(
             "spec_decode_num_accepted_tokens_total",
             "Speculative: Total draft tokens accepted by the target model",
             0.0,
         );
-        counter("spec_decode_num_drafts_total", "Speculative: Total speculative decoding verification steps", 0.0);
+        counter(
+            "spec_decode_num_drafts_total",
+            "Speculative: Total speculative decoding verification steps",
+            0.0,
+        );
         let mut gauge = |name: &str, help: &str, value: f64| one(name, "gauge", help, value);
         gauge(
             "prompt_tokens_seconds",
@@ -116,7 +132,11 @@ impl Counters {
         );
         gauge("requests_processing", "Number of requests processing", processing as f64);
         gauge("requests_deferred", "Number of requests deferred", deferred as f64);
-        gauge("n_busy_slots_per_decode", "Average number of busy slots per llama_decode() call", busy);
+        gauge(
+            "n_busy_slots_per_decode",
+            "Average number of busy slots per llama_decode() call",
+            busy,
+        );
         text
     }
 }

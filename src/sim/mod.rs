@@ -28,5 +28,6 @@ mod truth;
 pub use args::{CommandLineEnd, SimArgs, version_text};
 pub use server::{Sim, SimError, main, run};
 pub use truth::{
-    Quantiles, ReceiveClock, Truth, TruthEnd, TruthError, TruthLine, TruthRecord, TruthSummary, quantile,
+    Quantiles, ReceiveClock, Truth, TruthEnd, TruthError, TruthLine, TruthRecord, TruthSummary,
+    quantile,
 };

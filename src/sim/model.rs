@@ -54,16 +54,22 @@ impl Vocabulary {
     }
 
     fn build() -> Vocabulary {
-        let mut pieces: Vec<String> = WORDS.split_whitespace().map(|word| format!(" {word}")).collect();
+        let mut pieces: Vec<String> =
+            WORDS.split_whitespace().map(|word| format!(" {word}")).collect();
         pieces.sort();
         pieces.dedup();
         let words = u32::try_from(pieces.len()).expect("a few hundred words");
-        pieces.extend(["<|im_start|>", "<|im_end|>", "system", "user", "assistant", "\n\n"].map(str::to_owned));
+        pieces.extend(
+            ["<|im_start|>", "<|im_end|>", "system", "user", "assistant", "\n\n"]
+                .map(str::to_owned),
+        );
         pieces.extend((' '..='~').map(String::from));
         pieces.push("\n".to_owned());
         let letters = || 'a'..='z';
         pieces.extend(letters().map(|letter| format!(" {letter}")));
-        pieces.extend(letters().flat_map(|first| letters().map(move |second| format!("{first}{second}"))));
+        pieces.extend(
+            letters().flat_map(|first| letters().map(move |second| format!("{first}{second}"))),
+        );
         pieces.extend(WORDS.split_whitespace().filter(|word| word.len() > 2).map(str::to_owned));
         let mut ids = HashMap::new();
         for (id, piece) in (FIRST_PIECE..).zip(&pieces) {
@@ -100,7 +106,9 @@ impl Vocabulary {
     fn push_piece(&self, token: u32, bytes: &mut Vec<u8>) {
         if let Some(byte) = token.checked_sub(FIRST_BYTE).and_then(|byte| u8::try_from(byte).ok()) {
             bytes.push(byte);
-        } else if let Some(piece) = token.checked_sub(FIRST_PIECE).and_then(|at| self.pieces.get(at as usize)) {
+        } else if let Some(piece) =
+            token.checked_sub(FIRST_PIECE).and_then(|at| self.pieces.get(at as usize))
+        {
             bytes.extend_from_slice(piece.as_bytes());
         } else if token >= FIRST_PIECE {
             bytes.extend_from_slice(format!(" w{token}").as_bytes());
@@ -115,7 +123,10 @@ impl Vocabulary {
 
     /// The text of a token that [`Vocabulary::answer_token`] gave.
     pub(super) fn word(&self, token: u32) -> &str {
-        token.checked_sub(FIRST_PIECE).and_then(|at| self.pieces.get(at as usize)).map_or("", String::as_str)
+        token
+            .checked_sub(FIRST_PIECE)
+            .and_then(|at| self.pieces.get(at as usize))
+            .map_or("", String::as_str)
     }
 }
 
@@ -139,7 +150,12 @@ mod tests {
     #[test]
     fn any_text_comes_back_from_its_tokens() {
         let vocabulary = Vocabulary::shared();
-        for text in ["", "the server is slow", "Hello, World!\n\n\tπ 🦙 end", "<|im_start|>user\nx<|im_end|>"] {
+        for text in [
+            "",
+            "the server is slow",
+            "Hello, World!\n\n\tπ 🦙 end",
+            "<|im_start|>user\nx<|im_end|>",
+        ] {
             let mut tokens = Vec::new();
             vocabulary.tokenize(text, &mut tokens);
             assert_eq!(vocabulary.detokenize(&tokens), text);
@@ -159,13 +175,20 @@ mod tests {
     fn answers_are_words_that_json_does_not_escape_and_follow_the_seed() {
         let vocabulary = Vocabulary::shared();
         let words = |seed| (0..200).map(move |i| vocabulary.word(vocabulary.answer_token(seed, i)));
-        assert!(words(1).all(|word| word.starts_with(' ') && word[1..].bytes().all(|b| b.is_ascii_lowercase())));
+        assert!(
+            words(1)
+                .all(|word| word.starts_with(' ')
+                    && word[1..].bytes().all(|b| b.is_ascii_lowercase()))
+        );
         assert!(words(1).eq(words(1)) && !words(1).eq(words(2)));
     }
 
     #[test]
     fn fractions_stay_in_the_half_open_unit_interval() {
-        let mean = (0..10_000).map(|i| fraction(3, i)).inspect(|f| assert!((0.0..1.0).contains(f))).sum::<f64>();
+        let mean = (0..10_000)
+            .map(|i| fraction(3, i))
+            .inspect(|f| assert!((0.0..1.0).contains(f)))
+            .sum::<f64>();
         assert!((4_800.0..5_200.0).contains(&mean));
     }
 }

@@ -58,7 +58,8 @@ mod linux {
             // An absolute 0 would switch the timer off.
             let due = TimeSpec::from_duration(Duration::from_nanos(due_ns.max(1)));
             let expiration = Expiration::OneShot(due);
-            if self.timer.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_ok() {
+            if self.timer.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_ok()
+            {
                 self.armed_ns.set(due_ns);
             }
         }
@@ -110,7 +111,8 @@ mod other {
         pub(in crate::sim) async fn tick(&self) {
             loop {
                 let due = self.armed_ns.get();
-                let left = Duration::from_nanos(due.saturating_sub(now_ns()).min(3_600_000_000_000));
+                let left =
+                    Duration::from_nanos(due.saturating_sub(now_ns()).min(3_600_000_000_000));
                 tokio::select! {
                     () = tokio::time::sleep(left) => {}
                     () = self.earlier.notified() => continue,

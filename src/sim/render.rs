@@ -56,7 +56,9 @@ impl Tally {
 
     fn timings(&self) -> Value {
         let per = |whole: f64, parts: u64| if parts == 0 { 0.0 } else { whole / parts as f64 };
-        let rate = |parts: u64, ms: f64| if parts == 0 || ms <= 0.0 { 0.0 } else { parts as f64 * 1e3 / ms };
+        let rate = |parts: u64, ms: f64| {
+            if parts == 0 || ms <= 0.0 { 0.0 } else { parts as f64 * 1e3 / ms }
+        };
         let prompt_n = self.prompt_tokens.saturating_sub(self.cached_tokens);
         let prompt_ms = self.prompt_us as f64 / 1e3;
         // The first token belongs to the prompt, so that n tokens have n − 1 steps between them.
@@ -108,7 +110,13 @@ pub(super) struct Frame {
 pub(super) const FINGERPRINT: &str = concat!("sim-", env!("CARGO_PKG_VERSION"));
 
 impl Frame {
-    pub(super) fn new(shape: Shape, line_end: &'static str, id: &str, created: i64, model: &str) -> Frame {
+    pub(super) fn new(
+        shape: Shape,
+        line_end: &'static str,
+        id: &str,
+        created: i64,
+        model: &str,
+    ) -> Frame {
         let model = Value::from(model).to_string();
         let meta = match shape {
             Shape::Chat => format!(
@@ -140,9 +148,16 @@ impl Frame {
         tally: &Tally,
         told: Told,
     ) {
-        let usage = if told == Told::Usage { format!(r#","usage":{}"#, tally.usage()) } else { String::new() };
-        let timings =
-            if told == Told::Timings { format!(r#","timings":{}"#, tally.timings()) } else { String::new() };
+        let usage = if told == Told::Usage {
+            format!(r#","usage":{}"#, tally.usage())
+        } else {
+            String::new()
+        };
+        let timings = if told == Told::Timings {
+            format!(r#","timings":{}"#, tally.timings())
+        } else {
+            String::new()
+        };
         match (self.shape, content) {
             (Shape::Chat, Content::Plain | Content::Reasoning) => {
                 let open = if content == Content::Plain {
@@ -184,10 +199,14 @@ impl Frame {
         match self.shape {
             Shape::Chat => {
                 if let Some(reason) = finish.reason {
-                    let open =
-                        format!(r#"{{"choices":[{{"finish_reason":"{reason}","index":0,"delta":{{}}}}]"#);
-                    let timings =
-                        if finish.tells_usage && !finish.include_usage { timings() } else { String::new() };
+                    let open = format!(
+                        r#"{{"choices":[{{"finish_reason":"{reason}","index":0,"delta":{{}}}}]"#
+                    );
+                    let timings = if finish.tells_usage && !finish.include_usage {
+                        timings()
+                    } else {
+                        String::new()
+                    };
                     self.event(out, &[&open, &self.meta, &timings, "}"]);
                 }
                 if finish.tells_usage && finish.include_usage {
@@ -195,12 +214,18 @@ impl Frame {
                 }
             }
             Shape::Text => {
-                let reason = finish.reason.map_or_else(|| "null".to_owned(), |reason| format!(r#""{reason}""#));
-                let open =
-                    format!(r#"{{"choices":[{{"text":"","index":0,"logprobs":null,"finish_reason":{reason}}}]"#);
+                let reason = finish
+                    .reason
+                    .map_or_else(|| "null".to_owned(), |reason| format!(r#""{reason}""#));
+                let open = format!(
+                    r#"{{"choices":[{{"text":"","index":0,"logprobs":null,"finish_reason":{reason}}}]"#
+                );
                 let id = format!(r#","id":"{}""#, self.id);
-                let (usage, timings) =
-                    if finish.tells_usage { (usage(), timings()) } else { (String::new(), String::new()) };
+                let (usage, timings) = if finish.tells_usage {
+                    (usage(), timings())
+                } else {
+                    (String::new(), String::new())
+                };
                 self.event(out, &[&open, &self.meta, &usage, &id, &timings, "}"]);
             }
             Shape::Llama => {
@@ -212,7 +237,13 @@ impl Frame {
     }
 
     /// The body of an answer that is not streamed.
-    pub(super) fn whole(&self, finish: &Finish<'_>, llama: &LlamaFinal<'_>, text: &str, reasoning: &str) -> String {
+    pub(super) fn whole(
+        &self,
+        finish: &Finish<'_>,
+        llama: &LlamaFinal<'_>,
+        text: &str,
+        reasoning: &str,
+    ) -> String {
         let reason = Value::from(finish.reason).to_string();
         let content = Value::from(text).to_string();
         let model = &self.model;
@@ -232,7 +263,10 @@ impl Frame {
                         r#""content":null,"tool_calls":[{{"type":"function","id":"call_sim","function":{{"name":"lookup","arguments":{content}}}}}]"#
                     ),
                     (_, true) => format!(r#""content":{content}"#),
-                    (_, false) => format!(r#""content":{content},"reasoning_content":{}"#, Value::from(reasoning)),
+                    (_, false) => format!(
+                        r#""content":{content},"reasoning_content":{}"#,
+                        Value::from(reasoning)
+                    ),
                 };
                 format!(
                     r#"{{"choices":[{{"finish_reason":{reason},"index":0,"message":{{"role":"assistant",{message}}}}}],"created":{created},"model":{model},"system_fingerprint":"{FINGERPRINT}","object":"chat.completion"{usage},"id":"{id}"{timings}}}"#
@@ -245,10 +279,20 @@ impl Frame {
         }
     }
 
-    fn llama_final(&self, finish: &Finish<'_>, llama: &LlamaFinal<'_>, text: &str, tokens: &str) -> String {
+    fn llama_final(
+        &self,
+        finish: &Finish<'_>,
+        llama: &LlamaFinal<'_>,
+        text: &str,
+        tokens: &str,
+    ) -> String {
         let stop_type = if finish.reason == Some("length") { "limit" } else { "eos" };
         let tally = &finish.tally;
-        let timings = if finish.tells_usage { format!(r#","timings":{}"#, tally.timings()) } else { String::new() };
+        let timings = if finish.tells_usage {
+            format!(r#","timings":{}"#, tally.timings())
+        } else {
+            String::new()
+        };
         let counts = if finish.tells_usage {
             format!(
                 r#","tokens_predicted":{},"tokens_evaluated":{}"#,
@@ -326,8 +370,13 @@ pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 mod tests {
     use super::*;
 
-    const TALLY: Tally =
-        Tally { prompt_tokens: 45, cached_tokens: 44, completion_tokens: 3, prompt_us: 9506, predicted_us: 412 };
+    const TALLY: Tally = Tally {
+        prompt_tokens: 45,
+        cached_tokens: 44,
+        completion_tokens: 3,
+        prompt_us: 9506,
+        predicted_us: 412,
+    };
 
     fn text(shape: Shape, write: impl FnOnce(&Frame, &mut Vec<u8>)) -> String {
         let frame = Frame::new(shape, "\n", "chatcmpl-1", 17, "m");
@@ -349,7 +398,14 @@ mod tests {
             )
         );
         assert_eq!(
-            text(Shape::Chat, |frame, out| frame.content(out, Content::Plain, "zw", 7, &TALLY, Told::Nothing)),
+            text(Shape::Chat, |frame, out| frame.content(
+                out,
+                Content::Plain,
+                "zw",
+                7,
+                &TALLY,
+                Told::Nothing
+            )),
             format!(
                 "data: {{\"choices\":[{{\"finish_reason\":null,\"index\":0,\"delta\":{{\"content\":\"zw\"}}}}],{meta}}}\n\n"
             )
@@ -366,7 +422,9 @@ mod tests {
         let (first, second) = end.split_once("\n\n").expect("two events");
         assert_eq!(
             first,
-            format!(r#"data: {{"choices":[{{"finish_reason":"length","index":0,"delta":{{}}}}],{meta}}}"#)
+            format!(
+                r#"data: {{"choices":[{{"finish_reason":"length","index":0,"delta":{{}}}}],{meta}}}"#
+            )
         );
         assert_eq!(
             second,
@@ -386,15 +444,22 @@ mod tests {
 
     #[test]
     fn every_event_and_body_is_valid_json() {
-        let finish =
-            Finish { reason: None, tally: TALLY, tells_usage: true, include_usage: false, truncated: false };
+        let finish = Finish {
+            reason: None,
+            tally: TALLY,
+            tells_usage: true,
+            include_usage: false,
+            truncated: false,
+        };
         let llama = LlamaFinal { slot: 1, settings: r#"{"seed":1}"#, prompt: "a \"b\"\n" };
         for shape in [Shape::Chat, Shape::Text, Shape::Llama] {
             for reason in [None, Some("stop"), Some("length"), Some("tool_calls")] {
                 let finish = Finish { reason, ..finish };
                 let events = text(shape, |frame, out| {
                     frame.role(out);
-                    for content in [Content::Plain, Content::Reasoning, Content::ToolCall { first: true }] {
+                    for content in
+                        [Content::Plain, Content::Reasoning, Content::ToolCall { first: true }]
+                    {
                         for told in [Told::Nothing, Told::Timings, Told::Usage] {
                             frame.content(out, content, " word", 300, &TALLY, told);
                         }
@@ -405,7 +470,8 @@ mod tests {
                     let data = event.strip_prefix("data: ").expect("a data line");
                     serde_json::from_str::<Value>(data).expect("valid JSON");
                 }
-                let body = Frame::new(shape, "\n", "i", 1, "m").whole(&finish, &llama, "say \"x\"", "why");
+                let body =
+                    Frame::new(shape, "\n", "i", 1, "m").whole(&finish, &llama, "say \"x\"", "why");
                 serde_json::from_str::<Value>(&body).expect("valid JSON");
             }
         }

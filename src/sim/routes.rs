@@ -74,7 +74,9 @@ pub(super) fn reply(engine: &SharedEngine, request: &Request) -> Reply {
         ("POST", "/tokenize") => tokenize(request),
         ("POST", "/detokenize") => detokenize(request),
         ("POST", "/apply-template") => apply_template(request),
-        ("POST", "/props") => not_supported("This server does not support changing global properties. Start it with `--props`"),
+        ("POST", "/props") => not_supported(
+            "This server does not support changing global properties. Start it with `--props`",
+        ),
         ("GET", "/") => Response {
             content_type: "text/html; charset=utf-8",
             ..Response::json("<!doctype html><title>bench-ci sim</title>".to_owned())
@@ -131,7 +133,8 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
         };
         read_prompt(given, &mut prompt)?;
     }
-    let flag = |name: &str, default: bool| body.get(name).and_then(Value::as_bool).unwrap_or(default);
+    let flag =
+        |name: &str, default: bool| body.get(name).and_then(Value::as_bool).unwrap_or(default);
     let faults = match request.faults.as_deref().map(FaultSet::from_header) {
         None => None,
         Some(Ok(faults)) => Some(faults),
@@ -148,7 +151,8 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
         budget: budget.and_then(|budget| u64::try_from(budget).ok()),
         ignore_eos: flag("ignore_eos", false),
         cache_prompt: flag("cache_prompt", true),
-        include_usage: body.pointer("/stream_options/include_usage").and_then(Value::as_bool) == Some(true),
+        include_usage: body.pointer("/stream_options/include_usage").and_then(Value::as_bool)
+            == Some(true),
         timings_per_token: flag("timings_per_token", false),
         seed: body.get("seed").and_then(Value::as_u64),
         slot: body.get("id_slot").and_then(Value::as_u64).and_then(|slot| u32::try_from(slot).ok()),
@@ -158,8 +162,11 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
 
 /// Text, token ids, or a mixture of both; a list of one prompt is that prompt.
 fn read_prompt(given: &Value, prompt: &mut Vec<u32>) -> Result<(), Response> {
-    let invalid_prompt =
-        || invalid("\"prompt\" must be a string, a list of tokens, or a list of mixed strings & tokens");
+    let invalid_prompt = || {
+        invalid(
+            "\"prompt\" must be a string, a list of tokens, or a list of mixed strings & tokens",
+        )
+    };
     match given {
         Value::String(text) => {
             prompt.push(BOS);
@@ -184,7 +191,8 @@ fn read_prompt(given: &Value, prompt: &mut Vec<u32>) -> Result<(), Response> {
                     part => {
                         let token = part.as_u64().and_then(|token| u32::try_from(token).ok());
                         let token = token.filter(|&token| token < VOCABULARY_SIZE);
-                        prompt.push(token.ok_or_else(|| invalid("Prompt contains invalid tokens"))?);
+                        prompt
+                            .push(token.ok_or_else(|| invalid("Prompt contains invalid tokens"))?);
                     }
                 }
             }
@@ -226,7 +234,9 @@ fn render_chat(messages: &[Value]) -> Result<String, Response> {
 fn metrics(engine: &SharedEngine) -> Response {
     let mut engine = engine.borrow_mut();
     if !engine.args.metrics {
-        return not_supported("This server does not support metrics endpoint. Start it with `--metrics`");
+        return not_supported(
+            "This server does not support metrics endpoint. Start it with `--metrics`",
+        );
     }
     let (processing, deferred) = (engine.slots.busy(), engine.deferred());
     // A real server gives its monotonic clock in microseconds here, whatever the name says.
@@ -242,7 +252,9 @@ fn metrics(engine: &SharedEngine) -> Response {
 fn slots(engine: &SharedEngine) -> Response {
     let engine = engine.borrow();
     if engine.args.no_slots {
-        return not_supported("This server does not support slots endpoint. Start it with `--slots`");
+        return not_supported(
+            "This server does not support slots endpoint. Start it with `--slots`",
+        );
     }
     let slots = engine.slots.all().iter().enumerate().map(|(id, slot)| {
         let job = slot.job.and_then(|job| engine.job(job));
@@ -353,10 +365,13 @@ fn tokenize(request: &Request) -> Response {
         tokens.push(BOS);
     }
     let vocabulary = Vocabulary::shared();
-    vocabulary.tokenize(body.get("content").and_then(Value::as_str).unwrap_or_default(), &mut tokens);
+    vocabulary
+        .tokenize(body.get("content").and_then(Value::as_str).unwrap_or_default(), &mut tokens);
     if flag("with_pieces") {
-        let pieces: Vec<_> =
-            tokens.iter().map(|&id| json!({"id": id, "piece": vocabulary.detokenize(&[id])})).collect();
+        let pieces: Vec<_> = tokens
+            .iter()
+            .map(|&id| json!({"id": id, "piece": vocabulary.detokenize(&[id])}))
+            .collect();
         return Response::json(json!({"tokens": pieces}).to_string());
     }
     Response::json(json!({"tokens": tokens}).to_string())
@@ -368,7 +383,10 @@ fn detokenize(request: &Request) -> Response {
         Err(response) => return response,
     };
     let tokens: Option<Vec<u32>> = body.get("tokens").and_then(Value::as_array).map(|tokens| {
-        tokens.iter().filter_map(|token| token.as_u64().and_then(|token| u32::try_from(token).ok())).collect()
+        tokens
+            .iter()
+            .filter_map(|token| token.as_u64().and_then(|token| u32::try_from(token).ok()))
+            .collect()
     });
     let content = Vocabulary::shared().detokenize(&tokens.unwrap_or_default());
     Response::json(json!({"content": content}).to_string())
@@ -441,7 +459,8 @@ mod tests {
         assert_eq!(generation.prompt, [5, 300, 301]);
         assert_eq!((generation.budget, generation.slot), (Some(4), Some(1)));
         assert!(generation.ignore_eos && !generation.cache_prompt && !generation.stream);
-        let nested = read(Shape::Text, &json!({"prompt": [[5, 6]], "n_predict": -1})).expect("valid");
+        let nested =
+            read(Shape::Text, &json!({"prompt": [[5, 6]], "n_predict": -1})).expect("valid");
         assert_eq!((nested.prompt, nested.budget), (vec![5, 6], None));
     }
 
@@ -462,7 +481,8 @@ mod tests {
     fn a_chat_takes_text_parts_and_both_names_of_the_budget() {
         let parts = json!([{"role": "user", "content": [{"type": "text", "text": "hi"}]}]);
         let text = json!([{"role": "user", "content": "hi"}]);
-        let a = read(Shape::Chat, &json!({"messages": parts, "max_completion_tokens": 3})).expect("valid");
+        let a = read(Shape::Chat, &json!({"messages": parts, "max_completion_tokens": 3}))
+            .expect("valid");
         let b = read(Shape::Chat, &json!({"messages": text, "max_tokens": 3})).expect("valid");
         assert_eq!(a, b);
     }

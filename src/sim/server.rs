@@ -71,10 +71,16 @@ impl SimError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            SimError::Host { .. } => Some("use an address of this machine, such as 127.0.0.1".to_owned()),
-            SimError::Bind { .. } => Some("another process has the port; --port 0 picks a free one".to_owned()),
+            SimError::Host { .. } => {
+                Some("use an address of this machine, such as 127.0.0.1".to_owned())
+            }
+            SimError::Bind { .. } => {
+                Some("another process has the port; --port 0 picks a free one".to_owned())
+            }
             SimError::Truth { .. } => Some("the folder must exist and be writable".to_owned()),
-            SimError::Died { .. } => Some("this was asked for with --sim-fault die-at-start".to_owned()),
+            SimError::Died { .. } => {
+                Some("this was asked for with --sim-fault die-at-start".to_owned())
+            }
             SimError::Runtime { .. } => None,
         }
     }
@@ -223,10 +229,6 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
     }
     raise_file_limit();
     log.line('I', "srv  llama_server: initializing ...");
-    let refuses_stop = faults.has(FaultKind::RefuseStop);
-    // Before the port is bound, so that a stop in between is not lost.
-    let (canceller, cancel) = crate::cancel::pair();
-    let signals = watch_signals(canceller, refuses_stop)?;
     let (sim, address) = match Sim::bind(args.clone()) {
         Ok(bound) => bound,
         Err(error) => {
@@ -243,6 +245,9 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
         log.line('E', "srv  llama_server: exiting due to model loading error");
         return Err(SimError::Died { message });
     }
+    // From here on a signal is a stop; before, it ends the process as it ends any other.
+    let (canceller, cancel) = crate::cancel::pair();
+    let signals = watch_signals(canceller, faults.has(FaultKind::RefuseStop))?;
     log.always(&format!("main: server is listening on http://{address}"));
     log.line(
         'I',
@@ -253,7 +258,10 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
             args.parallel <= 0,
         ),
     );
-    log.line('I', "srv  llama_server: this is bench-ci sim: no model is loaded and nothing is computed");
+    log.line(
+        'I',
+        "srv  llama_server: this is bench-ci sim: no model is loaded and nothing is computed",
+    );
     let served = sim.serve(cancel);
     log.line('I', "srv  llama_server: cleaning up before exit...");
     // The thread sleeps in the kernel until a signal; the process ends without it.
@@ -269,7 +277,8 @@ fn watch_signals(
     use tokio::signal::unix::{SignalKind, signal};
 
     let failed = |source| SimError::Runtime { source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
     let (mut interrupted, mut terminated) = {
         let _entered = runtime.enter();
         (

@@ -54,7 +54,13 @@ impl Slots {
     /// Gives a free slot to a job; the slot's id and how many tokens of the prompt it has cached.
     ///
     /// Like a real server it works at least on the last token of the prompt again.
-    pub(super) fn take(&mut self, job: u64, prompt: &[u32], wanted: Option<u32>, use_cache: bool) -> (u32, u64) {
+    pub(super) fn take(
+        &mut self,
+        job: u64,
+        prompt: &[u32],
+        wanted: Option<u32>,
+        use_cache: bool,
+    ) -> (u32, u64) {
         let free = || self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
         let asked = wanted.map(|id| id as usize).filter(|&id| id < self.slots.len());
         let similar = || {
@@ -66,7 +72,10 @@ impl Slots {
                 .map(|(_, id)| id)
         };
         let oldest = || free().min_by_key(|(id, slot)| (slot.used, *id)).map(|(id, _)| id);
-        let id = asked.or_else(similar).or_else(oldest).expect("the caller asked whether a slot is free");
+        let id = asked
+            .or_else(similar)
+            .or_else(oldest)
+            .expect("the caller asked whether a slot is free");
         self.uses += 1;
         self.busy += 1;
         let uses = self.uses;

@@ -136,7 +136,9 @@ impl TruthError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TruthError::Read { .. } => Some("start the simulator with --sim-truth FILE".to_owned()),
-            TruthError::Line { .. } => Some("write it again with this build of bench-ci sim".to_owned()),
+            TruthError::Line { .. } => {
+                Some("write it again with this build of bench-ci sim".to_owned())
+            }
         }
     }
 }
@@ -220,7 +222,13 @@ impl TruthSummary {
             completed += u64::from(record.end == TruthEnd::Completed);
             completion_tokens += record.completion_tokens;
             ttft.extend(record.deltas.first().map(|&first| ms_between(record.received_ns, first)));
-            itl.extend(record.deltas.iter().zip(record.deltas.iter().skip(1)).map(|(&a, &b)| ms_between(a, b)));
+            itl.extend(
+                record
+                    .deltas
+                    .iter()
+                    .zip(record.deltas.iter().skip(1))
+                    .map(|(&a, &b)| ms_between(a, b)),
+            );
         }
         TruthSummary {
             requests,
@@ -342,7 +350,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_summary_pools_gaps_and_skips_records_without_deltas() {
-        let records = [record(1_000_000, &[3_000_000, 4_000_000, 7_000_000]), record(1_000_000, &[])];
+        let records =
+            [record(1_000_000, &[3_000_000, 4_000_000, 7_000_000]), record(1_000_000, &[])];
         let summary = TruthSummary::of(&records);
         assert_eq!((summary.requests, summary.ttft_ms.count, summary.itl_ms.count), (2, 1, 2));
         assert_eq!(summary.ttft_ms.p50, Some(2.0));

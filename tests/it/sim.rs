@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bench_ci::cancel::{self, Canceller, StopReason};
-use bench_ci::sim::{ReceiveClock, Sim, SimArgs, SimError, Truth, TruthEnd, TruthRecord, TruthSummary};
+use bench_ci::sim::{
+    ReceiveClock, Sim, SimArgs, SimError, Truth, TruthEnd, TruthRecord, TruthSummary,
+};
 use serde_json::{Value, json};
 
 /// A simulator on a thread of its own, with a truth file.
@@ -121,8 +123,12 @@ impl Answer {
             match stream.read(&mut space) {
                 Ok(0) => break Close::Clean,
                 Ok(count) => raw.extend_from_slice(&space[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break Close::Reset,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break Close::TimedOut,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    break Close::Reset;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    break Close::TimedOut;
+                }
                 Err(error) => panic!("{error}"),
             }
         };
@@ -130,13 +136,16 @@ impl Answer {
     }
 
     fn of(raw: Vec<u8>, close: Close) -> Answer {
-        let end = raw.windows(4).position(|four| four == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
+        let end =
+            raw.windows(4).position(|four| four == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
         let head = String::from_utf8(raw[..end].to_vec()).expect("a head is text");
         let (mut body, mut chunks) = (Vec::new(), Vec::new());
         let mut rest = &raw[end..];
         if head.contains("Transfer-Encoding: chunked") {
             while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
-                let size = std::str::from_utf8(&rest[..line]).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
+                let size = std::str::from_utf8(&rest[..line])
+                    .ok()
+                    .and_then(|hex| usize::from_str_radix(hex, 16).ok());
                 let Some(size) = size else { break };
                 let Some(chunk) = rest.get(line + 2..line + 2 + size) else { break };
                 body.extend_from_slice(chunk);
@@ -176,14 +185,21 @@ impl Answer {
         self.events()
             .iter()
             .filter_map(|event| {
-                ["/choices/0/delta/content", "/choices/0/delta/reasoning_content", "/choices/0/text", "/content"]
-                    .iter()
-                    .find_map(|at| event.pointer(at).and_then(Value::as_str))
-                    .filter(|text| !text.is_empty())
-                    .or_else(|| {
-                        event.pointer("/choices/0/delta/tool_calls/0/function/arguments").and_then(Value::as_str)
-                    })
-                    .map(str::to_owned)
+                [
+                    "/choices/0/delta/content",
+                    "/choices/0/delta/reasoning_content",
+                    "/choices/0/text",
+                    "/content",
+                ]
+                .iter()
+                .find_map(|at| event.pointer(at).and_then(Value::as_str))
+                .filter(|text| !text.is_empty())
+                .or_else(|| {
+                    event
+                        .pointer("/choices/0/delta/tool_calls/0/function/arguments")
+                        .and_then(Value::as_str)
+                })
+                .map(str::to_owned)
             })
             .collect()
     }
@@ -219,10 +235,14 @@ fn llama(tokens: u64) -> Value {
 
 #[test]
 fn health_is_503_while_loading_and_then_200() {
-    let loading = Running::start(|args| args.sim_fault = vec!["never-healthy".parse().expect("a fault")]);
+    let loading =
+        Running::start(|args| args.sim_fault = vec!["never-healthy".parse().expect("a fault")]);
     let answer = loading.get("/health");
     assert_eq!(answer.status(), 503);
-    assert_eq!(answer.text(), r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#);
+    assert_eq!(
+        answer.text(),
+        r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#
+    );
     assert_eq!(loading.post(CHAT, &chat(1)).status(), 503, "every route waits for the model");
 
     let loaded = Running::start(|_| {});
@@ -243,7 +263,10 @@ fn a_chat_stream_has_the_events_of_a_real_server_in_their_order() {
     assert_eq!(events.len(), 6, "role, three tokens, finish, usage: {events:?}");
     assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": null}));
     assert_eq!(answer.contents().len(), 3);
-    assert_eq!(events[4]["choices"][0], json!({"finish_reason": "length", "index": 0, "delta": {}}));
+    assert_eq!(
+        events[4]["choices"][0],
+        json!({"finish_reason": "length", "index": 0, "delta": {}})
+    );
     assert_eq!(events[4].get("timings"), None, "they are in the usage chunk");
     assert_eq!(events[5]["choices"], json!([]));
     assert_eq!(events[5]["usage"]["completion_tokens"], 3);
@@ -270,7 +293,8 @@ fn timings_sit_in_the_finish_chunk_unless_usage_was_asked_for() {
 #[test]
 fn completions_and_completion_have_their_own_shapes() {
     let sim = Running::start(|_| {});
-    let text = sim.post("/v1/completions", &json!({"prompt": "hello", "max_tokens": 2, "stream": true}));
+    let text =
+        sim.post("/v1/completions", &json!({"prompt": "hello", "max_tokens": 2, "stream": true}));
     let events = text.events();
     assert_eq!(events.len(), 3);
     assert_eq!(events[2]["choices"][0]["finish_reason"], "length");
@@ -284,7 +308,10 @@ fn completions_and_completion_have_their_own_shapes() {
     assert_eq!(events[0]["stop"], false);
     assert_eq!(events[2]["stop"], true);
     assert_eq!(events[2]["stop_type"], "limit");
-    assert_eq!((&events[2]["tokens_evaluated"], &events[2]["tokens_predicted"]), (&json!(4), &json!(2)));
+    assert_eq!(
+        (&events[2]["tokens_evaluated"], &events[2]["tokens_predicted"]),
+        (&json!(4), &json!(2))
+    );
     assert_eq!(events[2]["timings"]["prompt_n"], 4);
     assert!(!raw.is_terminated(), "/completion has no [DONE]");
     assert!(raw.ends_with_the_last_chunk());
@@ -295,7 +322,11 @@ fn an_answer_that_is_not_streamed_holds_the_same_words_as_one_that_is() {
     let sim = Running::start(|_| {});
     for (path, mut body, at) in [
         (CHAT, chat(5), "/choices/0/message/content"),
-        ("/completions", json!({"prompt": "x", "max_tokens": 5, "stream": true, "seed": 3}), "/choices/0/text"),
+        (
+            "/completions",
+            json!({"prompt": "x", "max_tokens": 5, "stream": true, "seed": 3}),
+            "/choices/0/text",
+        ),
         ("/completion", llama(5), "/content"),
     ] {
         body["seed"] = json!(3);
@@ -315,7 +346,10 @@ fn errors_before_the_stream_are_those_of_a_real_server() {
         args.no_slots = true;
     });
     let ask = |method, path, body| sim.ask(method, path, "Authorization: Bearer other\r\n", body);
-    assert_eq!(sim.get("/props").text(), r#"{"error":{"message":"Invalid API Key","type":"authentication_error","code":401}}"#);
+    assert_eq!(
+        sim.get("/props").text(),
+        r#"{"error":{"message":"Invalid API Key","type":"authentication_error","code":401}}"#
+    );
     assert_eq!(sim.get("/health").status(), 200, "health needs no key");
     assert_eq!(ask("GET", "/metrics", None).status(), 501);
     assert_eq!(ask("GET", "/slots", None).status(), 501);
@@ -362,7 +396,8 @@ fn counters_add_up_to_what_usage_and_timings_said() {
     assert!(answer.head.contains("Process-Start-Time-Unix: "));
     assert!(answer.head.contains("Content-Type: text/plain; version=0.0.4\r\n"));
     let value = |name: &str| -> f64 {
-        let line = answer.text().lines().find_map(|line| line.strip_prefix(&format!("llamacpp:{name} ")));
+        let line =
+            answer.text().lines().find_map(|line| line.strip_prefix(&format!("llamacpp:{name} ")));
         line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
     };
     assert_eq!(value("prompt_tokens_total") as u64, sums[0]);
@@ -377,7 +412,8 @@ fn counters_add_up_to_what_usage_and_timings_said() {
 fn a_repeated_prompt_is_cached_but_for_one_token_unless_told_not_to() {
     let sim = Running::start(|_| {});
     let mut body = llama(3);
-    let cached = |answer: &Answer| answer.events().last().expect("events")["timings"]["cache_n"].as_u64();
+    let cached =
+        |answer: &Answer| answer.events().last().expect("events")["timings"]["cache_n"].as_u64();
     assert_eq!(cached(&sim.post("/completion", &body)), Some(0));
     assert_eq!(cached(&sim.post("/completion", &body)), Some(3));
     body["cache_prompt"] = json!(false);
@@ -394,7 +430,13 @@ fn a_queued_request_gets_its_headers_when_its_slot_begins() {
     let mut others: Vec<_> = (2..=4)
         .map(|number| {
             let mut stream = sim.connect();
-            send(&mut stream, "POST", CHAT, &format!("x-bench-ci-request: {number}\r\n"), Some(&chat(3)));
+            send(
+                &mut stream,
+                "POST",
+                CHAT,
+                &format!("x-bench-ci-request: {number}\r\n"),
+                Some(&chat(3)),
+            );
             stream
         })
         .collect();
@@ -409,10 +451,16 @@ fn a_queued_request_gets_its_headers_when_its_slot_begins() {
     records.sort_by_key(|record| record.ordinal);
     for pair in records.windows(2) {
         assert!(pair[0].received_ns <= pair[1].received_ns);
-        assert!(pair[0].end_ns <= pair[1].started_ns.expect("it had a slot"), "one slot, in order of arrival");
+        assert!(
+            pair[0].end_ns <= pair[1].started_ns.expect("it had a slot"),
+            "one slot, in order of arrival"
+        );
     }
     for record in &records {
-        assert!(record.started_ns <= record.headers_ns && record.headers_ns < record.deltas.first().copied());
+        assert!(
+            record.started_ns <= record.headers_ns
+                && record.headers_ns < record.deltas.first().copied()
+        );
     }
 }
 
@@ -429,7 +477,10 @@ fn a_request_may_ask_for_a_slot_that_is_busy_without_holding_up_others() {
     send(&mut waits, "POST", "/completion", "", Some(&body));
     assert_eq!(sim.post(CHAT, &chat(2)).contents().len(), 2);
     let slots = sim.get("/slots").json();
-    assert_eq!((&slots[0]["is_processing"], &slots[1]["is_processing"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&slots[0]["is_processing"], &slots[1]["is_processing"]),
+        (&json!(true), &json!(false))
+    );
     drop(hold);
     assert_eq!(Answer::read(&mut waits).contents().len(), 1);
 }
@@ -463,8 +514,53 @@ fn the_truth_has_a_stamp_for_every_delta_and_none_is_early() {
 }
 
 #[test]
+fn a_slowdown_stretches_every_deadline() {
+    let sim = Running::start(|args| args.sim_slowdown = 50.0);
+    let answer = sim.post(CHAT, &chat(10));
+    let (_, truth) = sim.stop();
+    check_truth(&truth.records[0], &answer, 3_000_000, 750_000);
+}
+
+#[test]
+fn without_a_fixed_schedule_prefill_and_decode_have_their_rates() {
+    let sim = Running::start(|args| {
+        args.sim_ttft_ms = None;
+        args.sim_itl_ms = None;
+        args.sim_prefill_tps = 1000.0;
+        args.sim_decode_ms = 1.0;
+        args.sim_jitter = 0.5;
+    });
+    let mut body = llama(10);
+    body["cache_prompt"] = json!(false);
+    body["prompt"] = json!(vec![300; 7]);
+    let answer = sim.post("/completion", &body);
+    let (_, truth) = sim.stop();
+    check_truth(&truth.records[0], &answer, 7_000_000, 1_000_000);
+}
+
+#[test]
+fn a_stall_holds_back_what_was_due() {
+    let sim = Running::start(|_| {});
+    let answer = sim.faulty("stall:40", CHAT, &chat(3));
+    let (_, truth) = sim.stop();
+    check_truth(&truth.records[0], &answer, 42_000_000, 0);
+}
+
+#[test]
+fn a_long_silence_is_broken_by_comments() {
+    let sim = Running::start(|args| {
+        args.sse_ping_interval = 1;
+        args.sim_ttft_ms = Some(1_300.0);
+    });
+    let answer = sim.post(CHAT, &chat(2));
+    assert_eq!(answer.text().matches(":\n\n").count(), 1);
+    assert_eq!(answer.contents().len(), 2);
+}
+
+#[test]
 fn a_send_stamp_in_a_comment_is_the_one_in_the_truth() {
     let sim = Running::start(|args| args.sim_stamps = true);
+    let mut sent = Vec::new();
     for fault in ["", "coalesce:2"] {
         let answer = sim.faulty(fault, CHAT, &chat(6));
         let stamps: Vec<u64> = answer
@@ -474,18 +570,11 @@ fn a_send_stamp_in_a_comment_is_the_one_in_the_truth() {
             .map(|digits| digits.parse().expect("a stamp"))
             .collect();
         assert_eq!(stamps.len(), 6);
-        let text = std::fs::read_to_string(sim.folder.path().join("truth.jsonl")).expect("a truth file");
-        // The record is written by another thread; wait for its line, not for a time.
-        let mut truth = Truth::parse(&text).expect("valid");
-        while truth.records.last().is_none_or(|record| record.deltas != stamps) {
-            std::thread::yield_now();
-            let text = std::fs::read_to_string(sim.folder.path().join("truth.jsonl")).expect("a truth file");
-            truth = Truth::parse(&text).expect("valid");
-            if truth.records.last().is_some_and(|record| record.fault.as_deref() == Some(fault)) {
-                assert_eq!(truth.records.last().map(|record| &record.deltas), Some(&stamps));
-            }
-        }
+        sent.push(stamps);
     }
+    let (_, truth) = sim.stop();
+    let deltas: Vec<_> = truth.records.into_iter().map(|record| record.deltas).collect();
+    assert_eq!(deltas, sent);
 }
 
 #[test]
@@ -568,7 +657,8 @@ fn a_crowd_is_served_to_the_last_token() {
     }
     let (summary, truth) = sim.stop();
     assert_eq!((summary.completed, summary.completion_tokens), (200, 1600));
-    let mut numbers: Vec<_> = truth.records.iter().filter_map(|record| record.client_request).collect();
+    let mut numbers: Vec<_> =
+        truth.records.iter().filter_map(|record| record.client_request).collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..200));
 }
@@ -604,7 +694,8 @@ fn an_answer_ends_where_the_context_does() {
         args.parallel = 1;
         args.ctx_size = 30;
     });
-    let body = json!({"prompt": vec![300; 25], "n_predict": 50, "stream": true, "ignore_eos": true});
+    let body =
+        json!({"prompt": vec![300; 25], "n_predict": 50, "stream": true, "ignore_eos": true});
     let answer = sim.post("/completion", &body);
     let events = answer.events();
     let last = events.last().expect("events");
@@ -638,8 +729,19 @@ fn faults_that_a_client_must_survive_change_the_form_and_not_the_content() {
     let plain = sim.post(CHAT, &with_seed(8));
     let words = plain.contents().concat();
     for fault in [
-        "slow-headers:5", "early-headers", "no-content-type", "ping:8", "role-only:5", "coalesce:3", "multi-delta:3",
-        "split-bytes", "usage-in-every-chunk", "no-usage", "no-terminator", "reasoning:3", "tool-calls",
+        "slow-headers:5",
+        "early-headers",
+        "no-content-type",
+        "ping:8",
+        "role-only:5",
+        "coalesce:3",
+        "multi-delta:3",
+        "split-bytes",
+        "usage-in-every-chunk",
+        "no-usage",
+        "no-terminator",
+        "reasoning:3",
+        "tool-calls",
     ] {
         let answer = sim.faulty(fault, CHAT, &with_seed(8));
         assert_eq!(answer.contents().concat(), words, "{fault}");
@@ -656,16 +758,21 @@ fn faults_that_a_client_must_survive_change_the_form_and_not_the_content() {
         match fault {
             "no-content-type" => assert!(!answer.head.contains("Content-Type")),
             "ping:8" => assert_eq!(answer.text().matches(":\n\n").count(), 4, "{}", answer.text()),
-            "role-only:5" => assert!(answer.chunks[0] < answer.chunks[1] + 60, "the role has a chunk of its own"),
+            "role-only:5" => {
+                assert!(answer.chunks[0] < answer.chunks[1] + 60, "the role has a chunk of its own")
+            }
             "multi-delta:3" => assert_eq!(answer.contents().len(), 3),
-            "reasoning:3" => assert!(answer.events()[3]["choices"][0]["delta"]["reasoning_content"].is_string()),
+            "reasoning:3" => {
+                assert!(answer.events()[3]["choices"][0]["delta"]["reasoning_content"].is_string())
+            }
             "tool-calls" => assert_eq!(answer.finish_reason().as_deref(), Some("tool_calls")),
             _ => {}
         }
     }
     let (summary, truth) = sim.stop();
     assert_eq!(summary.requests, summary.completed);
-    let coalesced = truth.records.iter().find(|record| record.fault.as_deref() == Some("coalesce:3"));
+    let coalesced =
+        truth.records.iter().find(|record| record.fault.as_deref() == Some("coalesce:3"));
     let deltas = &coalesced.expect("recorded").deltas;
     assert_eq!(deltas.len(), 8);
     assert!(deltas[0] == deltas[2] && deltas[2] < deltas[3], "three share a write");
@@ -696,7 +803,14 @@ fn crlf_line_ends_and_split_characters_keep_the_events_whole() {
 fn faults_that_a_client_must_notice_break_the_answer_as_they_say() {
     let sim = Running::start(|_| {});
     for fault in [
-        "error-in-stream:3", "cut:3", "cut-raw:3", "reset:3", "bad-chunk-size:3", "not-json:3", "no-finish", "empty",
+        "error-in-stream:3",
+        "cut:3",
+        "cut-raw:3",
+        "reset:3",
+        "bad-chunk-size:3",
+        "not-json:3",
+        "no-finish",
+        "empty",
         "short:3",
     ] {
         let answer = sim.faulty(fault, CHAT, &with_seed(8));
@@ -726,12 +840,19 @@ fn faults_that_a_client_must_notice_break_the_answer_as_they_say() {
             }
             "not-json:3" => {
                 assert_eq!((contents, done), (8, true));
-                assert_eq!(answer.data().len(), answer.events().len() + 2, "[DONE] and one broken event");
+                assert_eq!(
+                    answer.data().len(),
+                    answer.events().len() + 2,
+                    "[DONE] and one broken event"
+                );
             }
             "no-finish" => assert_eq!((contents, done, finish), (8, true, None)),
             "empty" => {
                 assert_eq!((contents, done, finish.as_deref()), (0, true, Some("stop")));
-                assert_eq!(answer.events().last().expect("events")["usage"]["completion_tokens"], 0);
+                assert_eq!(
+                    answer.events().last().expect("events")["usage"]["completion_tokens"],
+                    0
+                );
             }
             "short:3" => assert_eq!((contents, done, finish.as_deref()), (3, true, Some("stop"))),
             _ => unreachable!(),
@@ -745,7 +866,9 @@ fn faults_that_a_client_must_notice_break_the_answer_as_they_say() {
 #[test]
 fn statuses_come_back_as_json_before_any_stream() {
     let sim = Running::start(|_| {});
-    for (fault, status) in [("status:429", 429), ("status:503", 503), ("error-before", 500), ("error-before:400", 400)] {
+    for (fault, status) in
+        [("status:429", 429), ("status:503", 503), ("error-before", 500), ("error-before:400", 400)]
+    {
         let answer = sim.faulty(fault, CHAT, &chat(3));
         assert_eq!(answer.status(), status, "{fault}");
         assert_eq!(answer.json()["error"]["code"], status);
@@ -804,5 +927,14 @@ fn a_taken_port_is_an_error_that_says_what_to_do() {
 #[test]
 fn a_bad_command_line_exits_with_1_and_help_with_0() {
     assert_eq!(bench_ci::sim::main(["--bogus"]), 1);
-    assert_eq!(bench_ci::sim::main(["--port", "0", "--log-disable", "--sim-fault", "die-at-start:no memory"]), 1);
+    assert_eq!(
+        bench_ci::sim::main([
+            "--port",
+            "0",
+            "--log-disable",
+            "--sim-fault",
+            "die-at-start:no memory"
+        ]),
+        1
+    );
 }
