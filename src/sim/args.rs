@@ -179,9 +179,10 @@ impl SimArgs {
                 return Err(bad(&format!("invalid argument: {name}")));
             };
             let mut values: Vec<OsString> = arguments.by_ref().take(flag.values()).collect();
-            if values.len() < flag.values() {
-                return Err(bad(&format!(
-                    "error while handling argument \"{name}\": expected value for argument"
+            if let Some(problem) = misuse(flag, &values) {
+                let usage = format!("{} {}", flag.names.join(", "), flag.value);
+                return Err(CommandLineEnd::Bad(format!(
+                    "error while handling argument \"{name}\": {problem}\n\nusage:\n{usage}\n"
                 )));
             }
             if let Some(long) = own_spelling(&own, flag, name) {
@@ -242,7 +243,7 @@ impl SimArgs {
         let mut faults = if chosen { self.faults(Acts::OnARequest) } else { Vec::new() };
         faults.retain(|fault| match fault.kind {
             // The flag names the request (`crash:K`) or the moment (`stall`), not every request.
-            FaultKind::Crash => fault.numbers.first().is_none_or(|&k| k == ordinal as f64),
+            FaultKind::Crash => fault.numbers.first().is_none_or(|&k| k as u64 == ordinal),
             FaultKind::Stall => false,
             _ => true,
         });
@@ -281,6 +282,26 @@ fn positive(typed: &str) -> Result<f64, String> {
 
 fn bad(message: &str) -> CommandLineEnd {
     CommandLineEnd::Bad(format!("error: {message}\n"))
+}
+
+/// What a real server says about these values of a flag; `None` where it takes them.
+fn misuse(flag: &flags::Flag, values: &[OsString]) -> Option<String> {
+    if values.len() < flag.values() {
+        return Some("expected value for argument".to_owned());
+    }
+    let value = values.first()?.to_string_lossy();
+    let one_of = |words: &[&str]| words.contains(&&*value);
+    // `--flash-attn` took no value in older builds, and whoever still writes it bare hands it the
+    // next flag.
+    if flag.names.contains(&"--flash-attn") {
+        let known =
+            one_of(&["on", "off", "auto", "enabled", "disabled", "true", "false", "1", "0", "-1"]);
+        return (!known).then(|| format!("error: unknown value for --flash-attn: '{value}'"));
+    }
+    let is_word = flag.names.contains(&"--n-gpu-layers") && one_of(&["auto", "all"]);
+    let is_number = value.parse::<f64>().is_ok();
+    (matches!(flag.value, "N" | "PORT" | "SEED") && !is_number && !is_word)
+        .then(|| "stoi".to_owned())
 }
 
 /// Whether the simulator's own flag `name` is followed by a value of its own.
@@ -418,6 +439,7 @@ mod tests {
 
     #[test]
     fn an_unknown_or_misused_flag_is_refused_as_the_real_server_does() {
+<<<<<<< HEAD
         assert_eq!(
             read("--bogus"),
             Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into()))
@@ -431,6 +453,35 @@ mod tests {
         );
         for line in ["--port x", "--sim-fault nonsense", "--sim-jitter -1", "--sim-bogus", "stray"]
         {
+=======
+        assert_eq!(
+            read("--bogus"),
+            Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into()))
+        );
+        for (line, said) in [
+            (
+                "--metrics -fa",
+                "error while handling argument \"-fa\": expected value for argument\n\nusage:\n-fa, --",
+            ),
+            (
+                "--flash-attn --metrics",
+                "error while handling argument \"--flash-attn\": error: unknown value for --flash-attn: '--metrics'\n",
+            ),
+            ("-c abc", "error while handling argument \"-c\": stoi\n\nusage:\n-c, --ctx-size N\n"),
+            ("-ngl zz", "error while handling argument \"-ngl\": stoi\n"),
+        ] {
+            let Err(CommandLineEnd::Bad(text)) = read(line) else { panic!("{line} was accepted") };
+            assert!(text.starts_with(said), "{line}: {text}");
+        }
+        for line in [
+            "--port x",
+            "--port 70000",
+            "--sim-fault nonsense",
+            "--sim-jitter -1",
+            "--sim-bogus",
+            "stray",
+        ] {
+>>>>>>> sim
             assert!(matches!(read(line), Err(CommandLineEnd::Bad(_))), "{line} was accepted");
         }
     }

@@ -83,7 +83,7 @@ fault_kinds! {
     SplitBytes, "split-bytes", "", OnARequest, "write each byte by itself";
     UsageInEveryChunk, "usage-in-every-chunk", "", OnARequest, "repeat the usage so far in each event";
     NoUsage, "no-usage", "", OnARequest, "leave usage and timings out";
-    NoTerminator, "no-terminator", "", OnARequest, "leave [DONE] out";
+    NoTerminator, "no-terminator", "", OnARequest, "leave the terminator out";
     NoFinish, "no-finish", "", OnARequest, "leave the finish reason out";
     Empty, "empty", "", OnARequest, "finish without any content";
     Short, "short", "[:N]", OnARequest, "stop after N (half of the) tokens, whatever was forced";
@@ -92,7 +92,7 @@ fault_kinds! {
     ErrorBefore, "error-before", "[:CODE]", OnARequest, "answer CODE (500) with a JSON error instead of a stream";
     Status, "status", ":CODE", OnARequest, "answer with this status, such as 429, 500, 503";
     ErrorInStream, "error-in-stream", "[:K]", OnARequest, "after K (2) tokens send an error event inside the 200, then end";
-    Cut, "cut", "[:K]", OnARequest, "after K (2) tokens end the stream cleanly without finish or [DONE]";
+    Cut, "cut", "[:K]", OnARequest, "after K (2) tokens end the stream cleanly without finish or terminator";
     CutRaw, "cut-raw", "[:K]", OnARequest, "after K (2) tokens close in the middle of a chunk";
     Reset, "reset", "[:K]", OnARequest, "after K (2) tokens reset the connection";
     HangBefore, "hang-before", "", OnARequest, "never answer";

@@ -2,6 +2,9 @@
 //!
 //! Main type: [`Job`]. It never decides when it runs; `engine` steps it at its due instants.
 
+mod breaks;
+mod writes;
+
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -244,18 +247,6 @@ impl Job {
         Step::Over(TruthEnd::Completed)
     }
 
-    /// Sends the rest of a write that was split inside a character.
-    pub(super) fn flush_tail(&mut self) {
-        if self.tail.is_empty() {
-            return;
-        }
-        let tail = std::mem::take(&mut self.tail);
-        let stamp = now_ns();
-        self.record.deltas.extend(std::iter::repeat_n(stamp, self.tail_deltas));
-        self.tail_deltas = 0;
-        self.wire.send(&tail);
-    }
-
     /// The record of a request that has ended this way.
     pub(super) fn into_record(mut self, end: TruthEnd) -> TruthRecord {
         if end != TruthEnd::Completed && self.record.end_ns == 0 {
@@ -381,6 +372,7 @@ impl Job {
         self.payload = payload;
     }
 
+<<<<<<< HEAD
     /// Writes the rendered content events, stamped just before.
     fn write_out(&mut self) {
         if self.out.is_empty() {
@@ -501,6 +493,8 @@ impl Job {
         Step::Over(TruthEnd::Broken)
     }
 
+=======
+>>>>>>> sim
     fn finish(&mut self, counters: &mut Counters) {
         let tally = self.tally();
         counters.answer(self.made, tally.predicted_us * 1_000, tally.prompt_tokens + self.made);
@@ -572,22 +566,6 @@ impl Job {
             completion_tokens: self.made,
             prompt_us: self.prompt_us,
             predicted_us: micros(self.last_ns.saturating_sub(first)),
-        }
-    }
-
-    fn write_chunk(&mut self, payload: &[u8]) {
-        let mut bytes = Vec::new();
-        render::chunk(&mut bytes, payload);
-        self.write_plain(&bytes);
-    }
-
-    fn write_plain(&self, bytes: &[u8]) {
-        if self.faults.has(FaultKind::SplitBytes) {
-            for byte in bytes {
-                self.wire.send(&[*byte]);
-            }
-        } else {
-            self.wire.send(bytes);
         }
     }
 }

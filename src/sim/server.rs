@@ -229,10 +229,6 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
     }
     raise_file_limit();
     log.line('I', "srv  llama_server: initializing ...");
-    let refuses_stop = faults.has(FaultKind::RefuseStop);
-    // Before the port is bound, so that a stop in between is not lost.
-    let (canceller, cancel) = crate::cancel::pair();
-    let signals = watch_signals(canceller, refuses_stop)?;
     let (sim, address) = match Sim::bind(args.clone()) {
         Ok(bound) => bound,
         Err(error) => {
@@ -249,6 +245,9 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
         log.line('E', "srv  llama_server: exiting due to model loading error");
         return Err(SimError::Died { message });
     }
+    // From here on a signal is a stop; before, it ends the process as it ends any other.
+    let (canceller, cancel) = crate::cancel::pair();
+    let signals = watch_signals(canceller, faults.has(FaultKind::RefuseStop))?;
     log.always(&format!("main: server is listening on http://{address}"));
     log.line(
         'I',
