@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
@@ -38,10 +39,13 @@ impl Dialer {
         for turn in 0..count {
             let position = (self.first.get() + turn) % count;
             let Some(address) = self.addresses.get(position) else { break };
+            let started = now();
             match dial(*address).await {
                 Ok(stream) => {
                     self.first.set(position);
-                    return Ok(Connection { stream, opened: now(), answers: 0 });
+                    let opened = now();
+                    let round_trip = opened.since(started);
+                    return Ok(Connection { stream, opened, round_trip, answers: 0 });
                 }
                 Err(error) => {
                     refused = Some(io::Error::new(error.kind(), format!("{address}: {error}")))
@@ -67,24 +71,35 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// When it became ready.
     pub(super) opened: Stamp,
+    /// How long the handshake took: a round trip to the server, and then some.
+    pub(super) round_trip: Duration,
     /// Whole answers that came over it.
     pub(super) answers: u64,
 }
 
+/// A request that could not be sent whole.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    /// The kernel had taken some of it.
+    pub(super) any_sent: bool,
+    pub(super) error: io::Error,
+}
+
 impl Connection {
     /// Sends head and body and returns the stamp just before the write that carried the last byte.
-    pub(super) async fn send(&self, head: &[u8], body: &[u8]) -> io::Result<Stamp> {
+    pub(super) async fn send(&self, head: &[u8], body: &[u8]) -> Result<Stamp, Unsent> {
         let mut sent = 0;
+        let unsent = |sent| move |error| Unsent { any_sent: sent > 0, error };
         loop {
             let head_left = head.get(sent..).unwrap_or_default();
             let body_left = body.get(sent.saturating_sub(head.len())..).unwrap_or_default();
-            poll_fn(|context| self.stream.poll_write_ready(context)).await?;
+            poll_fn(|context| self.stream.poll_write_ready(context)).await.map_err(unsent(sent))?;
             let parts = [IoSlice::new(head_left), IoSlice::new(body_left)];
             let written = now();
             match self.stream.try_write_vectored(&parts) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(unsent(sent)(error)),
             }
             if sent >= head.len() + body.len() {
                 return Ok(written);

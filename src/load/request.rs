@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answer::{Answer, Ending, Progress};
-use super::connection::Connection;
+use super::connection::{Connection, Unsent};
 use super::leash::{Leash, Pulled};
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use super::schedule::Ticket;
@@ -25,6 +25,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A connection for the next request is opened at most this long before it is due: servers give
 /// idle connections a few seconds (llama-server five).
 const OPEN_AHEAD: Duration = Duration::from_secs(1);
+
+/// How long the refusal of our bytes is awaited, after an end of file without an answer.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(1);
+const LONGEST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What one user owns; all of it is used again for each of its requests.
 #[derive(Debug)]
@@ -220,8 +224,8 @@ impl Player {
                 written
             }
             // The server may have answered before it hung up: what it said is better than this.
-            Ok(Err(error)) => {
-                refused = Some(error);
+            Ok(Err(unsent)) => {
+                refused = Some(unsent);
                 now()
             }
             Err(pulled) => {
@@ -240,22 +244,46 @@ impl Player {
         };
         let mut ending = self.listen(stage, &connection, written, record).await;
         let gone = matches!(ending, Ending::Closed | Ending::Reset(_));
-        let met_closed_connection = was_idle
-            && gone
-            && !record.resent
-            && self.answer.is_untouched()
-            && (refused.is_some()
-                || connection.answers > 0
-                || connection.was_closed_before_our_bytes());
+        let unanswered = was_idle && gone && !record.resent && self.answer.is_untouched();
+        let met_closed_connection =
+            unanswered && self.was_closed_while_idle(stage, &connection, refused.as_ref()).await;
         if met_closed_connection {
             stage.note_broken_promise(&connection);
-        } else if let (true, Some(error)) = (gone, refused) {
-            ending = Ending::Reset(error.to_string());
+        } else if let (true, Some(unsent)) = (gone, refused) {
+            ending = Ending::Reset(unsent.error.to_string());
         }
         if ending == Ending::Over {
             self.keep(stage, connection);
         }
         Exchange { ending, met_closed_connection }
+    }
+
+    /// Whether the server had closed this connection before our request could reach it.
+    ///
+    /// Asking again must not hide a server that takes a request and then hangs up, so it takes
+    /// evidence: nothing could be written, or the server's kernel refused our bytes. Where there is
+    /// none (a server that closes with our bytes unread resets just like one that drops the request)
+    /// the server has the benefit of the doubt only on a connection that it promised to keep, and
+    /// only until it has once kept such a promise.
+    async fn was_closed_while_idle(
+        &self,
+        stage: &Stage,
+        connection: &Connection,
+        refused: Option<&Unsent>,
+    ) -> bool {
+        if refused.is_some_and(|unsent| !unsent.any_sent) {
+            return true;
+        }
+        if connection.answers > 0 && !stage.has_kept_a_promise() {
+            return true;
+        }
+        if connection.was_closed_before_our_bytes() {
+            return true;
+        }
+        // The refusal follows the end of file by a round trip.
+        let patience = (connection.round_trip * 2).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
+        let waited = self.leash.hold(stage.pacer.until(now().after(patience))).await;
+        waited.is_ok() && connection.was_closed_before_our_bytes()
     }
 
     /// A connection to send on, and whether it had been idle before.

@@ -97,7 +97,7 @@ impl Receiver {
         let stamps_on = std::net::UdpSocket::bind(("127.0.0.1", 0))
             .or_else(|_no_ipv4| std::net::UdpSocket::bind(("::1", 0)))
             .ok()
-            .filter(|socket| platform::ask_for_stamps(socket));
+            .filter(platform::ask_for_stamps);
         Self {
             choice,
             buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),

@@ -110,6 +110,11 @@ impl Stage {
         self.kept_promises.set(self.kept_promises.get() + 1);
     }
 
+    /// Some kept connection has worked in this run.
+    pub(super) fn has_kept_a_promise(&self) -> bool {
+        self.kept_promises.get() > 0
+    }
+
     /// A connection was closed while idle; tells only if an answer had come over it before.
     pub(super) fn note_broken_promise(&self, connection: &Connection) {
         if connection.answers > 0 {
@@ -334,10 +339,9 @@ pub(super) async fn run(
 impl Stage {
     /// Requests that were counted in and never started are records too.
     fn drop_left_over(&self, ended: Stamp) {
-        while let Some(ticket) = {
+        loop {
             let left_over = self.tickets.borrow_mut().left_over();
-            left_over
-        } {
+            let Some(ticket) = left_over else { break };
             let user_index = (ticket.index % u64::from(self.plan.users)) as u32;
             let record = blank_record(ticket, self.body(ticket), user_index, ended);
             (self.sink.borrow_mut())(record);

@@ -1,6 +1,7 @@
 //! The one integration binary: each feature is a module.
 
 mod hub_server;
+mod load;
 mod model;
 mod report;
 mod sim;

@@ -497,5 +497,4 @@ impl Story {
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
 mod tests;
