@@ -149,9 +149,7 @@ impl ControlPlane {
             }
             Ok(Answer { status, headers, body })
         };
-        tokio::time::timeout(limit, exchange)
-            .await
-            .unwrap_or(Err(HttpError::Timeout { limit }))
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(HttpError::Timeout { limit }))
     }
 }
 
@@ -243,7 +241,9 @@ mod tests {
 
     #[test]
     fn loopback_is_known_in_every_spelling() {
-        for root in ["http://127.0.0.1:8", "http://127.8.8.8", "http://[::1]:8", "http://localhost:8"] {
+        for root in
+            ["http://127.0.0.1:8", "http://127.8.8.8", "http://[::1]:8", "http://localhost:8"]
+        {
             assert!(is_loopback(root), "{root}");
         }
         assert!(!is_loopback("http://example.org"));

@@ -52,7 +52,8 @@ impl ServerIdentity {
     /// Reads the three answers; `null` stands for a missing one.
     #[must_use]
     pub fn read(props: &Value, slots: &Value, models: &Value) -> Self {
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let settings = &props["default_generation_settings"];
         let slot_list = slots.as_array();
         let model = &models["data"][0];
@@ -68,11 +69,11 @@ impl ServerIdentity {
                 .filter(|context| *context > 0),
             model_path: text(&props["model_path"]).or_else(|| text(&settings["model"])),
             build: text(&props["build_info"]),
-            has_chat_template: props
-                .is_object()
-                .then(|| text(&props["chat_template"]).is_some()),
+            has_chat_template: props.is_object().then(|| text(&props["chat_template"]).is_some()),
             model_id: text(&model["id"]),
-            model_context: model["meta"]["n_ctx_train"].as_u64().or_else(|| model["max_model_len"].as_u64()),
+            model_context: model["meta"]["n_ctx_train"]
+                .as_u64()
+                .or_else(|| model["max_model_len"].as_u64()),
             missing: Vec::new(),
         }
     }
@@ -108,7 +109,10 @@ mod tests {
         assert_eq!(identity.model_path.as_deref(), Some("/m.gguf"));
         assert_eq!(identity.build.as_deref(), Some("b4242-abc"));
         assert_eq!(identity.has_chat_template, Some(true));
-        assert_eq!((identity.model_id.as_deref(), identity.model_context), (Some("m.gguf"), Some(2048)));
+        assert_eq!(
+            (identity.model_id.as_deref(), identity.model_context),
+            (Some("m.gguf"), Some(2048))
+        );
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Recorder {
                 // Dropping the sender is the message.
                 _ = &mut finished => break,
                 _ = cancel.cancelled() => {
-                    let _ = (&mut finished).await;
+                    let _sender_dropped = (&mut finished).await;
                     break;
                 }
                 _ = ticks.tick() => {}
@@ -331,7 +331,9 @@ impl Recorder {
         if summary.failures > 0 && !summary.series.is_empty() {
             let last = self.last_failure.as_deref().unwrap_or("no reason given");
             let failures = summary.failures;
-            summary.warnings.push(format!("{failures} scrapes of /metrics failed, the last: {last}"));
+            summary
+                .warnings
+                .push(format!("{failures} scrapes of /metrics failed, the last: {last}"));
         }
         if self.unreadable_lines > 0 {
             let lines = self.unreadable_lines;

@@ -131,7 +131,8 @@ impl ServerThroughput {
             (Some(tokens), Some(seconds)) if seconds > 0.0 => Some(tokens / seconds),
             _ => None,
         };
-        let (prompt_tokens, prompt_s) = (delta("prompt_tokens_total"), delta("prompt_seconds_total"));
+        let (prompt_tokens, prompt_s) =
+            (delta("prompt_tokens_total"), delta("prompt_seconds_total"));
         let (output_tokens, output_s) =
             (delta("tokens_predicted_total"), delta("tokens_predicted_seconds_total"));
         Self {
@@ -147,7 +148,6 @@ impl ServerThroughput {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
     use super::*;
 

@@ -313,7 +313,12 @@ mod tests {
     #[test]
     fn versions_of_all_shapes_are_read() {
         check_version(TODAY_VERSION, "0.6.0-dev (build 0, commit unknown)", None, None);
-        check_version("version: 4242 (abcdef0)\nbuilt with cc", "4242 (abcdef0)", Some(4242), Some("abcdef0"));
+        check_version(
+            "version: 4242 (abcdef0)\nbuilt with cc",
+            "4242 (abcdef0)",
+            Some(4242),
+            Some("abcdef0"),
+        );
         check_version(
             "ggml_cuda_init: found 1 CUDA devices:\n  Device 0: X\nversion: 0.6.1 (build 11500, commit 1a2b3c4d5)\n",
             "0.6.1 (build 11500, commit 1a2b3c4d5)",

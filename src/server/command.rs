@@ -97,8 +97,17 @@ const HOST: &[&str] = &["--host"];
 const PORT: &[&str] = &["--port"];
 const MODEL: &[&str] = &["--model", "-m"];
 const ANY_MODEL: &[&str] = &[
-    "--model", "-m", "--model-url", "-mu", "--hf-repo", "-hf", "-hfr", "--docker-repo", "-dr",
-    "--models-dir", "--models-preset",
+    "--model",
+    "-m",
+    "--model-url",
+    "-mu",
+    "--hf-repo",
+    "-hf",
+    "-hfr",
+    "--docker-repo",
+    "-dr",
+    "--models-dir",
+    "--models-preset",
 ];
 const PARALLEL: &[&str] = &["--parallel", "-np"];
 const GPU_LAYERS: &[&str] = &["--n-gpu-layers", "--gpu-layers", "-ngl"];
@@ -185,8 +194,11 @@ pub fn build(
     draft.take_extra(port);
 
     let Draft { args, warnings, .. } = draft;
-    let scheme =
-        if extra.has(&["--ssl-cert-file"]) && extra.has(&["--ssl-key-file"]) { "https" } else { "http" };
+    let scheme = if extra.has(&["--ssl-cert-file"]) && extra.has(&["--ssl-key-file"]) {
+        "https"
+    } else {
+        "http"
+    };
     let prefix = extra.value_of(&["--api-prefix"]).unwrap_or_default().trim_end_matches('/');
     let key = extra.value_of(API_KEY).and_then(|keys| keys.split(',').next());
     Ok(ServerCommand {
@@ -276,8 +288,9 @@ impl Draft<'_> {
             let takes_words = flag.is_some_and(|flag| flag.description.contains("all"));
             if flag.is_some() && value == "all" && !takes_words {
                 // More layers than any model has; what "all" was called before there was a word.
-                self.warnings
-                    .push("--n-gpu-layers all became 999: this build takes only numbers".to_owned());
+                self.warnings.push(
+                    "--n-gpu-layers all became 999: this build takes only numbers".to_owned(),
+                );
                 return self.asked_for(GPU_LAYERS, Some("999".to_owned()));
             }
         }
@@ -293,9 +306,9 @@ impl Draft<'_> {
             Some(name) => self.args.push(name.to_owned()),
             // Builds that only have a flag to switch it off have it on.
             None if self.extra.capabilities.has_any(related) => {}
-            None => self
-                .warnings
-                .push(format!("this build does not know {}: {otherwise}", names[0])),
+            None => {
+                self.warnings.push(format!("this build does not know {}: {otherwise}", names[0]))
+            }
         }
     }
 
@@ -340,8 +353,9 @@ impl Draft<'_> {
                 if on {
                     self.args.push(name.to_owned());
                 }
-                self.warnings
-                    .push(format!("{name} {value} became {became}: this build takes no value for it"));
+                self.warnings.push(format!(
+                    "{name} {value} became {became}: this build takes no value for it"
+                ));
             }
             (None, _) => self.args.push(name.to_owned()),
             (Some(value), _) => self.push(name, value),

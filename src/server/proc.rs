@@ -35,8 +35,11 @@ pub struct Usage {
 #[must_use]
 pub fn members(leader: i32) -> Vec<Member> {
     let all: Vec<Stat> = pids().filter_map(Stat::of).collect();
-    let mut ours: HashSet<i32> =
-        all.iter().filter(|stat| stat.group == leader || stat.pid == leader).map(|stat| stat.pid).collect();
+    let mut ours: HashSet<i32> = all
+        .iter()
+        .filter(|stat| stat.group == leader || stat.pid == leader)
+        .map(|stat| stat.pid)
+        .collect();
     // Parents may come behind their children in the listing, so until nothing is added.
     loop {
         let before = ours.len();
@@ -99,7 +102,9 @@ pub fn marked(variable: &str) -> Vec<i32> {
         .filter(|pid| Some(*pid) != own)
         .filter(|pid| {
             std::fs::read(path(*pid, "environ")).is_ok_and(|environment| {
-                environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(variable.as_bytes()))
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry.starts_with(variable.as_bytes()))
             })
         })
         .collect()

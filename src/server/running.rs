@@ -152,9 +152,11 @@ pub async fn start(launch: &Launch<'_>, cancel: &Cancel) -> Result<RunningServer
                 .map_err(|source| ServerError::NoFreePort { host: host.clone(), source })?,
         };
         match start_once(launch, port, &log, cancel).await {
-            Err(ServerError::PortTaken { .. }) if fixed.is_none() && attempt < PORT_ATTEMPTS => {
-                attempt += 1;
-            }
+            Err(
+                // The one is seen in the system's tables, the other read from the child's last words.
+                ServerError::PortTaken { .. }
+                | ServerError::DiedEarly { cause: Cause::PortTaken, .. },
+            ) if fixed.is_none() && attempt < PORT_ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
@@ -206,8 +208,7 @@ async fn start_once(
     cancel: &Cancel,
 ) -> Result<RunningServer, ServerError> {
     let spec = launch.spec;
-    let command =
-        command::build(spec, launch.program, launch.model, launch.capabilities, port)?;
+    let command = command::build(spec, launch.program, launch.model, launch.capabilities, port)?;
     let api_key = command
         .api_key
         .clone()
@@ -230,7 +231,8 @@ async fn start_once(
     .map_err(|error| resolve::cannot_start(&command.program, error))?;
 
     let ready =
-        health::wait_until_ready(&mut process, &command, &control, spec.start_timeout, cancel).await;
+        health::wait_until_ready(&mut process, &command, &control, spec.start_timeout, cancel)
+            .await;
     let ready = match ready {
         Ok(ready) => ready,
         Err(Unready::Died(exit)) => return Err(died_early(launch, &command, &process, &exit)),
@@ -311,7 +313,8 @@ fn shown_lines(telling: &[String], last: Vec<String>) -> Vec<String> {
 
 fn first_key(path: &Path) -> Option<Secret> {
     let text = std::fs::read_to_string(path).ok()?;
-    let key = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let key =
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     Some(Secret::new(key.to_owned()))
 }
 
