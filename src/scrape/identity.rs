@@ -113,6 +113,25 @@ mod tests {
             (identity.model_id.as_deref(), identity.model_context),
             (Some("m.gguf"), Some(2048))
         );
+<<<<<<< HEAD
+=======
+    }
+
+    #[test]
+    fn the_recorded_answers_are_read() {
+        let json = |text| serde_json::from_str::<Value>(text).expect("recorded JSON");
+        let identity = ServerIdentity::read(
+            &json(include_str!("../../tests/fixtures/llama-server/props-11434.json")),
+            &json(include_str!("../../tests/fixtures/llama-server/slots-11434.json")),
+            &json(include_str!("../../tests/fixtures/llama-server/models-11434.json")),
+        );
+        assert_eq!((identity.total_slots, identity.slot_context), (Some(4), Some(4096)));
+        assert_eq!(identity.model_path.as_deref(), Some("tiny.gguf"));
+        assert_eq!(identity.has_chat_template, Some(true));
+        assert_eq!(identity.model_id.as_deref(), Some("tiny.gguf"));
+        assert_eq!(identity.model_context, Some(4096));
+        assert!(identity.build.is_some());
+>>>>>>> server
     }
 
     #[test]

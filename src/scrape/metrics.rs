@@ -35,8 +35,9 @@ pub enum Scrape {
 pub struct Page {
     /// In the order of the page, but for histograms and summaries, which come last.
     pub samples: Vec<Sample>,
-    /// `Process-Start-Time-Unix`, in seconds; `None` if the server does not say.
-    pub process_start_unix_s: Option<f64>,
+    /// The header `Process-Start-Time-Unix` as it is; `None` if the server does not say. Only good for
+    /// telling two processes apart: llama-server does not send a UNIX time in it.
+    pub process_start: Option<String>,
     /// Lines that are neither comments nor samples.
     pub unreadable_lines: u64,
 }
@@ -87,10 +88,9 @@ pub async fn scrape(control: &ControlPlane, limit: Duration) -> Scrape {
             reason: "/metrics answered something else than metrics".to_owned(),
         };
     }
-    page.process_start_unix_s = answer
-        .headers
-        .get("process-start-time-unix")
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let process_start = answer.headers.get("process-start-time-unix");
+    page.process_start =
+        process_start.and_then(|value| Some(value.to_str().ok()?.trim().to_owned()));
     Scrape::Page(page)
 }
 
@@ -146,7 +146,7 @@ pub fn read(text: &str) -> Page {
     let unreadable_lines = sample_lines.saturating_sub(samples.len() as u64);
     let samples =
         samples.into_iter().map(|(name, kind, value)| Sample { name, kind, value }).collect();
-    Page { samples, process_start_unix_s: None, unreadable_lines }
+    Page { samples, process_start: None, unreadable_lines }
 }
 
 /// OpenMetrics types a counter under its name without `_total`; histograms have untyped sums.
@@ -339,6 +339,16 @@ mod tests {
     }
 
     #[test]
+    fn the_recorded_page_is_read_whole() {
+        let recorded = include_str!("../../tests/fixtures/llama-server/metrics-11434.txt");
+        let page = read(recorded);
+        assert_eq!((page.samples.len(), page.unreadable_lines), (15, 0));
+        let of = |kind| page.samples.iter().filter(|sample| sample.kind == kind).count();
+        assert_eq!((of(Kind::Counter), of(Kind::Gauge)), (10, 5));
+        assert!(page.samples.iter().all(|sample| sample.name.starts_with("llamacpp:")));
+    }
+
+    #[test]
     fn labels_survive_whatever_is_in_them() {
         check(
             r#"m{b="x,y=z}",a="C:\\dir \"q\" % ;"} 1 1395066363000"#,
@@ -354,7 +364,7 @@ mod tests {
         let page = read("a NaN\nb +Inf\nc -Inf\nnew:thing_total 1e3\n");
         assert_eq!(page.samples.len(), 4);
         assert!(page.samples[0].value.is_nan());
-        assert_eq!(page.samples[1].value, f64::INFINITY);
+        assert!(page.samples[1].value.is_infinite() && page.samples[1].value > 0.0);
         assert_eq!((page.samples[3].kind, page.samples[3].value), (Kind::Counter, 1000.0));
     }
 
@@ -390,7 +400,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {
-            read(&text);
+            let page = read(&text);
+            proptest::prop_assert!(page.samples.len() <= text.lines().count());
         }
 
         #[test]

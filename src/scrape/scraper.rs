@@ -154,7 +154,7 @@ struct Recorder {
     sink: File,
     began: Instant,
     series: BTreeMap<String, Series>,
-    process_start_unix_s: Option<f64>,
+    process_start: Option<String>,
     server: Option<Resources>,
     client: Option<Resources>,
     /// Why asking for metrics is useless.
@@ -181,7 +181,7 @@ impl Recorder {
             sink,
             began: Instant::now(),
             series: BTreeMap::new(),
-            process_start_unix_s: None,
+            process_start: None,
             server: None,
             client: None,
             offers_none: None,
@@ -208,7 +208,7 @@ impl Recorder {
                 // Dropping the sender is the message.
                 _ = &mut finished => break,
                 _ = cancel.cancelled() => {
-                    let _ = (&mut finished).await;
+                    let _sender_dropped = (&mut finished).await;
                     break;
                 }
                 _ = ticks.tick() => {}
@@ -277,12 +277,9 @@ impl Recorder {
                 }
             }
         }
-        if let Some(started) = page.process_start_unix_s {
-            let before = *self.process_start_unix_s.get_or_insert(started);
-            // The header has whole seconds or better; a restart takes longer than this.
-            if (started - before).abs() > 0.5 {
-                self.summary.restarted = true;
-            }
+        if let Some(started) = &page.process_start {
+            let first = self.process_start.get_or_insert_with(|| started.clone());
+            self.summary.restarted |= first != started;
         }
     }
 

@@ -148,7 +148,6 @@ impl ServerThroughput {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
     use super::*;
 

@@ -147,3 +147,69 @@ pub fn of_end(lines: &[String], status: Option<i32>, signal: Option<&str>) -> Ca
         _ => Cause::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(log: &str, expected: Cause) {
+        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        assert_eq!(of_end(&lines, Some(1), None), expected, "{log}");
+    }
+
+    #[test]
+    fn the_real_ones_last_words_are_understood() {
+        // Recorded from llama.cpp 0.6.0-dev.
+        check(
+            "0.00.012 E gguf_init_from_file: failed to open GGUF file '/nope.gguf' (No such file or directory)\n\
+             0.00.012 E srv    load_model: failed to load model, '/nope.gguf'\n\
+             0.00.012 E srv  llama_server: exiting due to model loading error",
+            Cause::ModelMissing,
+        );
+        check(
+            "0.00.005 E gguf_init_from_reader: invalid magic characters: 'garb', expected 'GGUF'\n\
+             0.00.005 E srv    load_model: failed to load model, '/c.gguf'",
+            Cause::ModelUnreadable,
+        );
+        check("error: invalid argument: --foo", Cause::UnknownArgument);
+        check(
+            "error while handling argument \"-fa\": expected value for argument",
+            Cause::BadArgument,
+        );
+        check(
+            "0.00.004 E srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18998\n\
+             0.00.008 E srv  llama_server: exiting due to HTTP server error",
+            Cause::PortTaken,
+        );
+    }
+
+    #[test]
+    fn a_telling_line_beats_the_general_one_that_follows() {
+        check(
+            "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9318.00 MiB on device 0: cudaMalloc failed: out of memory\n\
+             llama_model_load: error loading model: unable to allocate CUDA0 buffer\n\
+             srv load_model: failed to load model, 'm.gguf'",
+            Cause::OutOfMemory,
+        );
+        check(
+            "failed to open GGUF file '/m.gguf' (Permission denied)\nfailed to load model",
+            Cause::PermissionDenied,
+        );
+        check(
+            "llama-server: error while loading shared libraries: libllama.so.0: cannot open shared object file: No such file or directory",
+            Cause::MissingLibrary,
+        );
+    }
+
+    #[test]
+    fn without_a_telling_line_the_exit_tells() {
+        let none = ["all slots are idle".to_owned()];
+        assert_eq!(of_end(&none, None, Some("SIGKILL")), Cause::KilledFromOutside);
+        assert_eq!(of_end(&none, None, Some("SIGILL")), Cause::IllegalInstruction);
+        assert_eq!(of_end(&none, None, Some("SIGSEGV")), Cause::Crashed);
+        assert_eq!(of_end(&none, Some(0), None), Cause::EndedByItself);
+        assert_eq!(of_end(&none, Some(3), None), Cause::Unknown);
+        assert_eq!(of_line("cannot open grammar file: No such file or directory"), None);
+    }
+}

@@ -81,7 +81,7 @@ impl Guard {
         let mut pipe = child.stdin.take().expect("stdin is piped");
         let mark = format!("{}-{:016x}", std::process::id(), unguessable());
         // A guard that is already gone is noticed by nobody but the kernel; see `start`.
-        let _ = writeln!(pipe, "mark {mark}");
+        let _guard_is_gone = writeln!(pipe, "mark {mark}");
         let state = State { child, pipe: Some(pipe), watched: Vec::new() };
         Ok(Self {
             inner: Arc::new(Inner { mark, marks: AtomicU64::new(0), state: Mutex::new(state) }),
@@ -128,7 +128,7 @@ impl State {
     fn tell(&mut self, line: &str) {
         if let Some(pipe) = &mut self.pipe {
             // If the guard is gone, the direct child still dies with us by the kernel's hand.
-            let _ = writeln!(pipe, "{line}");
+            let _guard_is_gone = writeln!(pipe, "{line}");
         }
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Inner {
         }
         drop(state.pipe.take());
         // Its exit status says nothing that anybody could act on.
-        let _ = state.child.wait();
+        let _status = state.child.wait();
     }
 }
 

@@ -22,6 +22,9 @@ use super::process::Process;
 /// does not answer at all is asked again.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
+/// The longest pause between two looks.
+const MOST_PAUSE: Duration = Duration::from_millis(50);
+
 /// A server that is ready.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -93,6 +96,7 @@ impl Watch<'_> {
         let mut listening = None;
         let mut strangers = 0;
         loop {
+            let looked = std::time::Instant::now();
             match self.owner(listening.is_some()) {
                 Owner::Nobody => {}
                 Owner::Stranger(stranger) => {
@@ -120,7 +124,9 @@ impl Watch<'_> {
                     }
                 }
             }
-            tokio::time::sleep(pause(self.spawned.elapsed())).await;
+            // Where looking is slow, do not spend the server's CPU on it.
+            let pause = pause(self.spawned.elapsed()).max(looked.elapsed() * 3);
+            tokio::time::sleep(pause.min(MOST_PAUSE)).await;
         }
     }
 
@@ -172,7 +178,7 @@ fn pause(since_spawn: Duration) -> Duration {
         0..250 => Duration::from_millis(1),
         250..2000 => Duration::from_millis(5),
         2000..10_000 => Duration::from_millis(20),
-        _ => Duration::from_millis(50),
+        _ => MOST_PAUSE,
     }
 }
 

@@ -102,7 +102,7 @@ impl Log {
         std::thread::Builder::new().name("server-log".to_owned()).spawn(move || {
             Copy { file, tail, events, line: Vec::new() }.run(pipe, &gone);
             // Nobody listens if the server was dropped.
-            let _ = done.send(());
+            let _dropped = done.send(());
         })?;
         Ok(Self { alive: Some(alive), finished })
     }
@@ -111,7 +111,7 @@ impl Log {
     pub(super) fn finish(mut self) {
         drop(self.alive.take());
         // Longer than the thread itself takes at most, so an error means only that it ended.
-        let _ = self.finished.recv_timeout(DRAIN * 2);
+        let _ended_already = self.finished.recv_timeout(DRAIN * 2);
     }
 }
 

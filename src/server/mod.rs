@@ -9,7 +9,7 @@
 //! | [`capabilities`], [`probe`] | what this build of it understands |
 //! | [`command`] | its command line (pure) |
 //! | `process`, `log`, [`guard`] | the child, what it writes, and that it dies with us |
-//! | `health` | when it is ready |
+//! | `health`, [`ports`], `listening`, [`proc`] | when it is ready, and whose port it is |
 //! | [`cause`], [`error`] | why it is not |
 //! | [`running`] | the finished server: watching, sampling and stopping it |
 //!
@@ -21,6 +21,7 @@ pub mod command;
 pub mod error;
 pub mod guard;
 mod health;
+mod listening;
 mod log;
 pub mod ports;
 pub mod probe;

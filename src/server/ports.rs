@@ -1,11 +1,12 @@
 //! Who listens on a port.
 //!
-//! Main function: [`owner_of`]. On Linux it matches the inode of the listening socket in
-//! `/proc/net/tcp{,6}` to a file descriptor of a process; elsewhere it can only say that it does not
-//! know. It opens no connection, except by [`free`], which binds to be given a number.
+//! Main function: [`owner_of`]. On Linux it matches the inode of the listening socket to a file
+//! descriptor of a process in `/proc`; elsewhere it can only say that it does not know. It never
+//! connects: a server under test should see no connection that is not a request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
+use super::listening::{Listening, listening};
 use super::proc;
 
 /// Who listens on a port, seen from one server's processes.
@@ -128,14 +129,6 @@ pub fn ports_of(leader: i32) -> Vec<u16> {
     ports
 }
 
-/// A listening TCP socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Listening {
-    address: IpAddr,
-    port: u16,
-    inode: u64,
-}
-
 /// The sockets that a connection to `host`:`port` would reach: those with the most exact address,
 /// since the kernel prefers them to the ones that listen on every address.
 fn reached(sockets: &[Listening], host: &str, port: u16) -> Vec<Listening> {
@@ -178,47 +171,6 @@ fn reached(sockets: &[Listening], host: &str, port: u16) -> Vec<Listening> {
 /// `::ffff:127.0.0.1` is 127.0.0.1.
 fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-/// All listening TCP sockets; `None` where the system does not say.
-fn listening() -> Option<Vec<Listening>> {
-    let v4 = std::fs::read_to_string("/proc/net/tcp");
-    let v6 = std::fs::read_to_string("/proc/net/tcp6");
-    if v4.is_err() && v6.is_err() {
-        return None;
-    }
-    let text = v4.unwrap_or_default() + &v6.unwrap_or_default();
-    Some(text.lines().filter_map(read_line).collect())
-}
-
-/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`
-fn read_line(line: &str) -> Option<Listening> {
-    const LISTEN: &str = "0A";
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if *fields.get(3)? != LISTEN {
-        return None;
-    }
-    let (address, port) = fields.get(1)?.split_once(':')?;
-    Some(Listening {
-        address: read_address(address)?,
-        port: u16::from_str_radix(port, 16).ok()?,
-        inode: fields.get(9)?.parse().ok()?,
-    })
-}
-
-/// The kernel prints each 32-bit word of the address in the byte order of the machine.
-fn read_address(hex: &str) -> Option<IpAddr> {
-    let words: Option<Vec<[u8; 4]>> = (0..hex.len() / 8)
-        .map(|i| u32::from_str_radix(hex.get(i * 8..i * 8 + 8)?, 16).ok().map(u32::to_ne_bytes))
-        .collect();
-    match words?.as_slice() {
-        [word] => Some(IpAddr::from(*word)),
-        words @ [_, _, _, _] => {
-            let bytes: [u8; 16] = words.concat().try_into().ok()?;
-            Some(IpAddr::from(bytes))
-        }
-        _ => None,
-    }
 }
 
 /// The socket inodes that a process holds; `None` if we may not look.
@@ -266,19 +218,6 @@ mod tests {
         check("::1", &[("0.0.0.0", 1), ("::", 2)], &[2]);
         check("localhost", &[("127.0.0.1", 1), ("::1", 2)], &[1, 2]);
         check("127.0.0.1", &[("127.0.0.1", 1), ("127.0.0.1", 2)], &[1, 2]);
-    }
-
-    #[test]
-    fn the_kernels_table_is_read() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0000 100 0 0 10 0";
-        let read = read_line(line).expect("a listening socket");
-        assert_eq!((read.port, read.inode), (8080, 12345));
-        if cfg!(target_endian = "little") {
-            assert_eq!(read.address, IpAddr::from(Ipv4Addr::LOCALHOST));
-            let v6 = read_address("00000000000000000000000001000000").expect("an address");
-            assert_eq!(v6, IpAddr::from(Ipv6Addr::LOCALHOST));
-        }
-        assert_eq!(read_line(&line.replace(" 0A ", " 01 ")), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -105,7 +105,7 @@ async fn ask(program: &Path, flag: &str, guard: Option<&Guard>) -> Result<Answer
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (mut stdout, mut stderr) = (stdout.take(MOST_BYTES), stderr.take(MOST_BYTES));
         // A broken read leaves what came before it, which is all there is.
-        let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+        let _broken = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
         drop((stdout, stderr));
         let status = child.wait().await;
         let mut text = String::from_utf8_lossy(&out).into_owned();

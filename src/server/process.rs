@@ -49,6 +49,8 @@ pub(super) struct Shared {
 struct State {
     /// The number may belong to somebody else: no more signals.
     reaped: bool,
+    /// The leader has ended; its group is being cleared, which does its own killing.
+    leader_ended: bool,
     /// When a stop was asked for, and how long it may take.
     asked: Option<(Instant, Duration)>,
     killed: bool,
@@ -119,15 +121,18 @@ impl Process {
         self.sample();
         {
             let mut state = self.shared.lock();
-            state.asked.get_or_insert((Instant::now(), grace));
-            if !state.reaped {
+            // One that has ended by itself was not asked, even if that is not told yet.
+            if !state.leader_ended {
+                state.asked.get_or_insert((Instant::now(), grace));
                 kill_group(self.pid, Signal::SIGINT);
             }
         }
         if let Ok(exit) = tokio::time::timeout(grace, self.wait()).await {
             return exit;
         }
-        self.kill();
+        if !self.shared.lock().leader_ended {
+            self.kill();
+        }
         self.wait().await
     }
 
@@ -209,7 +214,7 @@ impl Reaper {
             Err(error) => {
                 self.log.finish();
                 // The caller has gone away if nobody receives it, and there is nothing to stop.
-                let _ = tell_start.send(Err(error));
+                let _nobody_waits = tell_start.send(Err(error));
                 return;
             }
         };
@@ -223,7 +228,11 @@ impl Reaper {
         }
 
         wait_without_reaping(pid);
-        let died_by_itself = self.shared.lock().asked.is_none();
+        let died_by_itself = {
+            let mut state = self.shared.lock();
+            state.leader_ended = true;
+            state.asked.is_none()
+        };
         let leftovers = self.clear_group(pid);
         if let Some((guard, _)) = &self.guard {
             guard.release(pid);
@@ -237,7 +246,7 @@ impl Reaper {
         self.log.finish();
 
         let state = self.shared.lock();
-        let ending = match (died_by_itself && state.asked.is_none(), state.killed) {
+        let ending = match (died_by_itself, state.killed || leftovers > 0) {
             (true, _) => Ending::Died,
             (false, true) => Ending::Killed,
             (false, false) => Ending::Asked,
@@ -360,7 +369,7 @@ fn die_with_parent(command: &mut Command) {
 pub(super) fn ignore_stop_signals() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         // These signals can always be ignored.
-        let _ = react(signal, SigHandler::SigIgn);
+        let _always_works = react(signal, SigHandler::SigIgn);
     }
 }
 

@@ -152,9 +152,11 @@ pub async fn start(launch: &Launch<'_>, cancel: &Cancel) -> Result<RunningServer
                 .map_err(|source| ServerError::NoFreePort { host: host.clone(), source })?,
         };
         match start_once(launch, port, &log, cancel).await {
-            Err(ServerError::PortTaken { .. }) if fixed.is_none() && attempt < PORT_ATTEMPTS => {
-                attempt += 1;
-            }
+            Err(
+                // The one is seen in the system's tables, the other read from the child's last words.
+                ServerError::PortTaken { .. }
+                | ServerError::DiedEarly { cause: Cause::PortTaken, .. },
+            ) if fixed.is_none() && attempt < PORT_ATTEMPTS => attempt += 1,
             result => return result,
         }
     }

@@ -4,6 +4,8 @@ mod hub_server;
 mod load;
 mod model;
 mod report;
+mod scrape;
+mod server;
 mod sim;
 mod sse;
 mod tidy;
