@@ -1,1 +1,4 @@
-//! x
+//! The one integration binary: one module a room.
+
+mod dataset;
+mod provenance;
