@@ -240,6 +240,3 @@ fn without_lone_surrogates(bytes: &[u8]) -> String {
     }
     String::from_utf8_lossy(&clean).into_owned()
 }
-
-#[cfg(test)]
-mod tests;
