@@ -3,8 +3,6 @@
 //! Main function: [`main`]. It uses the rooms of a real run, so that what it finds is what a run
 //! would find; the only thing of its own is the list.
 
-use std::fmt::Write as _;
-
 use crate::cancel;
 use crate::cli::RunArgs;
 use crate::commands::Done;
@@ -42,25 +40,24 @@ impl List {
             Mark::Note => "note",
             Mark::Bad => "BAD ",
         };
-        // Writing to a String cannot fail.
-        drop(writeln!(self.text, "{sign}  {what:<14} {found}"));
+        self.text.push_str(&format!("{sign}  {what:<14} {found}\n"));
     }
 
     fn bad(&mut self, what: &str, error: &Error) {
-        self.add(&Mark::Bad, what, &error.to_string());
+        self.add(&Mark::Bad, what, &error.chain());
         self.hints.extend(error.hint());
     }
 
     fn end(mut self, exit: ExitCode) -> Done {
         for hint in &self.hints {
-            drop(writeln!(self.text, "hint: {hint}"));
+            self.text.push_str(&format!("hint: {hint}\n"));
         }
         let last = if exit == ExitCode::Ok {
             "everything a run needs is here".to_owned()
         } else {
             format!("a run would end with exit code {}: {}", exit.code(), exit.meaning())
         };
-        drop(writeln!(self.text, "{last}"));
+        self.text.push_str(&format!("{last}\n"));
         Done { stdout: self.text, exit }
     }
 }
@@ -127,15 +124,10 @@ fn machine(list: &mut List, provenance: &Provenance) {
         "{}, {} cores, {}, {}",
         machine.cpu_model.clone().unwrap_or_else(unknown),
         machine.cores.map_or_else(unknown, |cores| cores.to_string()),
-<<<<<<< HEAD
-        machine.memory_bytes.map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
-        machine.os,
-=======
         machine
             .memory_bytes
             .map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
-        machine.os.clone().unwrap_or_else(unknown),
->>>>>>> model
+        machine.os,
     );
     list.add(&Mark::Good, "machine", &words);
     let tags = provenance.tags();

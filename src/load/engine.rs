@@ -53,7 +53,9 @@ impl LoadHandle {
     /// Lets measuring begin.
     pub fn measure(&mut self) {
         // Without a receiver the thread has ended; `join` says how.
-        drop(self.go.take().map(|go| go.send(())));
+        if let Some(go) = self.go.take() {
+            let _thread_has_ended = go.send(()).is_err();
+        }
     }
 
     /// Waits for the end of the run; lets measuring begin if that was not done before.

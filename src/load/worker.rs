@@ -268,7 +268,7 @@ pub(super) struct Gate {
 impl Gate {
     async fn pass(self, stage: &Stage) {
         // Nobody need listen.
-        drop(self.tell.send(()));
+        let _nobody_listens = self.tell.send(()).is_err();
         tokio::select! {
             _go = self.wait => {}
             () = stage.stopped() => {}

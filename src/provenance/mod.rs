@@ -17,11 +17,8 @@ use std::path::Path;
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
-<<<<<<< HEAD
 use crate::plan::Tags;
 
-=======
->>>>>>> plan
 pub use ci::CiContext;
 pub use machine::{Gpu, Machine};
 pub use repository::Repository;
@@ -64,7 +61,6 @@ pub struct Provenance {
 }
 
 impl Provenance {
-<<<<<<< HEAD
     /// Of this process: its environment and its working directory.
     #[must_use]
     pub fn here() -> Self {
@@ -89,8 +85,6 @@ impl Provenance {
         self.unknown.get(field).map_or("not given", String::as_str)
     }
 
-=======
->>>>>>> plan
     /// Finds out everything, from the environment first, then from the repository around `dir`.
     ///
     /// Takes milliseconds: the dirty check stops at a deadline, and `nvidia-smi` is only asked

@@ -74,16 +74,11 @@ pub(super) fn conclude(
         schema: artifact::SCHEMA.to_owned(),
         tool: tool(),
         run: run(plan, &findings, status, causes, exit, finished_at),
-<<<<<<< HEAD
         machine: machine(&findings.provenance.machine),
-        model: findings.model.as_ref().map(|model| model_section(model, findings.model_sha256.clone())),
-=======
-        machine: findings.provenance.machine.clone(),
         model: findings
             .model
             .as_ref()
             .map(|model| model_section(model, findings.model_sha256.clone())),
->>>>>>> model
         server: server(plan, &findings, kind),
         scenario: scenario(plan, &findings),
         requests: sections.requests,
@@ -241,8 +236,18 @@ fn run(
 
 fn machine(found: &Machine) -> artifact::Machine {
     // Destructured so that a new fact cannot be forgotten here.
-    let Machine { os, arch: _, kernel, cpu_model, cores, memory_bytes, cgroup_cpu_limit, gpus, fingerprint, unknown: why } =
-        found;
+    let Machine {
+        os,
+        arch: _,
+        kernel,
+        cpu_model,
+        cores,
+        memory_bytes,
+        cgroup_cpu_limit,
+        gpus,
+        fingerprint,
+        unknown: why,
+    } = found;
     let mut unknown = Unknowns::none();
     for (field, reason) in why {
         unknown.note(field, reason);
@@ -465,17 +470,12 @@ fn warnings(findings: &Findings) -> Vec<Note> {
     let note =
         |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
     let scrape = findings.scrape.as_ref();
-<<<<<<< HEAD
-    let mut notes: Vec<Note> = findings.warnings.iter().map(|message| note("run", message)).collect();
-    notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
-    notes.extend(scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)));
-=======
     let mut notes: Vec<Note> =
         findings.warnings.iter().map(|message| note("run", message)).collect();
+    notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
     notes.extend(
         scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)),
     );
->>>>>>> model
     if let Some(absent) = scrape.and_then(|scrape| scrape.absent.as_ref()) {
         notes.push(note("no_server_metrics", absent));
     }

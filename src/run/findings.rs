@@ -38,7 +38,8 @@ pub(super) struct Findings {
 impl Findings {
     pub(super) fn begin(provenance: Provenance) -> Self {
         // Two runs of one machine cannot have begun in one millisecond as one process.
-        let moment: String = provenance.started_at.chars().filter(char::is_ascii_alphanumeric).collect();
+        let moment: String =
+            provenance.started_at.chars().filter(char::is_ascii_alphanumeric).collect();
         let id = format!("{moment}-{:x}", std::process::id());
         Self {
             id,

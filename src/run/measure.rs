@@ -11,7 +11,7 @@ use crate::dataset::{self, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
-use crate::plan::{RunPlan, Secret, ServerProgram, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
 use crate::server::{self, Capabilities, Guard, Launch, Program, RunningServer, ServerError};
 

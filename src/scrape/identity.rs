@@ -113,8 +113,6 @@ mod tests {
             (identity.model_id.as_deref(), identity.model_context),
             (Some("m.gguf"), Some(2048))
         );
-<<<<<<< HEAD
-=======
     }
 
     #[test]
@@ -131,7 +129,6 @@ mod tests {
         assert_eq!(identity.model_id.as_deref(), Some("tiny.gguf"));
         assert_eq!(identity.model_context, Some(4096));
         assert!(identity.build.is_some());
->>>>>>> server
     }
 
     #[test]

@@ -439,21 +439,6 @@ mod tests {
 
     #[test]
     fn an_unknown_or_misused_flag_is_refused_as_the_real_server_does() {
-<<<<<<< HEAD
-        assert_eq!(
-            read("--bogus"),
-            Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into()))
-        );
-        assert_eq!(
-            read("--metrics -fa"),
-            Err(CommandLineEnd::Bad(
-                "error: error while handling argument \"-fa\": expected value for argument\n"
-                    .into()
-            ))
-        );
-        for line in ["--port x", "--sim-fault nonsense", "--sim-jitter -1", "--sim-bogus", "stray"]
-        {
-=======
         assert_eq!(
             read("--bogus"),
             Err(CommandLineEnd::Bad("error: invalid argument: --bogus\n".into()))
@@ -481,7 +466,6 @@ mod tests {
             "--sim-bogus",
             "stray",
         ] {
->>>>>>> sim
             assert!(matches!(read(line), Err(CommandLineEnd::Bad(_))), "{line} was accepted");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bench_ci::cancel::{self, Cancel, StopReason};
-use bench_ci::plan::{ExternalServer, Secret};
+use bench_ci::plan::{Credentials, Secret};
 use bench_ci::scrape::{ControlPlane, Scrape, ScrapeSummary, Scraper, ServerIdentity, scrape};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -194,11 +194,13 @@ async fn an_external_server_gets_its_key_and_headers_at_its_root() {
         "/v1/models" => ok(r#"{"data":[{"id":"first"},{"id":"second"}]}"#.to_owned()),
         _ => (404, String::new(), String::new()),
     });
-    let control = ControlPlane::of_external(&ExternalServer {
-        base_url: format!("{}/v1/", fake.url),
-        api_key: Some(Secret::new("k3y".to_owned())),
-        headers: vec![("X-Team".to_owned(), Secret::new("perf".to_owned()))],
-    })
+    let control = ControlPlane::of_external(
+        &format!("{}/v1/", fake.url),
+        &Credentials {
+            api_key: Some(Secret::new("k3y".to_owned())),
+            headers: vec![("X-Team".to_owned(), Secret::new("perf".to_owned()))],
+        },
+    )
     .expect("a client");
     let identity = ServerIdentity::ask(&control).await;
     assert_eq!(identity.model_id.as_deref(), Some("first"));

@@ -7,11 +7,12 @@ use bench_ci::artifact::{
     self, FileEntry, Gguf, Machine, Model, Phase, ProcessUse, Report, Resources, Run, RunStatus,
     Scenario, Server, ServerExit, ServerMetric, Tool, Unknowns,
 };
-use bench_ci::load::{self, ClockSource, FailureKind, Moments, Outcome, RequestRecord, Stamp, Timings, Usage};
+use bench_ci::load::{
+    self, ClockSource, FailureKind, Moments, Outcome, RequestRecord, Stamp, Timings, Usage,
+};
 use bench_ci::plan::{Endpoint, Limits};
 use bench_ci::stats::{
-    CounterSpan, LoadFigures, ServerCounters, ServerFate, ServerKind, judge,
-    summarise,
+    CounterSpan, LoadFigures, ServerCounters, ServerFate, ServerKind, judge, summarise,
 };
 
 const ORIGIN: u64 = 3_000_000_000_000;
