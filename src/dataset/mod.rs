@@ -11,7 +11,7 @@ mod sharegpt;
 pub mod words;
 
 use std::future::Future;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
@@ -212,15 +212,14 @@ impl Reading {
             return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let counted = Counted {
+        Ok(Counted {
             inner: file,
             events: self.events.clone(),
             file: name,
             bytes: 0,
             told: 0,
             total_bytes: about.is_file().then_some(about.len()),
-        };
-        Ok(BufReader::with_capacity(READ_BYTES, counted))
+        })
     }
 
     fn warn(&self, message: String) {
