@@ -127,7 +127,8 @@ fn is_explained(object: &Map<String, Value>, name: &str) -> bool {
 }
 
 /// Gives every `null` field that has no reason one: the usual reason for that field, or that none was
-/// recorded. The last guard before writing: serde_json writes a NaN as `null` without a word.
+/// recorded; takes away the reasons of fields that are known after all. The last guard before writing:
+/// serde_json writes a NaN as `null` without a word.
 pub fn explain_nulls(report: &mut Value) {
     explain(report, "");
 }
@@ -135,6 +136,7 @@ pub fn explain_nulls(report: &mut Value) {
 fn explain(value: &mut Value, parent: &str) {
     match value {
         Value::Object(object) => {
+            forget_known(object);
             let nameless: Vec<String> = object
                 .iter()
                 .filter(|(name, value)| value.is_null() && !is_explained(object, name))
@@ -159,6 +161,15 @@ fn explain(value: &mut Value, parent: &str) {
             }
         }
         _ => {}
+    }
+}
+
+/// A reason was noted early and the value came later: it would contradict itself.
+fn forget_known(object: &mut Map<String, Value>) {
+    let Some(Value::Object(mut reasons)) = object.remove("unknown") else { return };
+    reasons.retain(|name, _| object.get(name).is_some_and(Value::is_null));
+    if !reasons.is_empty() {
+        object.insert("unknown".to_owned(), Value::Object(reasons));
     }
 }
 
@@ -217,6 +228,17 @@ mod tests {
             "no git repository was found, and nobody said it"
         );
         assert_eq!(report["list"][0]["unknown"]["value"], "not recorded");
+    }
+
+    #[test]
+    fn a_known_field_has_no_reason_to_be_unknown() {
+        let mut report =
+            json!({"a": 1, "b": null, "unknown": {"a": "early", "b": "late", "c": "gone"}});
+        explain_nulls(&mut report);
+        assert_eq!(report, json!({"a": 1, "b": null, "unknown": {"b": "late"}}));
+        let mut report = json!({"a": 1, "unknown": {"a": "early"}});
+        explain_nulls(&mut report);
+        assert_eq!(report, json!({"a": 1}));
     }
 
     #[test]

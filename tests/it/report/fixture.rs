@@ -141,7 +141,6 @@ impl Run4 {
         let sections = artifact::sections(&summary, &self.load, &validity, &LIMITS);
         let mut client = sections.client;
         client.rss_peak_bytes = Some(21_400_000);
-        client.unknown = Unknowns::none();
         Report {
             schema: artifact::SCHEMA.to_owned(),
             tool: Tool {
