@@ -120,6 +120,7 @@ impl Player {
         let mut may_open = stage.plan.connections == Connections::Ahead && due > now();
         loop {
             match &mut self.link {
+                Link::Idle(connection) if !stage.trusts(connection) => self.link = Link::None,
                 Link::Idle(connection) => {
                     tokio::select! {
                         biased;
@@ -293,6 +294,7 @@ impl Player {
         record: &mut RequestRecord,
     ) -> Result<(Connection, bool), Ending> {
         let opening = match std::mem::replace(&mut self.link, Link::None) {
+            Link::Idle(connection) if !stage.trusts(&connection) => Opening::begin(stage),
             Link::Idle(connection) if connection.is_spoiled() => {
                 stage.note_broken_promise(&connection);
                 Opening::begin(stage)
@@ -403,7 +405,7 @@ impl Player {
         connection.answers += 1;
         if stage.plan.connections == Connections::Ahead
             && self.answer.may_keep_connection()
-            && stage.trusts_kept_connections()
+            && stage.trusts(&connection)
         {
             if connection.answers > 1 {
                 stage.note_kept_promise();

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -82,26 +82,25 @@ pub(super) struct Receiver {
     control: RefCell<Vec<u8>>,
     kernel_stamps: Cell<u64>,
     rejected: Cell<u64>,
-    /// A socket with stamps switched on for as long as we run: the kernel stamps packets only while
-    /// some socket wants it and takes a moment to begin, so the first answer would go without.
-    _stamps_on: Option<std::net::UdpSocket>,
+    /// A socket with stamps switched on for as long as we run; see [`switch_stamps_on`].
+    _stamps_on: Option<std::net::TcpStream>,
 }
 
 /// Large enough to drain a burst of hundreds of events in one call.
 const BUFFER_BYTES: usize = 64 << 10;
 /// A kernel stamp older than this is impossible: a clock was set between receiving and reading.
 const OLDEST_STAMP: u64 = 1_000_000_000;
+/// How long the kernel may take to begin stamping; it takes well under a millisecond.
+const STAMPS_WAIT: Duration = Duration::from_millis(10);
 
 impl Receiver {
     pub(super) fn new(choice: ClockChoice) -> Self {
-        let stamps_on = std::net::UdpSocket::bind(("127.0.0.1", 0))
-            .or_else(|_no_ipv4| std::net::UdpSocket::bind(("::1", 0)))
-            .ok()
-            .filter(platform::ask_for_stamps);
+        let mut control = platform::control_buffer();
+        let stamps_on = switch_stamps_on(&mut control).ok();
         Self {
             choice,
             buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
-            control: RefCell::new(platform::control_buffer()),
+            control: RefCell::new(control),
             kernel_stamps: Cell::new(0),
             rejected: Cell::new(0),
             _stamps_on: stamps_on,
@@ -200,6 +199,33 @@ impl Receiver {
     }
 }
 
+/// Makes the kernel stamp packets, and waits until it does.
+///
+/// It stamps only while some socket wants it and begins a moment after the first one asked, so the
+/// first answers would go without. The socket that is returned keeps it going.
+fn switch_stamps_on(control: &mut Vec<u8>) -> io::Result<std::net::TcpStream> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .or_else(|_no_ipv4| std::net::TcpListener::bind(("::1", 0)))?;
+    let asking = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (mut sending, _) = listener.accept()?;
+    if !platform::ask_for_stamps(&asking) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    asking.set_read_timeout(Some(STAMPS_WAIT))?;
+    let give_up = now().after(STAMPS_WAIT);
+    loop {
+        sending.write_all(&[0])?;
+        let (_, stamp) = platform::receive(&asking, &mut [0], control)?;
+        if stamp.is_some() {
+            return Ok(asking);
+        }
+        if now() >= give_up {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Asks the kernel to stamp what this socket receives; false where it cannot.
 pub(super) fn ask_for_stamps(socket: &impl AsFd) -> bool {
     platform::ask_for_stamps(socket)
@@ -212,7 +238,6 @@ mod platform {
 
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
     use nix::sys::time::TimeSpec;
-    use tokio::net::TcpStream;
 
     pub(super) fn ask_for_stamps(socket: &impl AsFd) -> bool {
         setsockopt(socket, sockopt::ReceiveTimestampns, &true).is_ok()
@@ -224,7 +249,7 @@ mod platform {
 
     /// Bytes read, and the kernel's stamp in nanoseconds of the wall clock.
     pub(super) fn receive(
-        stream: &TcpStream,
+        stream: &impl AsRawFd,
         buffer: &mut [u8],
         control: &mut Vec<u8>,
     ) -> io::Result<(usize, Option<u64>)> {
@@ -251,9 +276,7 @@ mod platform {
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use std::io;
-    use std::os::fd::AsFd;
-
-    use tokio::net::TcpStream;
+    use std::os::fd::{AsFd, AsRawFd};
 
     pub(super) fn ask_for_stamps(_socket: &impl AsFd) -> bool {
         false
@@ -265,11 +288,10 @@ mod platform {
 
     /// Called inside `try_io`, so the plain system call it is.
     pub(super) fn receive(
-        stream: &TcpStream,
+        stream: &impl AsRawFd,
         buffer: &mut [u8],
         _control: &mut Vec<u8>,
     ) -> io::Result<(usize, Option<u64>)> {
-        use std::os::fd::AsRawFd;
         let length = nix::sys::socket::recv(
             stream.as_raw_fd(),
             buffer,

@@ -122,11 +122,11 @@ impl Stage {
         }
     }
 
-    /// Whether connections that the server offers to keep are used again. llama-server announces
-    /// `Keep-Alive` and closes after each stream; while more connections were found
-    /// closed than worked twice, each request gets a fresh one.
-    pub(super) fn trusts_kept_connections(&self) -> bool {
-        self.broken_promises.get() <= self.kept_promises.get()
+    /// Whether this connection is likely to take another request. llama-server announces
+    /// `Keep-Alive` and closes after each stream: while more connections were found closed than
+    /// worked twice, each request gets a fresh one.
+    pub(super) fn trusts(&self, connection: &Connection) -> bool {
+        connection.answers == 0 || self.broken_promises.get() <= self.kept_promises.get()
     }
 
     fn stop_all(&self) {

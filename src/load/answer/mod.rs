@@ -11,8 +11,8 @@ use super::sse::{Decoder, Item, text};
 
 /// How much of a body that is no stream is kept, for its error message.
 const PLAIN_BODY_LIMIT: usize = 8 << 10;
-/// A gap buffer larger than this (many tens of thousands of deltas) is given back afterwards.
-const KEPT_GAPS: usize = 8 << 10;
+/// A gap buffer larger than this (deltas of one request) is given back afterwards.
+const KEPT_GAPS: usize = 1 << 10;
 
 /// What a read did to the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
