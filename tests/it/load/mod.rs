@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use bench_ci::cancel::{Cancel, StopReason, pair};
 use bench_ci::load::{
-    ClockChoice, ClockSource, FailureKind, HttpTarget, LoadError, LoadHandle, LoadOutcome,
-    LoadPlan, Outcome, Phase, PlannedBody, RequestRecord, Stamp, start,
+    ClockSource, FailureKind, HttpTarget, LoadError, LoadHandle, LoadOutcome, LoadPlan, Outcome,
+    Phase, PlannedBody, RequestRecord, Stamp, start,
 };
-use bench_ci::plan::{Connections, Endpoint, RequestTimeouts, Secret};
+use bench_ci::plan::{ClockChoice, Connections, Endpoint, RequestTimeouts, Secret};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=100\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ROLE: &str = r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]}"#;
