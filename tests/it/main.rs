@@ -1,5 +1,7 @@
 //! The one integration binary: each feature is a module.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
+
 mod dataset;
 mod hub_server;
 mod load;
