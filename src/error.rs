@@ -28,6 +28,18 @@ pub enum Error {
     /// A report could not be written or read.
     #[error(transparent)]
     Artifact(#[from] crate::artifact::store::StoreError),
+    /// No prompt fits the server's slots.
+    #[error(
+        "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
+    )]
+    NothingFits {
+        /// Which dataset.
+        dataset: String,
+        /// How many prompts it has.
+        prompts: u64,
+        /// Tokens of a slot.
+        context: u64,
+    },
     /// A file or folder of the output could not be written.
     #[error("cannot {attempt} \"{}\"", path.display())]
     Output {
@@ -68,7 +80,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Error::Plan(_) | Error::HelpTopic { .. } => ExitCode::Usage,
+            Error::Plan(_) | Error::HelpTopic { .. } | Error::NothingFits { .. } => ExitCode::Usage,
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
             Error::Server(error) => error.exit_code(),
@@ -114,6 +126,9 @@ impl Error {
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }
+            Error::NothingFits { .. } => Some(
+                "raise --ctx-size (the slots share it), lower --parallel, or name another --dataset".to_owned(),
+            ),
             Error::HelpTopic { .. } => {
                 Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned())
             }

@@ -107,14 +107,6 @@ pub async fn load(
             blocking(move || reading.hub(&fetched, cache_dir.as_deref())).await
         }
     }?;
-    if let Some(limit) = limit.filter(|limit| *limit > set.kept) {
-        events.send(&Event::Warning {
-            message: format!(
-                "dataset \"{}\" has only {} prompts that pass the filter; {limit} were asked for",
-                set.source, set.kept
-            ),
-        });
-    }
     Ok(set)
 }
 

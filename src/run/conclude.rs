@@ -192,8 +192,6 @@ fn counters(findings: &Findings) -> ServerCounters {
         prompt_tokens_delta: delta("llamacpp:prompt_tokens_total"),
         cached_tokens_delta: delta("llamacpp:prompt_tokens_cached_total"),
         predicted_tokens_delta: delta("llamacpp:tokens_predicted_total"),
-        prompt_seconds_delta: delta("llamacpp:prompt_seconds_total"),
-        predicted_seconds_delta: delta("llamacpp:tokens_predicted_seconds_total"),
     }
 }
 

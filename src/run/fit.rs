@@ -45,12 +45,8 @@ pub(super) async fn leave_out_too_long(
         }
     }
     let left_out = (prompts.len() - fitting.len()) as u64;
-    // With nothing left there would be no run and no message from the server: let it speak.
-    if !fitting.is_empty() {
-        *prompts = fitting;
-        return left_out;
-    }
-    0
+    *prompts = fitting;
+    left_out
 }
 
 /// The length of the whole prompt in the server's tokens, template included; `None` if it does not say.

@@ -44,7 +44,7 @@ pub struct SimArgs {
     /// number of server slots (default: -1, -1 = auto = 4)
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, hide_default_value = true)]
     pub parallel: i64,
-    /// size of the prompt context, divided among the slots (default: 0, 0 = 32768)
+    /// size of the prompt context, divided among the slots (default: 0, 0 = 8192 a slot)
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub ctx_size: u32,
     /// number of tokens to predict where a request does not say (default: -1, -1 = seeded length)
@@ -81,8 +81,8 @@ pub struct SimArgs {
     /// prompt tokens per second of one slot (default: 5000)
     #[arg(long, value_name = "N", default_value_t = 5000.0, value_parser = positive, hide_default_value = true)]
     pub sim_prefill_tps: f64,
-    /// milliseconds per token while one slot is busy (default: 5)
-    #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = positive, hide_default_value = true)]
+    /// milliseconds per token while one slot is busy (default: 1.5)
+    #[arg(long, value_name = "MS", default_value_t = 1.5, value_parser = positive, hide_default_value = true)]
     pub sim_decode_ms: f64,
     /// growth of the decode interval per further busy slot, as a fraction (default: 0.05)
     #[arg(long, value_name = "F", default_value_t = 0.05, value_parser = positive, hide_default_value = true)]
@@ -210,7 +210,10 @@ impl SimArgs {
     /// Tokens of prompt and answer that one slot holds.
     #[must_use]
     pub fn slot_context(&self) -> u32 {
-        let total = if self.ctx_size == 0 { super::model::TRAIN_CONTEXT } else { self.ctx_size };
+        if self.ctx_size == 0 {
+            return super::model::SLOT_CONTEXT;
+        }
+        let total = self.ctx_size;
         // Without a number of slots the real server shares one cache among them all.
         if self.parallel > 0 { (total / self.slot_count()).max(1) } else { total }
     }
@@ -474,7 +477,7 @@ mod tests {
     fn the_last_of_two_equal_flags_wins() {
         let args = read("-np 2 -np 3 --metrics --metrics --parallel -1").expect("a valid line");
         assert_eq!((args.parallel, args.slot_count()), (-1, 4));
-        assert_eq!(args.slot_context(), 32_768);
+        assert_eq!(args.slot_context(), 8192);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 pub(super) const VOCABULARY_SIZE: u32 = 32_000;
 /// Context length of the model as `/v1/models` states it.
 pub(super) const TRAIN_CONTEXT: u32 = 32_768;
+/// Tokens of a slot where no size is asked for. A real server divides the context of its model; the
+/// simulator has no memory to run out of, so that any number of slots is usable.
+pub(super) const SLOT_CONTEXT: u32 = 8192;
 /// The token that begins a prompt.
 pub(super) const BOS: u32 = 1;
 

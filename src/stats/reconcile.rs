@@ -30,10 +30,6 @@ pub struct ServerCounters {
     pub cached_tokens_delta: Option<f64>,
     /// `llamacpp:tokens_predicted_total`: generated tokens.
     pub predicted_tokens_delta: Option<f64>,
-    /// `llamacpp:prompt_seconds_total`.
-    pub prompt_seconds_delta: Option<f64>,
-    /// `llamacpp:tokens_predicted_seconds_total`.
-    pub predicted_seconds_delta: Option<f64>,
 }
 
 /// Sums over the completed measured requests, counted three ways; counters beside them.
@@ -374,44 +370,8 @@ fn counter_disagreements(
         counters.cached_tokens_delta,
         &client_cached,
     );
-
-    let mut compare_seconds = |code,
-                               what: &str,
-                               delta: Option<f64>,
-                               milliseconds: fn(&Timings) -> f64| {
-        let timings: Vec<&Timings> =
-            completed.iter().filter_map(|record| record.timings.as_ref()).collect();
-        let Some(server) = delta.filter(|_| timings.len() == completed.len() && untold == 0) else {
-            return;
-        };
-        let client = timings.iter().map(|timings| milliseconds(timings)).sum::<f64>() / 1e3;
-        // The totals of a real llama-server's prompts are some hundredths of a millisecond a request
-        // shorter than its timings (see the recordings), and old builds cut them to whole milliseconds.
-        let tolerance = 0.01 * client + 0.001 * completed.len() as f64 + 0.001;
-        if (server - client).abs() > tolerance {
-            found.push(Disagreement {
-                code,
-                message: format!(
-                    "the server's counter of {what} seconds moved by {server:.3}, its timings in {} completed requests add up to {client:.3}",
-                    completed.len()
-                ),
-            });
-        }
-    };
-    if !completed.is_empty() {
-        compare_seconds(
-            "counter_prompt_seconds",
-            "prompt",
-            counters.prompt_seconds_delta,
-            |timings| timings.prompt_ms,
-        );
-        compare_seconds(
-            "counter_predicted_seconds",
-            "generation",
-            counters.predicted_seconds_delta,
-            |timings| timings.predicted_ms,
-        );
-    }
+    // The counters of seconds are not compared: requests that share a batch each count the whole of it
+    // in their own timings, and the server counts it once.
 }
 
 #[cfg(test)]

@@ -150,12 +150,11 @@ async fn too_few_prompts_for_a_limit_are_a_warning() {
     let more =
         load(&spec, &SCRIPT_JS, Some(all.kept + 1), None, &no_hub, &heard.events(), &cancel).await;
     assert_eq!(more.expect("prompts").kept, all.kept);
-    let expected = format!(
-        "dataset \"builtin\" has only {} prompts that pass the filter; {} were asked for",
-        all.kept,
-        all.kept + 1
+    assert_eq!(
+        heard.warnings(),
+        Vec::<String>::new(),
+        "how many are enough is the caller's to say"
     );
-    assert_eq!(heard.warnings(), [expected]);
 }
 
 #[tokio::test]

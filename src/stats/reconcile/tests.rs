@@ -14,8 +14,6 @@ fn true_counters(requests: f64) -> ServerCounters {
         prompt_tokens_delta: Some(32.0 * requests),
         cached_tokens_delta: Some(8.0 * requests),
         predicted_tokens_delta: Some(11.0 * requests),
-        prompt_seconds_delta: Some(0.0195 * requests),
-        predicted_seconds_delta: Some(0.099 * requests),
     }
 }
 
@@ -64,8 +62,6 @@ fn counters_that_moved_otherwise_are_named() {
     let records = closed_loop(4, 5);
     let counters = ServerCounters { predicted_tokens_delta: Some(231.0), ..true_counters(20.0) };
     assert_eq!(codes(&compare(&records, &counters)), ["counter_completion_tokens"]);
-    let counters = ServerCounters { prompt_seconds_delta: Some(1.0), ..true_counters(20.0) };
-    assert_eq!(codes(&compare(&records, &counters)), ["counter_prompt_seconds"]);
 }
 
 #[test]
@@ -77,8 +73,6 @@ fn the_counters_of_a_real_llama_server_agree_with_its_timings() {
         prompt_tokens_delta: Some(256.0),
         cached_tokens_delta: Some(51.0),
         predicted_tokens_delta: Some(256.0),
-        prompt_seconds_delta: Some(0.004_665),
-        predicted_seconds_delta: Some(0.028_937),
     };
     let timings = [
         (51, 1, 0.175, 8, 0.571),

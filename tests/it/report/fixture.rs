@@ -114,8 +114,6 @@ pub(crate) fn run(rounds: u64) -> Run4 {
             prompt_tokens_delta: Some(prompt as f64),
             cached_tokens_delta: Some(0.0),
             predicted_tokens_delta: Some((rounds * 4 * 64) as f64),
-            prompt_seconds_delta: None,
-            predicted_seconds_delta: None,
         },
     };
     Run4 { records, load, fate: ServerFate::Survived }
