@@ -358,14 +358,16 @@ impl Player {
                 }
             };
             if read.length == 0 {
-                self.freed = read.stamp;
-                record.end = Some(read.stamp);
+                self.freed = read.stamp.max(self.answer.latest().unwrap_or(written));
+                record.end = Some(self.freed);
                 return if self.answer.ends_by_closing() { Ending::Over } else { Ending::Closed };
             }
             // The read is stamped; only now is it parsed. No `await` until its bytes are used: the
             // buffer is everybody's.
             let deltas_before = self.answer.content_deltas();
-            let stamp = read.stamp.max(written);
+            // Bytes come in order, so a stamp before the last one is the grain of the conversion
+            // between the kernel's clock and ours: some nanoseconds.
+            let stamp = read.stamp.max(self.answer.latest().unwrap_or(written));
             let progress = self.answer.read(&stage.receiver.bytes(read), stamp);
             stage.live.count_deltas(self.answer.content_deltas() - deltas_before);
             if record.phase == Phase::Measured
