@@ -63,6 +63,13 @@ pub fn resolve(
         Some(url) => Target::External { base_url: url.clone() },
         None => Target::Start(server_spec(args, surroundings)?),
     };
+    // What cannot be sent is said before a server is started for it, and before a password inside a
+    // URL could get into a report.
+    let base_url = match &target {
+        Target::External { base_url } => base_url,
+        Target::Start(_) => "http://127.0.0.1",
+    };
+    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?;
     if let (
         None,
         Target::Start(ServerSpec {
