@@ -269,7 +269,8 @@ fn server_spec(
     )?;
     Ok(ServerSpec {
         program: program.to_plan(),
-        host: server.host.clone(),
+        // As in a URL or not: a server is told the bare address.
+        host: server.host.trim_start_matches('[').trim_end_matches(']').to_owned(),
         port: server.port,
         parallel: server.parallel,
         n_gpu_layers: server.n_gpu_layers.clone(),
