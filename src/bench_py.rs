@@ -5,9 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
-use crate::cli::{BenchPyArgs, Cli, RunArgs};
+use crate::cli::{BenchPyArgs, RunArgs};
 use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 
@@ -24,7 +22,8 @@ const SERVER_BESIDE_BENCH_PY: &str = "../../../build/bin/llama-server";
 pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     let words = run_words(args, &|path| path.is_file());
     let line = words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
-    let parsed = Cli::try_parse_from(&words).map_err(|error| PlanError::Invalid {
+    let argv = words.iter().map(Into::into).collect();
+    let parsed = crate::commands::parse(argv).map_err(|error| PlanError::Invalid {
         subject: "the equivalent command".to_owned(),
         problems: vec![Problem::new(Place::Whole, error.to_string())],
     })?;
@@ -116,7 +115,10 @@ fn shell_word(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
 
     /// The command line of llama.cpp's README, values as it has them.
     const README: &[&str] = &[

@@ -35,11 +35,18 @@ impl Done {
 /// # Errors
 /// Whatever the rooms say; misuse of flags is printed by clap and comes back as exit code 2.
 pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
-    let matches = match Cli::command().try_get_matches_from(spell_out(argv)) {
-        Ok(matches) => matches,
-        Err(message) => return Ok(help_or_misuse(&message)),
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
+    // Before clap: a variable that some flag of `run` cannot read must not keep the watchdog or the
+    // simulator from starting.
+    match argv.get(1).and_then(|word| word.to_str()) {
+        Some(server::GUARD_COMMAND) => {
+            // It has killed what it had to, or had nothing to do; nobody reads its exit code.
+            let _exit = server::guard_main();
+            return Ok(Done::text(String::new()));
+        }
+        Some("sim") => return Ok(simulate(argv.into_iter().skip(2).collect())),
+        _ => {}
+    }
+    let cli = match parse(argv) {
         Ok(cli) => cli,
         Err(message) => return Ok(help_or_misuse(&message)),
     };
@@ -53,25 +60,48 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
             Ok(Done::text(model::inspect(&file)?))
         }
         Some(Command::Model(ModelCommand::Make { shape, file })) => make_model(&shape, &file),
-        Some(Command::Sim { args }) => {
-            // llama-server's own exit codes: 0 and 1 mean the same here.
-            let exit = if sim::main(args) == 0 { ExitCode::Ok } else { ExitCode::Tool };
-            Ok(Done { stdout: String::new(), exit })
-        }
+        Some(Command::Sim { args }) => Ok(simulate(args)),
         Some(Command::Completions { shell }) => Ok(Done::text(completions(shell))),
         Some(Command::Man) => manual(),
         Some(Command::Help { topic }) => help(&topic),
-        Some(Command::Guard) => {
-            // It has killed what it had to, or had nothing to do; nobody reads its exit code.
-            let _exit = server::guard_main();
-            Ok(Done::text(String::new()))
-        }
     }
+}
+
+fn simulate(args: Vec<OsString>) -> Done {
+    // llama-server's own exit codes: 0 and 1 mean the same here.
+    let exit = if sim::main(args) == 0 { ExitCode::Ok } else { ExitCode::Tool };
+    Done { stdout: String::new(), exit }
+}
+
+/// The command line and the variables beside it, as clap reads them.
+///
+/// An empty variable counts as unset: a CI system sets those of absent inputs to nothing. The
+/// variables of `run` are read for `run` alone, spelt out or not.
+pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let is_flag = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    let bare = argv.get(1).is_none_or(is_flag);
+    let mut command = Cli::command()
+        .mut_args(|arg| if bare { without_empty_variable(arg) } else { without_variable(arg) });
+    for name in ["run", "doctor", "bench-py"] {
+        command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty_variable));
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(spell_out(argv))?)
+}
+
+fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
+    let empty = arg.get_env().is_some_and(|name| {
+        std::env::var_os(name).is_some_and(|value| value.as_encoded_bytes().trim_ascii().is_empty())
+    });
+    if empty { without_variable(arg) } else { arg }
+}
+
+fn without_variable(arg: clap::Arg) -> clap::Arg {
+    arg.env(clap::builder::Resettable::Reset)
 }
 
 /// llama.cpp's tools write `-ngl 33`, which is no short flag that clap could know.
 fn spell_out(argv: Vec<OsString>) -> Vec<OsString> {
-    let mut verbatim = argv.get(1).is_some_and(|command| command == "sim" || command == "__guard");
+    let mut verbatim = false;
     argv.into_iter()
         .map(|argument| {
             verbatim |= argument == "--";

@@ -97,9 +97,6 @@ pub enum Command {
         /// A subcommand, or `exit-codes`
         topic: Vec<String>,
     },
-    /// The watchdog beside a server that we started; not for people.
-    #[command(name = "__guard", hide = true)]
-    Guard,
 }
 
 /// `bench-ci report`

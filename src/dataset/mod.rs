@@ -100,7 +100,11 @@ pub async fn load(
         }
         DatasetSpec::ShareGptHub => {
             let fetched = tokio::select! {
-                fetched = fetch.fetch(SHAREGPT) => fetched.map_err(DatasetError::Fetch)?,
+                // The fetch may see the stop first and call it a failure.
+                fetched = fetch.fetch(SHAREGPT) => fetched.map_err(|error| match cancel.reason() {
+                    Some(reason) => DatasetError::Cancelled(reason),
+                    None => DatasetError::Fetch(error),
+                })?,
                 reason = cancel.cancelled() => return Err(DatasetError::Cancelled(reason)),
             };
             let cache_dir = cache_dir.map(Path::to_path_buf);

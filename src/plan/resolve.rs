@@ -63,6 +63,13 @@ pub fn resolve(
         Some(url) => Target::External { base_url: url.clone() },
         None => Target::Start(server_spec(args, surroundings)?),
     };
+    // What cannot be sent is said before a server is started for it, and before a password inside a
+    // URL could get into a report.
+    let base_url = match &target {
+        Target::External { base_url } => base_url,
+        Target::Start(_) => "http://127.0.0.1",
+    };
+    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?;
     if let (
         None,
         Target::Start(ServerSpec {
@@ -262,7 +269,8 @@ fn server_spec(
     )?;
     Ok(ServerSpec {
         program: program.to_plan(),
-        host: server.host.clone(),
+        // As in a URL or not: a server is told the bare address.
+        host: server.host.trim_start_matches('[').trim_end_matches(']').to_owned(),
         port: server.port,
         parallel: server.parallel,
         n_gpu_layers: server.n_gpu_layers.clone(),

@@ -47,11 +47,12 @@ pub(super) fn conclude(
     let validity = stats::judge(&summary, &load, &plan.limits, fate);
     let measured = findings.load.is_some();
 
-    let mut causes: Vec<String> = error.iter().map(ToString::to_string).collect();
+    let (mut causes, log_lines) = in_lines(error.as_ref());
     let stopped = cancel.reason();
     let exit = match (&error, stopped) {
-        (_, Some(reason)) => reason.into(),
-        (Some(error), None) => error.exit_code(),
+        // Also that of an early stop; what failed before the stop could end it is still the cause.
+        (Some(error), _) => error.exit_code(),
+        (None, Some(reason)) => reason.into(),
         (None, None) if fate == ServerFate::Died => ExitCode::Server,
         (None, None) if validity.fails_run => ExitCode::NotEvidence,
         (None, None) => ExitCode::Ok,
@@ -106,6 +107,12 @@ pub(super) fn conclude(
         events.send(&Event::Warning { message: warning.message.clone() });
     }
 
+    if let Some(lines) = log_lines {
+        // Told on stderr with the error itself.
+        let message = format!("{SERVER_LOG} ends with: {lines}");
+        report.warnings.push(Note { code: "server_log".to_owned(), message });
+    }
+
     let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
     let rows: Vec<RequestRow> = findings
         .records
@@ -123,9 +130,18 @@ pub(super) fn conclude(
     store::write_report(&out_dir.join(REPORT_JSON), &report)?;
     stage.done(out_dir.join(REPORT_MD).display().to_string());
 
-    // A stop that was asked for is no error once there is a report; the exit code says it.
-    let error = error.filter(|_| !(measured && stopped.is_some()));
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
+}
+
+/// An error as the report has it: its causes in one line, and apart from it, in one line too, what
+/// the server's log said.
+fn in_lines(error: Option<&Error>) -> (Vec<String>, Option<String>) {
+    let Some(error) = error else { return (Vec::new(), None) };
+    let words = error.chain();
+    let (message, log): (Vec<&str>, Vec<&str>) =
+        words.lines().map(str::trim).partition(|line| !line.starts_with("log: "));
+    let log: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("log: ")).collect();
+    (vec![message.join("; ")], (!log.is_empty()).then(|| log.join(" / ")))
 }
 
 fn tool() -> artifact::Tool {
@@ -161,7 +177,11 @@ fn fate(findings: &Findings) -> ServerFate {
 fn load_figures(findings: &Findings, server: ServerKind) -> LoadFigures {
     let counters = counters(findings);
     match &findings.load {
-        Some(load) => figures_of(load, server, counters),
+        Some(load) => LoadFigures {
+            // We end the load of a dead server ourselves; that is told as its death.
+            interrupted: load.interrupted && findings.death.is_none(),
+            ..figures_of(load, server, counters)
+        },
         None => LoadFigures::nothing(server),
     }
 }

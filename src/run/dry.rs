@@ -53,7 +53,11 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
     let shown = body(workload, dialect, PROMPT);
     line("each", &format!("POST {} {}", workload.endpoint.path(), String::from_utf8_lossy(&shown)));
     line("files", &format!("{}: {}", plan.out_dir.display(), super::OUTPUT_FILES.join(", ")));
-    let settings = serde_json::to_string_pretty(plan)
+    let mut shown = plan.clone();
+    if let Target::Start(spec) = &mut shown.target {
+        spec.extra_args = command::redacted(&spec.extra_args);
+    }
+    let settings = serde_json::to_string_pretty(&shown)
         .expect("a plan has string keys and no failing serializer");
     text.push_str(&format!("\nall settings:\n{settings}\n"));
     Ok(text)

@@ -35,11 +35,17 @@ pub(super) async fn leave_out_too_long(
     let room = context.saturating_sub(answer);
     let system_bytes = workload.request.system_prompt.as_deref().map_or(0, str::len) as u64;
     let mut fitting = Vec::with_capacity(prompts.len());
+    let mut asks = true;
     for &(index, prompt) in prompts.iter() {
         // No tokenizer makes more tokens than bytes, so short texts need not be asked about.
         let at_most = prompt.text.len() as u64 + system_bytes + TEMPLATE_ALLOWANCE;
-        let fits = at_most <= room
-            || tokens(workload, &prompt.text, control).await.is_none_or(|tokens| tokens <= room);
+        let mut fits = true;
+        if at_most > room && asks {
+            let length = tokens(workload, &prompt.text, control).await;
+            // A server that does not say it once, or hangs, is not asked hundreds of times.
+            asks = length.is_some();
+            fits = length.is_none_or(|tokens| tokens <= room);
+        }
         if fits {
             fitting.push((index, prompt));
         }

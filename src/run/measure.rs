@@ -13,7 +13,9 @@ use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
 use crate::plan::{RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
-use crate::server::{self, Capabilities, Guard, Launch, Program, RunningServer, ServerError};
+use crate::server::{
+    self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError,
+};
 
 /// Everything that the server wrote.
 pub(super) const SERVER_LOG: &str = "server.log";
@@ -86,8 +88,14 @@ async fn started(
     if let Some(problem) = server.log_error() {
         findings.warnings.push(format!("{SERVER_LOG} is not complete: {problem}"));
     }
-    let exit = server.stop().await;
+    let exit = server.stop_unless_hurried(cancel).await;
     stage.done(exit.words());
+    if exit.how == Ending::Killed {
+        let seconds = spec.stop_grace.as_secs_f64();
+        findings.warnings.push(format!(
+            "the server did not stop within {seconds} s of SIGINT (--stop-grace) and was killed"
+        ));
+    }
     findings.server_exit = Some(exit);
     outcome
 }
@@ -114,7 +122,8 @@ async fn start(
     let capabilities = if program.is_simulator {
         Capabilities::of_simulator()
     } else {
-        server::probe(&program.path, guard.as_ref()).await?
+        unless_stopped(cancel, async { Ok(server::probe(&program.path, guard.as_ref()).await?) })
+            .await?
     };
     let launch = Launch {
         spec,
@@ -129,13 +138,42 @@ async fn start(
         log_events: Some(events.clone()),
         guard,
     };
-    // Reading the whole model for its digest warms the page cache too; it must end before the load.
-    let (server, digest) =
-        tokio::join!(server::start(&launch, cancel), digest(findings.model.as_ref()));
-    let server = server?;
-    findings.model_sha256 = digest?;
+    let (server, digest) = start_beside_digest(&launch, findings.model.as_ref(), cancel).await?;
+    findings.model_sha256 = digest;
     stage.done(format!("healthy on {} after {:.2} s", server.base_url, server.healthy_s));
     Ok(server)
+}
+
+/// Reading the whole model for its digest takes seconds and warms the page cache too, so it is done
+/// while the server starts, and ends before the load. A server that does not start is told at once.
+async fn start_beside_digest(
+    launch: &Launch<'_>,
+    model: Option<&ModelFile>,
+    cancel: &Cancel,
+) -> Result<(RunningServer, Option<String>), Error> {
+    let mut digest = std::pin::pin!(digest(model));
+    let mut known = None;
+    let server = {
+        let mut starting = std::pin::pin!(server::start(launch, cancel));
+        loop {
+            tokio::select! {
+                biased;
+                server = &mut starting => break server?,
+                digest = &mut digest, if known.is_none() => known = Some(digest?),
+            }
+        }
+    };
+    let digest = match known {
+        Some(digest) => Ok(digest),
+        None => unless_stopped(cancel, digest).await,
+    };
+    match digest {
+        Ok(digest) => Ok((server, digest)),
+        Err(error) => {
+            server.stop_unless_hurried(cancel).await;
+            Err(error)
+        }
+    }
 }
 
 async fn digest(model: Option<&ModelFile>) -> Result<Option<String>, Error> {
@@ -166,7 +204,18 @@ async fn prompts(plan: &RunPlan, events: &Events, cancel: &Cancel) -> Result<Pro
     Ok(prompts)
 }
 
-pub(super) fn check_stop(cancel: &Cancel) -> Result<(), Error> {
+/// `work`, dropped where a stop is asked for: for what does not look itself.
+pub(super) async fn unless_stopped<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        done = work => done,
+        reason = cancel.cancelled() => Err(Error::Stopped { reason }),
+    }
+}
+
+fn check_stop(cancel: &Cancel) -> Result<(), Error> {
     match cancel.reason() {
         Some(reason) => Err(Error::Stopped { reason }),
         None => Ok(()),

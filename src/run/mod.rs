@@ -50,7 +50,15 @@ pub(crate) const OUTPUT_FILES: [&str; 8] = [
 /// before this returns.
 pub fn main(args: &RunArgs) -> Result<Done, Error> {
     let provenance = Provenance::here();
-    let plan = resolve(args, &surroundings(&provenance)?)?;
+    let plan = match resolve(args, &surroundings(&provenance)?) {
+        Ok(plan) => plan,
+        Err(error) => {
+            if !args.output.dry_run {
+                forget_earlier(&args.output.out_dir);
+            }
+            return Err(error);
+        }
+    };
     if args.output.dry_run {
         return dry::show(&plan).map(Done::text);
     }
@@ -92,6 +100,20 @@ pub async fn execute(
     let mut findings = Findings::begin(provenance);
     let error = measure::measure(plan, &mut findings, events, cancel).await.err();
     conclude::conclude(plan, findings, error, events, cancel)
+}
+
+/// Removes an earlier run's files where this one ends before it has a folder: a later step of a CI
+/// job that always runs must not publish yesterday's report as today's.
+fn forget_earlier(out_dir: &Path) {
+    for name in OUTPUT_FILES {
+        // The command line is what is wrong; a folder that cannot be written is not today's news.
+        drop(std::fs::remove_file(out_dir.join(name)));
+    }
+}
+
+/// Where a run keeps what its server wrote.
+pub(crate) fn server_log(out_dir: &Path) -> std::path::PathBuf {
+    out_dir.join(measure::SERVER_LOG)
 }
 
 /// What the flags do not say.

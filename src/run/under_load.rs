@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
-use super::measure::check_stop;
+use super::measure::unless_stopped;
 use super::spool::Spool;
 use super::stage::Running;
 use crate::cancel::{self, Cancel, StopReason};
@@ -20,7 +20,7 @@ use crate::load::{
 };
 use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
-use crate::server::{RunningServer, ServerExit};
+use crate::server::{RunningServer, ServerError, ServerExit};
 
 /// Every scrape of the run.
 pub(super) const SERVER_METRICS: &str = "server-metrics.jsonl";
@@ -53,10 +53,21 @@ impl UnderLoad<'_> {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let identity = ServerIdentity::ask(&self.control).await;
-        let load_plan = self.load_plan(&identity, findings).await?;
-        findings.identity = Some(identity);
-        check_stop(cancel)?;
+        let asking = async {
+            let identity = ServerIdentity::ask(&self.control).await;
+            // One of ours that dies just now is told as a death, by the load.
+            if let (Some(why), None) = (&identity.unreachable, &server) {
+                return Err(ServerError::Unreachable {
+                    base_url: self.base_url.to_owned(),
+                    why: why.clone(),
+                }
+                .into());
+            }
+            let load_plan = self.load_plan(&identity, findings).await?;
+            findings.identity = Some(identity);
+            Ok(load_plan)
+        };
+        let load_plan = unless_stopped(cancel, asking).await?;
 
         let group = server.as_deref().map(RunningServer::group);
         let (spool, sender) = Spool::begin(&self.plan.out_dir)?;

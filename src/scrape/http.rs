@@ -61,6 +61,12 @@ impl HttpError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, HttpError::Timeout { .. })
     }
+
+    /// Whether there was not even a connection: refused, no route, no such host.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        matches!(self, HttpError::Request(error) if error.is_connect())
+    }
 }
 
 /// reqwest's own message says only that sending failed; the reason is at the end of the chain.

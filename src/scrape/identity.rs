@@ -32,6 +32,8 @@ pub struct ServerIdentity {
     pub model_context: Option<u64>,
     /// What it did not answer, and how, one entry a path; for the log.
     pub missing: Vec<String>,
+    /// Why no connection could be made for any of the questions; `None` if one could.
+    pub unreachable: Option<String>,
 }
 
 impl ServerIdentity {
@@ -43,10 +45,16 @@ impl ServerIdentity {
             json_of(control, "/v1/models"),
         );
         let asked = [&props, &slots, &models];
-        let missing = asked.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
+        let unreachable = asked
+            .iter()
+            .map(|result| result.as_ref().err()?.unreachable.clone())
+            .collect::<Option<Vec<String>>>()
+            .and_then(|mut causes| causes.pop());
+        let missing = asked.iter().filter_map(|result| Some(result.as_ref().err()?.words.clone()));
+        let missing = missing.collect();
         let none = Value::Null;
-        let read = |result: &Result<Value, String>| result.as_ref().unwrap_or(&none).clone();
-        Self { missing, ..Self::read(&read(&props), &read(&slots), &read(&models)) }
+        let read = |result: &Result<Value, NoAnswer>| result.as_ref().unwrap_or(&none).clone();
+        Self { missing, unreachable, ..Self::read(&read(&props), &read(&slots), &read(&models)) }
     }
 
     /// Reads the three answers; `null` stands for a missing one.
@@ -75,17 +83,29 @@ impl ServerIdentity {
                 .as_u64()
                 .or_else(|| model["max_model_len"].as_u64()),
             missing: Vec::new(),
+            unreachable: None,
         }
     }
 }
 
-async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, String> {
+/// A question without a usable answer.
+struct NoAnswer {
+    words: String,
+    /// Why there was not even a connection; `None` if there was one.
+    unreachable: Option<String>,
+}
+
+async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, NoAnswer> {
+    let answered = |words: String| NoAnswer { words, unreachable: None };
     match control.get(path, LIMIT).await {
-        Ok(answer) if answer.status == 200 => {
-            answer.json().ok_or_else(|| format!("{path} answered something else than JSON"))
-        }
-        Ok(answer) => Err(format!("{path} answered {}", answer.status)),
-        Err(error) => Err(format!("{path}: {error}")),
+        Ok(answer) if answer.status == 200 => answer
+            .json()
+            .ok_or_else(|| answered(format!("{path} answered something else than JSON"))),
+        Ok(answer) => Err(answered(format!("{path} answered {}", answer.status))),
+        Err(error) => Err(NoAnswer {
+            words: format!("{path}: {error}"),
+            unreachable: error.is_connect().then(|| error.to_string()),
+        }),
     }
 }
 

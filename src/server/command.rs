@@ -37,22 +37,7 @@ impl ServerCommand {
     #[must_use]
     pub fn display_redacted(&self) -> Vec<String> {
         let mut shown = vec![self.program.to_string_lossy().into_owned()];
-        let mut hide_next = false;
-        for arg in &self.args {
-            let (name, value) = match arg.split_once('=') {
-                Some((name, value)) if name.starts_with('-') => (name, Some(value)),
-                _ => (arg.as_str(), None),
-            };
-            if hide_next {
-                shown.push("***".to_owned());
-                hide_next = false;
-            } else if holds_secret(name) {
-                hide_next = value.is_none();
-                shown.push(value.map_or_else(|| arg.clone(), |_| format!("{name}=***")));
-            } else {
-                shown.push(arg.clone());
-            }
-        }
+        shown.extend(redacted(&self.args));
         shown
     }
 
@@ -73,6 +58,29 @@ impl std::fmt::Debug for ServerCommand {
             .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }
+}
+
+/// Arguments of llama-server with every secret replaced by `***`.
+#[must_use]
+pub fn redacted(args: &[String]) -> Vec<String> {
+    let mut shown = Vec::with_capacity(args.len());
+    let mut hide_next = false;
+    for arg in args {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with('-') => (name, Some(value)),
+            _ => (arg.as_str(), None),
+        };
+        if hide_next {
+            shown.push("***".to_owned());
+            hide_next = false;
+        } else if holds_secret(name) {
+            hide_next = value.is_none();
+            shown.push(value.map_or_else(|| arg.clone(), |_| format!("{name}=***")));
+        } else {
+            shown.push(arg.clone());
+        }
+    }
+    shown
 }
 
 /// Flags whose value must not be shown.

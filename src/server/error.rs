@@ -111,6 +111,15 @@ pub enum ServerError {
         reason: StopReason,
     },
 
+    /// Nobody listens where `--url` points.
+    #[error("no server answers at \"{base_url}\": {why}")]
+    Unreachable {
+        /// As it was given.
+        base_url: String,
+        /// What the connection came to.
+        why: String,
+    },
+
     /// The log file cannot be written.
     #[error("cannot write the server's log \"{}\"", path.display())]
     Log {
@@ -171,6 +180,10 @@ impl ServerError {
             ServerError::NeverHealthy { log, .. } => {
                 Some(with_log(Some("raise --start-timeout if the model needs longer to load"), log))
             }
+            ServerError::Unreachable { .. } => Some(
+                "start that server first and wait until it is ready, or have bench-ci start one with --server PATH"
+                    .to_owned(),
+            ),
             ServerError::Log { .. } => Some("choose another --out-dir".to_owned()),
             ServerError::Cancelled { .. }
             | ServerError::NoFreePort { .. }
@@ -193,6 +206,7 @@ impl ServerError {
             | ServerError::DiedEarly { .. }
             | ServerError::NeverHealthy { .. }
             | ServerError::NoFreePort { .. }
+            | ServerError::Unreachable { .. }
             | ServerError::Client { .. } => ExitCode::Server,
         }
     }

@@ -18,7 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -36,6 +36,9 @@ pub const MARK_VARIABLE: &str = "BENCH_CI_SERVER";
 pub struct Guard {
     inner: Arc<Inner>,
 }
+
+/// All guards of this process, for [`Guard::kill_all`].
+static GUARDS: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
 struct Inner {
@@ -83,9 +86,24 @@ impl Guard {
         // A guard that is already gone is noticed by nobody but the kernel; see `start`.
         let _guard_is_gone = writeln!(pipe, "mark {mark}");
         let state = State { child, pipe: Some(pipe), watched: Vec::new() };
-        Ok(Self {
-            inner: Arc::new(Inner { mark, marks: AtomicU64::new(0), state: Mutex::new(state) }),
-        })
+        let inner = Arc::new(Inner { mark, marks: AtomicU64::new(0), state: Mutex::new(state) });
+        let mut guards = all_guards();
+        guards.retain(|guard| guard.strong_count() > 0);
+        guards.push(Arc::downgrade(&inner));
+        drop(guards);
+        Ok(Self { inner })
+    }
+
+    /// Has every guard of this process kill what it watches, now, and waits until that is done: for
+    /// leaving at once without leaving a server behind. Nothing may be started afterwards.
+    pub fn kill_all() {
+        let guards: Vec<Arc<Inner>> = all_guards().iter().filter_map(Weak::upgrade).collect();
+        for guard in guards {
+            let mut state = guard.lock();
+            drop(state.pipe.take());
+            // Its exit status says nothing that anybody could act on.
+            let _status = state.child.wait();
+        }
     }
 
     /// A value of [`MARK_VARIABLE`] for one child and everything that it starts; a new one each time.
@@ -117,8 +135,13 @@ impl Guard {
     }
 }
 
+fn all_guards() -> MutexGuard<'static, Vec<Weak<Inner>>> {
+    // A list of weak pointers cannot be left half changed.
+    GUARDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that holds the lock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

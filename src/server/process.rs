@@ -17,6 +17,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::sync::{oneshot, watch};
 
+use crate::cancel::Cancel;
 use crate::event::Events;
 
 use super::guard::{self, Guard, MARK_VARIABLE};
@@ -116,8 +117,9 @@ impl Process {
         }
     }
 
-    /// SIGINT to the group; what is left after `grace` is killed; completes when all are gone.
-    pub(super) async fn stop(&mut self, grace: Duration) -> ServerExit {
+    /// SIGINT to the group; what is left after `grace`, or when `cancel` is hurried, is killed;
+    /// completes when all are gone.
+    pub(super) async fn stop(&mut self, grace: Duration, cancel: &Cancel) -> ServerExit {
         self.sample();
         {
             let mut state = self.shared.lock();
@@ -127,8 +129,10 @@ impl Process {
                 kill_group(self.pid, Signal::SIGINT);
             }
         }
-        if let Ok(exit) = tokio::time::timeout(grace, self.wait()).await {
-            return exit;
+        tokio::select! {
+            exit = self.wait() => return exit,
+            () = tokio::time::sleep(grace) => {}
+            () = cancel.hurried() => self.shared.end_grace(),
         }
         if !self.shared.lock().leader_ended {
             self.kill();
@@ -182,6 +186,13 @@ impl Shared {
         state.rss_peak_bytes = state.rss_peak_bytes.max(Some(usage.rss_peak_bytes));
         state.cpu_s = state.cpu_s.max(usage.cpu_s);
         Some(usage)
+    }
+
+    /// What is left of the group need not be waited for any longer.
+    fn end_grace(&self) {
+        if let Some((_, grace)) = &mut self.lock().asked {
+            *grace = Duration::ZERO;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -278,9 +289,13 @@ impl Reaper {
                 .map(|member| member.pid)
                 .collect::<Vec<i32>>()
         };
-        let patience = self.shared.lock().asked.map(|(at, grace)| at + grace);
+        // Asked anew each time: a hurry shortens it.
+        let patient = || {
+            let asked = self.shared.lock().asked;
+            asked.is_some_and(|(at, grace)| Instant::now() < at + grace)
+        };
         let mut left = others();
-        while !left.is_empty() && patience.is_some_and(|until| Instant::now() < until) {
+        while !left.is_empty() && patient() {
             std::thread::sleep(Duration::from_millis(2));
             left = others();
         }

@@ -237,8 +237,10 @@ async fn start_once(
         Ok(ready) => ready,
         Err(Unready::Died(exit)) => return Err(died_early(launch, &command, &process, &exit)),
         Err(unready) => {
-            // A second wish to stop, or an impatient caller, drops this future, which kills.
-            process.stop(spec.stop_grace).await;
+            // Its words about the stop that follows are not those that explain anything.
+            let lines = process.tail.last(SHOWN_LINES);
+            // An impatient caller drops this future, which kills.
+            process.stop(spec.stop_grace, cancel).await;
             return Err(match unready {
                 Unready::PortTaken(stranger) => {
                     taken(&command.listen_host, command.port, Some(stranger))
@@ -246,7 +248,7 @@ async fn start_once(
                 Unready::TooLate { last_seen } => ServerError::NeverHealthy {
                     limit: spec.start_timeout,
                     last_seen,
-                    lines: process.tail.last(SHOWN_LINES),
+                    lines,
                     log: launch.log.to_owned(),
                 },
                 Unready::Cancelled(reason) => ServerError::Cancelled { reason },
@@ -334,8 +336,13 @@ impl RunningServer {
     /// Stops it: SIGINT to its group, the grace period, SIGKILL to what is left; returns when all are
     /// gone and the log is complete. A server that had died already is told from one that was asked
     /// by [`ServerExit::how`].
-    pub async fn stop(mut self) -> ServerExit {
-        self.process.stop(self.stop_grace).await
+    pub async fn stop(self) -> ServerExit {
+        self.stop_unless_hurried(&Cancel::never()).await
+    }
+
+    /// The same; when [`Cancel::hurried`] completes, the grace period is over.
+    pub async fn stop_unless_hurried(mut self, cancel: &Cancel) -> ServerExit {
+        self.process.stop(self.stop_grace, cancel).await
     }
 
     /// The last lines of its log, oldest first, at most 50.

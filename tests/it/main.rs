@@ -4,6 +4,7 @@
 
 mod dataset;
 mod hub_server;
+mod lifecycle;
 mod load;
 mod model;
 mod provenance;
