@@ -71,7 +71,7 @@ const IMPURE: &[&str] = &[
 /// Names that may stand only in some rooms, and why.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("git2", &["provenance"], "one room knows what a commit is"),
-    ("hf_hub", &["model", "dataset"], "two rooms fetch from the Hub"),
+    ("hf_hub", &["model"], "one room fetches from the Hub"),
 ];
 
 /// Environment variables of GitHub are read in these rooms; `cli` may name them for its help.
