@@ -36,7 +36,9 @@ pub struct BenchPyArgs {
     /// Longest prompt that is kept (SERVER_BENCH_MAX_PROMPT_TOKENS)
     #[arg(long)]
     pub max_prompt_tokens: u64,
-    /// Longest prompt + answer that is kept (SERVER_BENCH_MAX_CONTEXT); not the answer's budget
+    /// Longest prompt + answer that is kept (SERVER_BENCH_MAX_CONTEXT)
+    ///
+    /// Not the answer's budget, whatever its name says; that is --answer-tokens.
     #[arg(long)]
     pub max_tokens: u64,
     /// Hugging Face model repository
@@ -45,7 +47,7 @@ pub struct BenchPyArgs {
     /// Hugging Face model file
     #[arg(long, required_unless_present = "model")]
     pub hf_file: Option<String>,
-    /// Not bench.py's: a GGUF on disk or synthetic[:SHAPE] in place of --hf-repo and --hf-file
+    /// Not bench.py's: a GGUF on disk or synthetic[:SHAPE], not from the Hub
     #[arg(long, short = 'm', value_name = "PATH|synthetic[:SHAPE]", conflicts_with_all = ["hf_repo", "hf_file"])]
     pub model: Option<String>,
     /// Layers to the GPU for computation (also -ngl)
