@@ -72,13 +72,18 @@ pub struct BenchPyArgs {
     #[arg(long)]
     pub duration: String,
     /// The answer's budget in tokens; bench.py took it from the variable alone
-    #[arg(long = "answer-tokens", env = "SERVER_BENCH_MAX_TOKENS", default_value_t = 512)]
+    #[arg(
+        long = "answer-tokens",
+        env = "SERVER_BENCH_MAX_TOKENS",
+        hide_env_values = true,
+        default_value_t = 512
+    )]
     pub answer_tokens: u32,
     /// The dataset; bench.py took it from the variable alone
-    #[arg(long, env = "SERVER_BENCH_DATASET")]
+    #[arg(long, env = "SERVER_BENCH_DATASET", hide_env_values = true)]
     pub dataset: Option<String>,
     /// The server; bench.py took it from the variable alone
-    #[arg(long, env = "LLAMA_SERVER_BIN_PATH")]
+    #[arg(long, env = "LLAMA_SERVER_BIN_PATH", hide_env_values = true)]
     pub server: Option<String>,
     /// Limits.
     #[command(flatten)]

@@ -46,7 +46,7 @@ pub struct ModelArgs {
     /// Branch, tag or commit of that repository [default: main]
     #[arg(long, value_name = "REVISION", requires = "hf_repo")]
     pub hf_revision: Option<String>,
-    /// A GGUF on disk, or synthetic[:SHAPE] for one made on the spot
+    /// A GGUF on disk, or one made on the spot
     ///
     /// SHAPE is tiny (the default), 15m, 100m, 1b, or a list such as layers=4,embd=256,type=q8_0.
     /// Speed does not depend on the weights, so any shape can be benchmarked with nothing to download.
@@ -65,7 +65,7 @@ pub struct ServerArgs {
     ///
     /// Without it: the variable, then `llama-server` on PATH. The simulator is never chosen silently,
     /// and a report made with it says so in its first line.
-    #[arg(long, value_name = "PATH|sim", env = "LLAMA_SERVER_BIN_PATH")]
+    #[arg(long, value_name = "PATH|sim", env = "LLAMA_SERVER_BIN_PATH", hide_env_values = true)]
     pub server: Option<String>,
     /// Load a server that is already running; nothing is started or stopped
     ///
@@ -84,7 +84,7 @@ pub struct ServerArgs {
     /// The `model` field of each request [default: none]
     ///
     /// With --url, without this flag: the first model that the server lists.
-    #[arg(long, value_name = "NAME", env = "SERVER_BENCH_MODEL_ALIAS")]
+    #[arg(long, value_name = "NAME", env = "SERVER_BENCH_MODEL_ALIAS", hide_env_values = true)]
     pub request_model: Option<String>,
     /// Where the started server listens
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
@@ -141,24 +141,24 @@ pub struct WorkloadArgs {
     /// N prompts, each sent once; without it they go round until --duration
     ///
     /// The run ends after N measured requests or --duration, whichever is first.
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_N_PROMPTS")]
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_N_PROMPTS", hide_env_values = true)]
     pub n_prompts: Option<u64>,
     /// Leave out dataset prompts of more words than this
     ///
     /// The name is bench.py's; what is counted are words, as its script counts them.
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_PROMPT_TOKENS")]
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_PROMPT_TOKENS", hide_env_values = true)]
     pub max_prompt_tokens: Option<u64>,
     /// Each answer's budget in tokens
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_TOKENS")]
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_TOKENS", hide_env_values = true)]
     pub max_tokens: Option<u32>,
     /// Leave out dataset prompts that with their answer have more words than this
     ///
     /// Counted like --max-prompt-tokens. Prompts that do not fit the server's own context are left out in
     /// any case, with a warning.
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT")]
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT", hide_env_values = true)]
     pub max_context: Option<u64>,
     /// builtin, sharegpt (from the Hub), or a ShareGPT-shaped JSON file
-    #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET")]
+    #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET", hide_env_values = true)]
     pub dataset: Option<String>,
     /// Seed sent with each request, and of all that bench-ci draws
     #[arg(long, value_name = "N")]
