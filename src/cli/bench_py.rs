@@ -47,7 +47,7 @@ pub struct BenchPyArgs {
     /// Hugging Face model file
     #[arg(long, required_unless_present = "model")]
     pub hf_file: Option<String>,
-    /// Not bench.py's: a GGUF on disk or synthetic[:SHAPE], not from the Hub
+    /// Not bench.py's: a GGUF on disk, or one made on the spot
     #[arg(long, short = 'm', value_name = "PATH|synthetic[:SHAPE]", conflicts_with_all = ["hf_repo", "hf_file"])]
     pub model: Option<String>,
     /// Layers to the GPU for computation (also -ngl)
