@@ -167,15 +167,19 @@ fn help(topic: &[String]) -> Result<Done, Error> {
     if topic == ["exit-codes"] {
         return Ok(Done::text(ExitCode::table()));
     }
-    let mut command = Cli::command();
-    command.build();
-    let mut found = &mut command;
-    for name in topic {
-        found = found
-            .find_subcommand_mut(name)
-            .ok_or_else(|| Error::HelpTopic { topic: topic.join(" ") })?;
+    if topic == ["environment"] {
+        return Ok(Done::text(crate::cli::environment::page()));
     }
-    Ok(Done::text(found.render_long_help().to_string()))
+    let mut command = Cli::command();
+    for name in topic {
+        command = command
+            .find_subcommand(name)
+            .ok_or_else(|| Error::HelpTopic { topic: topic.join(" ") })?
+            .clone();
+    }
+    // What the flag prints, word for word: the page of `sim` is not clap's.
+    let words = ["bench-ci"].into_iter().chain(topic.iter().map(String::as_str)).chain(["--help"]);
+    main(words.map(OsString::from).collect())
 }
 
 #[cfg(test)]

@@ -130,7 +130,10 @@ impl Error {
                 "raise --ctx-size (the slots share it), lower --parallel, or name another --dataset".to_owned(),
             ),
             Error::HelpTopic { .. } => {
-                Some("try `bench-ci --help` or `bench-ci help exit-codes`".to_owned())
+                Some(
+                    "there is help on each command, on exit-codes and on environment; `bench-ci --help` lists the commands"
+                        .to_owned(),
+                )
             }
             Error::System { .. } | Error::Stopped { .. } => None,
         }

@@ -1,6 +1,6 @@
 //! Reports on disk: written whole or not at all, read with their version checked.
 //!
-//! Main functions: [`write`] for any file of a run, [`read_report`] for `report.json`. The only file of
+//! Main functions: [`write()`] for any file of a run, [`read_report`] for `report.json`. The only file of
 //! this room that touches the disk.
 
 use std::io::Write as _;

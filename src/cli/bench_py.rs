@@ -36,7 +36,9 @@ pub struct BenchPyArgs {
     /// Longest prompt that is kept (SERVER_BENCH_MAX_PROMPT_TOKENS)
     #[arg(long)]
     pub max_prompt_tokens: u64,
-    /// Longest prompt + answer that is kept (SERVER_BENCH_MAX_CONTEXT); not the answer's budget
+    /// Longest prompt + answer that is kept (SERVER_BENCH_MAX_CONTEXT)
+    ///
+    /// Not the answer's budget, whatever its name says; that is --answer-tokens.
     #[arg(long)]
     pub max_tokens: u64,
     /// Hugging Face model repository
@@ -45,7 +47,7 @@ pub struct BenchPyArgs {
     /// Hugging Face model file
     #[arg(long, required_unless_present = "model")]
     pub hf_file: Option<String>,
-    /// Not bench.py's: a GGUF on disk or synthetic[:SHAPE] in place of --hf-repo and --hf-file
+    /// Not bench.py's: a GGUF on disk, or one made on the spot
     #[arg(long, short = 'm', value_name = "PATH|synthetic[:SHAPE]", conflicts_with_all = ["hf_repo", "hf_file"])]
     pub model: Option<String>,
     /// Layers to the GPU for computation (also -ngl)
@@ -70,13 +72,18 @@ pub struct BenchPyArgs {
     #[arg(long)]
     pub duration: String,
     /// The answer's budget in tokens; bench.py took it from the variable alone
-    #[arg(long = "answer-tokens", env = "SERVER_BENCH_MAX_TOKENS", default_value_t = 512)]
+    #[arg(
+        long = "answer-tokens",
+        env = "SERVER_BENCH_MAX_TOKENS",
+        hide_env_values = true,
+        default_value_t = 512
+    )]
     pub answer_tokens: u32,
     /// The dataset; bench.py took it from the variable alone
-    #[arg(long, env = "SERVER_BENCH_DATASET")]
+    #[arg(long, env = "SERVER_BENCH_DATASET", hide_env_values = true)]
     pub dataset: Option<String>,
     /// The server; bench.py took it from the variable alone
-    #[arg(long, env = "LLAMA_SERVER_BIN_PATH")]
+    #[arg(long, env = "LLAMA_SERVER_BIN_PATH", hide_env_values = true)]
     pub server: Option<String>,
     /// Limits.
     #[command(flatten)]

@@ -5,6 +5,7 @@
 //! where they need a choice or a duration. Nothing is decided here; that is `plan::resolve`.
 
 mod bench_py;
+pub mod environment;
 mod run;
 
 use std::path::PathBuf;
@@ -27,11 +28,15 @@ pub use run::{
 ///
 ///   bench-ci --server sim --duration 10s
 ///
-/// then with a real server and a model made on the spot:
+/// and read bench-out/report.md. Then with a real server and a model made on the spot:
 ///
 ///   bench-ci --server ./llama-server --model synthetic --parallel 4 --n-prompts 64
 ///
-/// and when something is in the way: bench-ci doctor
+/// or a server that runs already:
+///
+///   bench-ci --url http://127.0.0.1:8080 --users 4 --duration 1m
+///
+/// When something is in the way, bench-ci doctor with the same flags says what.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench-ci",
@@ -40,8 +45,10 @@ pub use run::{
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done · 2 bad flag · 5 not evidence (failed requests, saturated client) · 6 no model · \
-                  7 server died.\nAll of them: bench-ci help exit-codes"
+    after_help = "Start here:   bench-ci --server sim --duration 10s\n\
+                  Not working?  bench-ci doctor, with the same flags\n\
+                  More help:    bench-ci help COMMAND, help exit-codes, help environment\n\
+                  Exit codes:   0 done, 2 bad flag, 5 not evidence, 6 no model, 7 server died"
 )]
 pub struct Cli {
     /// Without a subcommand: the flags of `run`.
@@ -58,27 +65,31 @@ pub enum Command {
     /// Benchmark a server: the main job, and the default
     ///
     /// Gets the model, starts the server (or uses the one at --url), loads it, writes the reports.
+    /// `bench-ci` followed by flags means the same.
     #[command(verbatim_doc_comment)]
     Run(Box<RunArgs>),
     /// Check everything a run needs, send one request, explain what is missing
     ///
-    /// Takes the flags of `run`. Looks at the server binary, the model, the port, the output folder,
-    /// kernel time stamps and limits of this machine, then starts the server and sends one request.
+    /// Takes the flags of `run`, so put `doctor` before those that you want to run with. Looks at the
+    /// machine, time stamps, limits, output folder, model and server, starts it, and sends one request.
+    /// Leaves with the exit code that the run would leave with.
     #[command(verbatim_doc_comment)]
     Doctor(Box<RunArgs>),
     /// Run llama.cpp's bench.py command lines as they are
     ///
-    /// Accepts bench.py's own flags with bench.py's own meaning and prints the equivalent `run` command.
+    /// Put `bench-ci bench-py` where `python bench.py` stood: it takes bench.py's own flags with bench.py's
+    /// own meaning (flags may be shortened, as there) and prints the equivalent `run` command.
     #[command(verbatim_doc_comment, infer_long_args = true)]
     BenchPy(Box<BenchPyArgs>),
-    /// Render a finished report again
+    /// Show a finished report again
     Report(ReportArgs),
     /// Make a synthetic GGUF of a wanted shape, or inspect a GGUF
     #[command(subcommand)]
     Model(ModelCommand),
     /// Run the simulated llama-server in the foreground
     ///
-    /// It takes llama-server's flags, speaks its API and keeps exact truth about what it sent.
+    /// It takes llama-server's flags, speaks its API and keeps exact truth about what it sent. Its own
+    /// flags begin with --sim. `run --server sim` starts one by itself.
     #[command(verbatim_doc_comment, disable_help_flag = true)]
     Sim {
         /// llama-server's flags and the simulator's own; see `bench-ci sim --help`
@@ -90,11 +101,11 @@ pub enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff)
+    /// Print the manual page (roff): bench-ci man | man -l -
     Man,
-    /// Explain a subcommand, or a topic: exit-codes
+    /// Explain a subcommand, or a topic: exit-codes, environment
     Help {
-        /// A subcommand, or `exit-codes`
+        /// A subcommand, `exit-codes` or `environment`
         topic: Vec<String>,
     },
 }

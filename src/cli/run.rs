@@ -36,8 +36,8 @@ pub struct RunArgs {
 pub struct ModelArgs {
     /// Repository on the Hugging Face Hub
     ///
-    /// Downloads are cached where other Hub tools look for them, and resumed. HF_TOKEN, HF_ENDPOINT
-    /// and HF_HOME are honoured.
+    /// Downloads are cached where other Hub tools look for them, and resumed. HF_TOKEN, HF_ENDPOINT,
+    /// HF_HOME and the others are honoured; `bench-ci help environment` names them.
     #[arg(long, value_name = "REPO", requires = "hf_file", conflicts_with = "model")]
     pub hf_repo: Option<String>,
     /// File in that repository; of a split model, any part
@@ -46,7 +46,7 @@ pub struct ModelArgs {
     /// Branch, tag or commit of that repository [default: main]
     #[arg(long, value_name = "REVISION", requires = "hf_repo")]
     pub hf_revision: Option<String>,
-    /// A GGUF on disk, or synthetic[:SHAPE] for one made on the spot
+    /// A GGUF on disk, or one made on the spot
     ///
     /// SHAPE is tiny (the default), 15m, 100m, 1b, or a list such as layers=4,embd=256,type=q8_0.
     /// Speed does not depend on the weights, so any shape can be benchmarked with nothing to download.
@@ -63,20 +63,28 @@ pub struct ModelArgs {
 pub struct ServerArgs {
     /// The llama-server to start, or `sim` for the simulator inside this binary
     ///
-    /// Without it: the variable, then `llama-server` on PATH. The simulator is never chosen silently.
-    #[arg(long, value_name = "PATH|sim", env = "LLAMA_SERVER_BIN_PATH")]
+    /// Without it: the variable, then `llama-server` on PATH. The simulator is never chosen silently,
+    /// and a report made with it says so in its first line.
+    #[arg(long, value_name = "PATH|sim", env = "LLAMA_SERVER_BIN_PATH", hide_env_values = true)]
     pub server: Option<String>,
     /// Load a server that is already running; nothing is started or stopped
+    ///
+    /// Its base address, with or without /v1: http://host:8000/v1. Only http, not https, for now. Flags
+    /// of a server that bench-ci starts are refused beside it.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Sent as `Authorization: Bearer KEY`; better given by the variable than on the command line
+    /// Sent as `Authorization: Bearer KEY`
+    ///
+    /// Better in the variable than here, where every process of the machine can read it.
     #[arg(long, value_name = "KEY", env = "BENCH_CI_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
     /// A further request header; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE")]
     pub headers: Vec<String>,
-    /// The `model` field of each request [default: none, or the first model that --url offers]
-    #[arg(long, value_name = "NAME", env = "SERVER_BENCH_MODEL_ALIAS")]
+    /// The `model` field of each request [default: none]
+    ///
+    /// With --url, without this flag: the first model that the server lists.
+    #[arg(long, value_name = "NAME", env = "SERVER_BENCH_MODEL_ALIAS", hide_env_values = true)]
     pub request_model: Option<String>,
     /// Where the started server listens
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
@@ -84,7 +92,7 @@ pub struct ServerArgs {
     /// Port of the started server; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub port: u16,
-    /// Slots of the started server (passed on) [default: its own]
+    /// Slots: requests worked on at once (passed on) [default: its own]
     #[arg(long, short = None, value_name = "N")]
     pub parallel: Option<u32>,
     /// Layers kept on the GPU (passed on, also -ngl) [default: its own]
@@ -93,10 +101,10 @@ pub struct ServerArgs {
     /// Context of all slots together, in tokens (passed on) [default: its own]
     #[arg(long, value_name = "N")]
     pub ctx_size: Option<u32>,
-    /// Logical batch (passed on) [default: its own]
+    /// Logical batch, in tokens (passed on) [default: its own]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u32>,
-    /// Physical batch (passed on) [default: its own]
+    /// Physical batch, in tokens (passed on) [default: its own]
     #[arg(long, value_name = "N")]
     pub ubatch_size: Option<u32>,
     /// How long the server may take to become healthy
@@ -105,48 +113,62 @@ pub struct ServerArgs {
     /// How long the server may take to stop after SIGINT before it is killed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub stop_grace: Duration,
-    /// Further llama-server arguments, verbatim, after `--`
+    /// Further llama-server arguments, verbatim, such as -- --threads 8
     #[arg(last = true, value_name = "SERVER ARGS")]
     pub extra_args: Vec<String>,
 }
 
 /// What the server is loaded with; each flag overrides the scenario.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Workload (each overrides the scenario)")]
+#[command(
+    next_help_heading = "Workload (each overrides the scenario; --dry-run shows the outcome)"
+)]
 pub struct WorkloadArgs {
-    /// A built-in scenario or a TOML file
+    /// The workload: chat, which is built in, or a TOML file
+    ///
+    /// chat is people talking to an assistant, after llama.cpp's script.js. What holds a / or ends in
+    /// .toml is a file; scenarios/chat.toml of the source explains every key.
     #[arg(long, value_name = "NAME|FILE", default_value = "chat")]
     pub scenario: String,
     /// How long new requests are started, such as 90s or 5m
+    ///
+    /// Those in flight then may finish, for as long as the scenario's graceful_stop.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub duration: Option<Duration>,
     /// Concurrent users [default: as many as the server has slots]
     #[arg(long, value_name = "N")]
     pub users: Option<u32>,
     /// N prompts, each sent once; without it they go round until --duration
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_N_PROMPTS")]
+    ///
+    /// The run ends after N measured requests or --duration, whichever is first.
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_N_PROMPTS", hide_env_values = true)]
     pub n_prompts: Option<u64>,
     /// Leave out dataset prompts of more words than this
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_PROMPT_TOKENS")]
+    ///
+    /// The name is bench.py's; what is counted are words, as its script counts them.
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_PROMPT_TOKENS", hide_env_values = true)]
     pub max_prompt_tokens: Option<u64>,
     /// Each answer's budget in tokens
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_TOKENS")]
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_TOKENS", hide_env_values = true)]
     pub max_tokens: Option<u32>,
     /// Leave out dataset prompts that with their answer have more words than this
-    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT")]
+    ///
+    /// Counted like --max-prompt-tokens. Prompts that do not fit the server's own context are left out in
+    /// any case, with a warning.
+    #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT", hide_env_values = true)]
     pub max_context: Option<u64>,
-    /// builtin, sharegpt (the public file, from the Hub), or a ShareGPT-shaped JSON file
-    #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET")]
+    /// builtin, sharegpt (from the Hub), or a ShareGPT-shaped JSON file
+    #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET", hide_env_values = true)]
     pub dataset: Option<String>,
-    /// Seed of everything random, and of each request
+    /// Seed sent with each request, and of all that bench-ci draws
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Whether connections are opened ahead of time, or inside each request
+    /// When connections are opened
     ///
     /// `fresh` is what k6 calls --no-connection-reuse. Connecting is never inside TTFT either way.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "WHEN", value_enum)]
     pub connections: Option<ConnectionsArg>,
-    /// Force exactly --max-tokens tokens from every request
+    /// Force exactly --max-tokens tokens from every request; fewer are a failure
     #[arg(long)]
     pub ignore_eos: bool,
     /// Unmeasured requests per user before measuring
@@ -170,13 +192,17 @@ pub struct LimitArgs {
     /// Failed requests that are still accepted
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_failed: u64,
-    /// Highest share of the mean latency that our own dispatch lateness may have
+    /// Highest share of a user's mean cycle that our own lateness may have
+    ///
+    /// The cycle is latency and pause; lateness lengthens it, and so lowers every rate.
     #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
     pub max_lateness: f64,
-    /// Highest share of a median metric that our own delay may have where the kernel gives no stamps
+    /// Highest share of a median metric that our own delay may have
+    ///
+    /// Judged only where the kernel gives no time stamps; where it does, the delay is in no figure.
     #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
     pub max_client_delay: f64,
-    /// Say that this client was too slow, but do not fail because of it
+    /// Report that this client was too slow, but do not fail because of it
     #[arg(long)]
     pub accept_saturated_client: bool,
     /// Where time stamps come from
@@ -218,11 +244,11 @@ pub struct OutputArgs {
     /// All files go here and nowhere else
     #[arg(long, value_name = "DIR", default_value = "bench-out")]
     pub out_dir: PathBuf,
-    /// Print the whole plan and stop
+    /// Print the whole plan (commands, requests, files) and stop
     #[arg(long)]
     pub dry_run: bool,
     /// How progress is shown, on stderr
-    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
     /// Show nothing but errors and the final summary
     #[arg(long, short, conflicts_with = "verbose")]
@@ -231,7 +257,7 @@ pub struct OutputArgs {
     #[arg(long, short)]
     pub verbose: bool,
     /// Shape of the lines on stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

@@ -71,7 +71,7 @@ const BUILT_IN: &str = include_str!("builtin.jsonl");
 /// Loads the prompts that pass `filter`, in the dataset's order, at most `limit`.
 ///
 /// `cache_dir` is where a compact extract of the public ShareGPT file is kept, so that it is read
-/// once; `None` keeps none. Fewer prompts than `limit` are a warning event, none at all an error.
+/// once; `None` keeps none. Fewer prompts than `limit` are no error, none at all is one.
 /// Reading is done on a blocking thread, which stops at the next conversation after `cancel`.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Durations as people write them: `300ms`, `90s`, `5m`, `1h30m`.
 //!
-//! Main functions: [`parse`] and its inverse [`format`]. Scenario files and flags share them, so
+//! Main functions: [`parse`] and its inverse [`format()`]. Scenario files and flags share them, so
 //! that a duration means the same wherever it is typed. It knows no calendar: no days, no dates.
 
 use std::time::Duration;

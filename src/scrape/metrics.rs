@@ -4,7 +4,7 @@
 //!
 //! prometheus-parse takes `\w+` for a metric name and splits labels at every comma and `=`, so it
 //! silently ignores `llamacpp:prompt_tokens_total` and mangles `{path="a,b"}`. Each line is therefore
-//! written in a form that it reads (see [`encode`]) and turned back afterwards.
+//! written in a form that it reads (see `encode`) and turned back afterwards.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What one build of llama-server understands, read from its own `--help` and `--version`.
 //!
-//! Main type: [`Capabilities`]. Pure: text in, facts out; [`super::probe`] runs the program. The
+//! Main type: [`Capabilities`]. Pure: text in, facts out; [`super::probe()`] runs the program. The
 //! help texts of llama.cpp changed shape several times, so only what all shapes share is used: a
 //! flag line begins with `-` near the margin, names are parted by commas, and two blanks (or the
 //! line's end) part names and value from the description.

@@ -6,7 +6,7 @@
 //! | Part | Purpose |
 //! |---|---|
 //! | [`resolve`] | which executable |
-//! | [`capabilities`], [`probe`] | what this build of it understands |
+//! | [`capabilities`], [`mod@probe`] | what this build of it understands |
 //! | [`command`] | its command line (pure) |
 //! | `process`, `log`, [`guard`] | the child, what it writes, and that it dies with us |
 //! | `health`, [`ports`], `listening`, [`proc`] | when it is ready, and whose port it is |

@@ -13,18 +13,34 @@ use source::{Source, has_word, read_sources};
 /// Rooms and files without clock, files, network, processes or environment, by the path below
 /// `src/` without `.rs`; in each, the files that are not pure, by name.
 const PURE: &[(&str, &[&str])] = &[
-    ("plan", &[]),
+    ("cli", &[]),
+    ("plan", &["resolve"]),
     ("dataset", &["mod", "extract"]),
+    ("model/gguf/types", &[]),
+    ("model/split", &[]),
+    ("model/synthetic/shape", &[]),
+    ("model/synthetic/vocabulary", &[]),
     ("server/command", &[]),
     ("server/capabilities", &[]),
     ("server/cause", &[]),
+    ("sim/fault", &[]),
+    ("sim/flags", &[]),
+    ("sim/metrics", &[]),
+    ("sim/model", &[]),
+    ("sim/render", &[]),
+    ("sim/slots", &[]),
     ("load/answer", &[]),
     ("load/chunked", &[]),
     ("load/delta", &[]),
     ("load/http", &[]),
+    ("load/live", &[]),
+    ("load/outcome", &[]),
     ("load/record", &[]),
     ("load/schedule", &[]),
     ("load/sse", &[]),
+    ("load/workload", &[]),
+    ("scrape/metrics", &[]),
+    ("scrape/series", &[]),
     ("stats", &[]),
     ("artifact", &["store"]),
     ("report", &[]),
@@ -55,7 +71,7 @@ const IMPURE: &[&str] = &[
 /// Names that may stand only in some rooms, and why.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("git2", &["provenance"], "one room knows what a commit is"),
-    ("hf_hub", &["model", "dataset"], "two rooms fetch from the Hub"),
+    ("hf_hub", &["model"], "one room fetches from the Hub"),
 ];
 
 /// Environment variables of GitHub are read in these rooms; `cli` may name them for its help.
@@ -207,6 +223,30 @@ fn missing_exit_codes(document: &str) -> Vec<String> {
         .collect()
 }
 
+/// Variables of the environment in the literals of a source file, known by how their names begin.
+fn variables(source: &Source) -> Vec<String> {
+    const FAMILIES: &[&str] = &[
+        "HF_",
+        "HUGGINGFACE_",
+        "GITHUB_",
+        "RUNNER_",
+        "SERVER_BENCH_",
+        "LLAMA_",
+        "XDG_",
+        "BENCH_CI_",
+    ];
+    /// Set by us for our own child, or read when this binary is built.
+    const NOT_READ: &[&str] = &["BENCH_CI_SERVER", "BENCH_CI_COMMIT"];
+    let is_name = |text: &str| text.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase());
+    source
+        .code
+        .split('"')
+        .filter(|text| is_name(text) && !NOT_READ.contains(text))
+        .filter(|text| FAMILIES.iter().any(|family| text.starts_with(family)))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Paths in backticks that name something of the repository which is not there.
 fn dead_paths(document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     const TOPS: &[&str] = &["src/", "ci/", "tests/", "scenarios/", "schema/", ".github/", ".ci/"];
@@ -307,6 +347,18 @@ fn every_metric_is_in_the_methodology() {
 }
 
 #[test]
+fn every_variable_has_its_line_of_help() {
+    let page = bench_ci::cli::environment::page();
+    let wrong: Vec<String> = read_sources(&root(), "src")
+        .iter()
+        .flat_map(variables)
+        .filter(|name| !has_word(&page, name))
+        .map(|name| format!("\"{name}\" is not on the page `bench-ci help environment`"))
+        .collect();
+    nothing_wrong(&wrong);
+}
+
+#[test]
 fn every_dependency_has_its_line_of_reason() {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
     let mut names: Vec<&str> = Vec::new();
@@ -389,6 +441,12 @@ fn a_room_that_knows_too_much_is_found() {
     assert_eq!(trespasses(&Source::new("src/run.rs", "use git2::Repository;")).len(), 1);
     assert_eq!(trespasses(&Source::new("src/run.rs", "hf_hub::api()")).len(), 1);
     assert_eq!(trespasses(&Source::new("src/model/hub.rs", "hf_hub::api()")), [""; 0]);
+}
+
+#[test]
+fn a_variable_is_found_where_it_is_read() {
+    let source = Source::new("src/x.rs", "// \"HF_OLD\"\nlet x = env(\"HF_NEW\").or(\"hf_new\");");
+    assert_eq!(variables(&source), ["HF_NEW"]);
 }
 
 #[test]

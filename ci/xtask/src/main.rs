@@ -54,6 +54,8 @@ fn main() -> ExitCode {
 fn dispatch(args: &[String]) -> Result<ExitCode> {
     let (verb, rest) = match args.split_first() {
         None => ("help", args),
+        // Whoever asks a verb for help must not start an hour of work, or read an error.
+        Some(_) if args.iter().any(|word| word == "--help" || word == "-h") => ("help", args),
         Some((verb, rest)) => (verb.as_str(), rest),
     };
     match verb {
@@ -86,7 +88,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        "help" | "--help" | "-h" => {
+        "help" => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
@@ -147,6 +149,13 @@ mod tests {
         assert!(without(&words("--without tests")).is_err());
         assert!(without(&words("--without")).is_err());
         assert!(without(&words("tidy")).is_err());
+    }
+
+    #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        for line in ["", "help", "--help", "ci --help", "test -h", "nothing --help"] {
+            assert!(dispatch(&words(line)).is_ok(), "{line}");
+        }
     }
 
     #[test]

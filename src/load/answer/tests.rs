@@ -1,7 +1,9 @@
+//! Whole responses, from their bytes to the record, cut anywhere.
+
 use super::*;
 use crate::load::record::Phase;
 
-/// What llama-server sent for five tokens (see its description in METHODOLOGY), one chunk an event.
+/// What llama-server sent for five tokens (recorded in tests/fixtures/llama-server), one chunk an event.
 const EVENTS: [&str; 9] = [
     r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"created":1,"id":"chatcmpl-x","model":"m","object":"chat.completion.chunk"}"#,
     r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"we"}}],"created":1,"id":"chatcmpl-x","model":"m","object":"chat.completion.chunk"}"#,
@@ -236,6 +238,20 @@ fn answers_that_are_no_streams_say_what_they_are() {
     truncated: the stream ended after 0 content deltas without a finish reason or [DONE]
     "#
     );
+}
+
+#[test]
+fn the_web_platform_tests_of_the_response_s_type_hold() {
+    // wpt/eventsource/format-mime-*: what may be an event stream by its content type.
+    let body: String = EVENTS.iter().map(|event| format!("{event}\n\n")).collect();
+    for (name, content_type, expected) in [
+        ("format-mime-bogus", "x bogus", "protocol: the server answers with \"x bogus\""),
+        ("format-mime-trailing-semicolon", "text/event-stream;", "Completed"),
+        ("format-mime-valid-bogus", "text/event-stream;x bogus", "Completed"),
+    ] {
+        let bytes = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n{body}");
+        assert!(outcome(bytes.as_bytes()).starts_with(expected), "{name}");
+    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Payloads of deltas, from their bytes to what they say, the quick way and the thorough way.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Models made on the spot: the llama architecture with random weights and a usable vocabulary.
 //!
-//! Main types: [`Shape`], what to make, and [`make_cached`], which makes it once. Speed does not
+//! Main types: [`Shape`], what to make, and `make_cached`, which makes it once. Speed does not
 //! depend on the weights, so any shape can be benchmarked with nothing to download. The weights
 //! come from `ChaCha8` seeded by `seed_from_u64(seed)`, one stream a tensor, one byte a weight, so
 //! that a file is the same on every platform. It does not make a model that says anything.

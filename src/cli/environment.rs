@@ -1,0 +1,95 @@
+//! The help page on the variables that bench-ci reads.
+//!
+//! Main function: [`page`]. The variables behind flags come from the definition of the flags; the
+//! others are written here, and a test compares them with the source. It reads none of them.
+
+use std::collections::BTreeMap;
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+/// Variables without a flag, by what they are for.
+const OTHERS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "The Hugging Face Hub, with the meanings that its other tools give them",
+        &[
+            ("HF_TOKEN", "token for private and gated models; sent to the Hub alone"),
+            ("HF_TOKEN_PATH", "file with that token [default: HF_HOME/token]"),
+            ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "send no token"),
+            ("HF_ENDPOINT", "another Hub [default: https://huggingface.co]"),
+            ("HF_HUB_CACHE", "the cache [default: HF_HOME/hub]"),
+            ("HUGGINGFACE_HUB_CACHE", "the same, by its older name"),
+            ("HF_HOME", "folder of cache and token [default: XDG_CACHE_HOME/huggingface]"),
+            ("HF_HUB_OFFLINE", "1: take what is cached and ask nothing of the network"),
+            ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY", "the way to it, also in lower case"),
+        ],
+    ),
+    (
+        "What bench-ci keeps (synthetic models, digests, extracts of datasets)",
+        &[
+            ("BENCH_CI_CACHE", "folder [default: XDG_CACHE_HOME/bench-ci]"),
+            ("XDG_CACHE_HOME", "folder of all caches [default: HOME/.cache]"),
+            ("HOME", "folder of the user"),
+        ],
+    ),
+    (
+        "Tags of the report, where no flag gives them",
+        &[
+            ("GITHUB_SHA, GITHUB_REF, GITHUB_REF_NAME", "commit and branch"),
+            ("GITHUB_REF_TYPE, GITHUB_HEAD_REF", "whether it is a tag, a pull request"),
+            (
+                "GITHUB_EVENT_NAME, GITHUB_EVENT_PATH",
+                "the commit that a pull request is really about",
+            ),
+            ("RUNNER_NAME, RUNNER_OS, RUNNER_ARCH, ImageOS", "the machine's label"),
+        ],
+    ),
+    (
+        "Others",
+        &[
+            ("PATH", "where llama-server is looked for, and nvidia-smi"),
+            ("LLAMA_API_KEY", "llama-server's own: a server that we start reads it too"),
+            ("CI", "plain lines of progress, even on a terminal"),
+            ("NO_COLOR", "no colours"),
+        ],
+    ),
+];
+
+/// The page, as `bench-ci help environment` prints it.
+#[must_use]
+pub fn page() -> String {
+    let row = |name: &str, meaning: &str| format!("  {name:<44} {meaning}\n");
+    let mut text =
+        String::from("Variables that bench-ci reads.\n\nIn place of a flag, which wins\n");
+    for (name, flags) in of_flags() {
+        text.push_str(&row(&name, &flags.join(", ")));
+    }
+    for (title, variables) in OTHERS {
+        text.push_str(&format!("\n{title}\n"));
+        text.extend(variables.iter().map(|(name, meaning)| row(name, meaning)));
+    }
+    text
+}
+
+/// The flags behind each variable; a flag of `bench-py` is named with it where it differs.
+fn of_flags() -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let command = Cli::command();
+    let bench_py = command
+        .find_subcommand("bench-py")
+        .into_iter()
+        .flat_map(|sub| sub.get_arguments().map(|argument| (" of bench-py", argument)));
+    for (whose, argument) in command.get_arguments().map(|argument| ("", argument)).chain(bench_py)
+    {
+        let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else {
+            continue;
+        };
+        let flags = found.entry(variable.to_string_lossy().into_owned()).or_default();
+        let flag = format!("--{flag}");
+        if !flags.contains(&flag) {
+            flags.push(flag + whose);
+        }
+    }
+    found
+}
