@@ -170,7 +170,7 @@ pub struct LimitArgs {
     /// Failed requests that are still accepted
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_failed: u64,
-    /// Highest share of the mean latency that our own dispatch lateness may have
+    /// Highest share of a user's mean cycle (latency and pause) that our own lateness may have
     #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
     pub max_lateness: f64,
     /// Highest share of a median metric that our own delay may have where the kernel gives no stamps
