@@ -109,7 +109,7 @@ impl HeaderSplit {
             )))
         } else if shorter as f64 > Self::MAX_LATE * telling as f64 {
             HeaderSplit::Unmarked(Unknown::because(format!(
-                "headers arrive only when the prompt is done: in {shorter} of {telling} requests first content - headers is far below the server's own timings.prompt_ms"
+                "headers come long after the prompt was begun, or only when it is done: in {shorter} of {telling} requests first content - headers is far below the server's own timings.prompt_ms"
             )))
         } else {
             HeaderSplit::Marked
@@ -429,7 +429,7 @@ mod tests {
         }
         let split = HeaderSplit::detect(&records, ServerKind::Sim);
         assert!(
-            split.reason().expect("found out").reason().contains("only when the prompt is done")
+            split.reason().expect("found out").reason().contains("or only when it is done")
         );
     }
 

@@ -8,6 +8,7 @@ mod load;
 mod model;
 mod provenance;
 mod report;
+mod run;
 mod scrape;
 mod server;
 mod sim;
