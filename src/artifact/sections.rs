@@ -320,7 +320,7 @@ pub struct Client {
 pub struct Limits {
     /// Failed requests that are accepted.
     pub max_failed: u64,
-    /// Mean dispatch lateness over mean end-to-end latency.
+    /// Mean dispatch lateness over a user's mean cycle: end-to-end latency and think time.
     pub max_lateness_ratio: f64,
     /// p99 of the client's delay over the median of the metric it sits in.
     pub max_client_delay_ratio: f64,

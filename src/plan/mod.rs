@@ -340,7 +340,8 @@ pub enum ClockChoice {
 pub struct Limits {
     /// Failed measured requests that are still accepted.
     pub max_failed: u64,
-    /// Mean dispatch lateness over mean end-to-end latency above which a closed loop is not evidence.
+    /// Mean dispatch lateness over a user's mean cycle (latency and think time) above which a closed
+    /// loop is not evidence.
     pub max_lateness_ratio: f64,
     /// p99 of the client's delay over the median metric above which a user-space clock is not evidence.
     pub max_client_delay_ratio: f64,

@@ -4,6 +4,7 @@
 //! together and written, all of them before anything is returned.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::findings::{Findings, Finished, ServerFacts};
 use super::spool::Spool;
@@ -41,7 +42,7 @@ pub(super) fn conclude(
 ) -> Result<Finished, Error> {
     let stage = Running::begin(events, Stage::Report, plan.out_dir.display().to_string());
     let kind = server_kind(plan);
-    let load = load_figures(&findings, kind);
+    let load = load_figures(plan, &findings, kind);
     let summary = stats::summarise(&findings.records, &load);
     let fate = fate(&findings);
     let validity = stats::judge(&summary, &load, &plan.limits, fate);
@@ -174,19 +175,24 @@ fn fate(findings: &Findings) -> ServerFate {
     }
 }
 
-fn load_figures(findings: &Findings, server: ServerKind) -> LoadFigures {
+fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> LoadFigures {
     let counters = counters(findings);
     match &findings.load {
         Some(load) => LoadFigures {
             // We end the load of a dead server ourselves; that is told as its death.
             interrupted: load.interrupted && findings.death.is_none(),
-            ..figures_of(load, server, counters)
+            ..figures_of(load, server, plan.workload.think_time, counters)
         },
         None => LoadFigures::nothing(server),
     }
 }
 
-fn figures_of(load: &LoadOutcome, server: ServerKind, counters: ServerCounters) -> LoadFigures {
+fn figures_of(
+    load: &LoadOutcome,
+    server: ServerKind,
+    think_time: Duration,
+    counters: ServerCounters,
+) -> LoadFigures {
     LoadFigures {
         server,
         itl_ns: load.itl.clone(),
@@ -194,6 +200,7 @@ fn figures_of(load: &LoadOutcome, server: ServerKind, counters: ServerCounters) 
         client_delay_ns: load.client_delay.clone(),
         dispatch_lateness_ns: load.dispatch_lateness.clone(),
         dispatch_lateness_mean_ns: load.dispatch_lateness_moments.mean(),
+        think_time,
         clock: load.clock_source,
         rejected_stamps: load.rejected_stamps,
         thread_cpu: Some(load.thread_cpu),

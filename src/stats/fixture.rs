@@ -122,6 +122,7 @@ pub(crate) fn figures(window_end_ms: f64) -> LoadFigures {
         client_delay_ns,
         dispatch_lateness_ns,
         dispatch_lateness_mean_ns: Some(60_000.0),
+        think_time: Duration::ZERO,
         clock: ClockSource::Kernel,
         rejected_stamps: 0,
         thread_cpu: Some(Duration::from_millis(12)),

@@ -31,6 +31,8 @@ pub struct LoadFigures {
     pub dispatch_lateness_ns: Histogram<u64>,
     /// The exact mean of the same; `None` if nothing was sent.
     pub dispatch_lateness_mean_ns: Option<f64>,
+    /// A user's pause between two requests: with the latency, the cycle that lateness lengthens.
+    pub think_time: Duration,
     /// Where the receive stamps come from.
     pub clock: ClockSource,
     /// Kernel stamps that were impossible (in the future, or older than a second), so that the
@@ -60,6 +62,7 @@ impl LoadFigures {
             client_delay_ns: empty(),
             dispatch_lateness_ns: empty(),
             dispatch_lateness_mean_ns: None,
+            think_time: Duration::ZERO,
             clock: ClockSource::User,
             rejected_stamps: 0,
             thread_cpu: None,

@@ -157,20 +157,33 @@ fn judge_server(fate: ServerFate, verdict: &mut Validity) {
     }
 }
 
+/// Lateness cannot be in `ttft_ms`, `itl_ms` or `e2e_ms`, which begin when the request is written.
+/// What it moves is how often a user asks, and so every rate: by its share of the user's cycle of
+/// latency and pause. It is also inside the `*_scheduled_ms`, by definition; that is only said.
 fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdict: &mut Validity) {
     let e2e = summary.distribution(&E2E_MS).and_then(|found| found.mean.clone().ok());
     let (Some(mean_ns), Some(e2e)) = (load.dispatch_lateness_mean_ns, e2e) else { return };
-    let ratio = mean_ns / 1e6 / e2e;
+    let late_ms = mean_ns / 1e6;
+    let of_cycle = late_ms / (e2e + load.think_time.as_secs_f64() * 1e3);
+    let of_latency = late_ms / e2e;
+    let sent = format!("the client sent requests {late_ms:.3} ms late on average");
     // A ratio that is not a number counts against us.
-    if ratio.is_nan() || ratio > limits.max_lateness_ratio {
+    if of_cycle.is_nan() || of_cycle > limits.max_lateness_ratio {
         verdict.because(
             Blame::Client,
             "dispatch_lateness",
             format!(
-                "the client sent requests {:.3} ms late on average, {} of the mean end-to-end latency, allowed is {}",
-                mean_ns / 1e6,
-                percent(ratio),
+                "{sent}, {} of a user's mean cycle of latency and pause, allowed is {}",
+                percent(of_cycle),
                 percent(limits.max_lateness_ratio)
+            ),
+        );
+    } else if of_latency > limits.max_lateness_ratio {
+        verdict.caution(
+            "dispatch_lateness",
+            format!(
+                "{sent}, {} of the mean end-to-end latency; it is in the latencies from the schedule and in no other",
+                percent(of_latency)
             ),
         );
     }
@@ -331,6 +344,23 @@ mod tests {
             let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
             assert_eq!(verdict.valid, valid, "{mean_ms} ms");
             assert_eq!(verdict.fails_run, !valid);
+        }
+    }
+
+    #[test]
+    fn lateness_beside_a_long_pause_moves_no_rate_and_is_only_said() {
+        // A cycle of 128 + 300 ms: 1 % of it is 4.28 ms.
+        let think_time = std::time::Duration::from_millis(300);
+        for (mean_ms, found) in [(1.27, ""), (1.29, "warning"), (4.27, "warning"), (4.29, "reason")]
+        {
+            let load = LoadFigures {
+                dispatch_lateness_mean_ns: Some(mean_ms * 1e6),
+                think_time,
+                ..figures(650.0)
+            };
+            let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
+            assert_eq!(reasons(&verdict).contains(&"dispatch_lateness"), found == "reason");
+            assert_eq!(warnings(&verdict).contains(&"dispatch_lateness"), found == "warning");
         }
     }
 

@@ -10,6 +10,7 @@ mod load;
 mod model;
 mod provenance;
 mod report;
+mod run;
 mod scrape;
 mod server;
 mod sim;

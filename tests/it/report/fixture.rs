@@ -103,6 +103,7 @@ pub(crate) fn run(rounds: u64) -> Run4 {
         client_delay_ns,
         dispatch_lateness_ns,
         dispatch_lateness_mean_ns: Some(60_000.0),
+        think_time: Duration::ZERO,
         clock: ClockSource::Kernel,
         rejected_stamps: 0,
         thread_cpu: Some(Duration::from_millis(183)),
