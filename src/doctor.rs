@@ -56,7 +56,7 @@ impl List {
         let what = match error {
             Error::Plan(_) => "flags",
             Error::Model(_) => "model",
-            Error::Dataset(_) => "prompts",
+            Error::Dataset(_) | Error::NothingFits { .. } => "prompts",
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
