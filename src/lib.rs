@@ -34,6 +34,7 @@ pub mod scrape;
 pub mod artifact;
 pub mod report;
 pub mod stats;
+pub mod verdict;
 
 pub mod bench_py;
 pub mod doctor;

@@ -42,6 +42,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("scrape/metrics", &[]),
     ("scrape/series", &[]),
     ("stats", &[]),
+    ("verdict", &[]),
     ("artifact", &["store"]),
     ("report", &[]),
     ("event", &[]),

@@ -1,0 +1,447 @@
+//! From all pairs of a session to its verdict.
+//!
+//! Main function: [`judge`]. It judges the same way at every look and at the end; whether to go on
+//! is [`Judgement::settled`]. Correctness first: reasons why the numbers are no evidence, and a rise
+//! in failed requests, stand above every number.
+
+use super::block::{BlockValue, median};
+use super::contamination::probe_balance_p;
+use super::crossover::Crossover;
+use super::design::Order;
+use super::evidence::{Evidence, Invalid};
+use super::looks::{ALPHA, Looks, least_pairs};
+use super::multiple::{benjamini_hochberg, holm};
+use super::power::{mde80, pairs_to_settle, stddev};
+use super::rule::{Inconclusive, Role, Rule, Verdict};
+use super::scale::{change_pct, difference, slow_down_pct};
+use super::sentence::sentence;
+use super::signed_rank::SignedRank;
+use crate::stats::Better;
+
+/// Everything that was measured so far.
+#[derive(Debug, Clone)]
+pub struct Session<'a> {
+    /// The metrics, in the order of reports. Those that gate share Holm's levels, so the cells of a
+    /// matrix that are judged together belong into one session.
+    pub metrics: &'a [MetricPairs],
+    /// The planned looks.
+    pub looks: &'a Looks,
+    /// What is known besides.
+    pub evidence: &'a Evidence,
+    /// Whether more is to come.
+    pub stage: Stage,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// More pairs may follow. What can only be asked once is not asked.
+    Interim,
+    /// No more pairs follow.
+    Final,
+}
+
+/// One metric in every pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricPairs {
+    /// The metric and its bars.
+    pub rule: Rule,
+    /// The pairs in the order in which they were played.
+    pub pairs: Vec<PairValue>,
+}
+
+/// One metric in one pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairValue {
+    /// Which side went first.
+    pub order: Order,
+    /// Positive is slower. `None` where the values have no ratio; the pair then does not count for
+    /// this metric.
+    pub difference: Option<f64>,
+    /// Base's value in the metric's unit.
+    pub base: f64,
+    /// Head's value in the metric's unit.
+    pub head: f64,
+}
+
+impl PairValue {
+    /// Of two trials.
+    #[must_use]
+    pub fn of_trials(better: Better, order: Order, base: f64, head: f64) -> Self {
+        Self { order, difference: difference(better, base, head).ok(), base, head }
+    }
+
+    /// Of a block.
+    #[must_use]
+    pub fn of_block(order: Order, block: &BlockValue) -> Self {
+        Self { order, difference: Some(block.difference), base: block.base, head: block.head }
+    }
+}
+
+/// Where the values of one side lie, in the metric's unit. Zeros where there is no pair.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spread {
+    /// Median over the pairs.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// What a session says about one metric. Differences are logarithms, positive is slower; the
+/// methods that end in `_pct` give what people read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// The metric and its bars.
+    pub rule: Rule,
+    /// Base over the pairs.
+    pub base: Spread,
+    /// Head over the pairs.
+    pub head: Spread,
+    /// Estimate, interval and raw p. `None` for exact metrics and where no pair has a value.
+    pub found: Option<SignedRank>,
+    /// Raw p adjusted for all that is judged together: Holm's for a gate, Benjamini and Hochberg's q
+    /// for what is observed. `None` where `found` is.
+    pub p_adjusted: Option<f64>,
+    /// The second opinion. `None` with fewer than three pairs or one order only.
+    pub crossover: Option<Crossover>,
+    /// Smallest difference that 80 of 100 such sessions would find. `None` below two pairs.
+    pub mde80: Option<f64>,
+    /// Pairs further than three median absolute deviations from the median. Counted, never dropped.
+    pub outliers: usize,
+    /// `None` for exact metrics.
+    pub verdict: Option<Verdict>,
+    /// Why it is inconclusive; `None` unless it is.
+    pub why: Option<Inconclusive>,
+    /// About how many pairs would settle it; `None` unless it is inconclusive, and where no number
+    /// of pairs would.
+    pub needed_pairs: Option<usize>,
+    /// All of it in words: a fragment without final full stop.
+    pub sentence: String,
+}
+
+impl Comparison {
+    /// The change of the metric as measured, per cent of base. From the pairs where they have
+    /// differences, else from the medians; `None` where base is nothing.
+    #[must_use]
+    pub fn change_pct(&self) -> Option<f64> {
+        match &self.found {
+            Some(found) => Some(change_pct(self.rule.better, found.estimate)),
+            None if self.base.median > 0.0 => {
+                Some(100.0 * (self.head.median / self.base.median - 1.0))
+            }
+            None => None,
+        }
+    }
+
+    /// The interval of [`Comparison::change_pct`], lower end first.
+    #[must_use]
+    pub fn ci_pct(&self) -> Option<[f64; 2]> {
+        let interval = self.found.as_ref()?.interval;
+        let mut ends = [interval.low, interval.high].map(|end| change_pct(self.rule.better, end));
+        ends.sort_by(f64::total_cmp);
+        Some(ends)
+    }
+
+    /// "This session can resolve ± this", per cent.
+    #[must_use]
+    pub fn resolution_pct(&self) -> Option<f64> {
+        self.found.as_ref().map(|found| slow_down_pct(found.interval.half_width()))
+    }
+
+    /// [`Comparison::mde80`] in per cent.
+    #[must_use]
+    pub fn mde80_pct(&self) -> Option<f64> {
+        self.mde80.map(slow_down_pct)
+    }
+
+    /// How much slower the second of a pair is, per cent.
+    #[must_use]
+    pub fn position_effect_pct(&self) -> Option<f64> {
+        self.crossover.as_ref().map(|crossover| slow_down_pct(crossover.position_effect))
+    }
+
+    fn warning(&self) -> Option<String> {
+        let effect = self.crossover.as_ref()?.position_effect;
+        (self.rule.role == Role::Gate && effect.abs() > self.rule.bar.ln_1p()).then(|| {
+            let slower = if effect > 0.0 { "slower" } else { "faster" };
+            format!(
+                "{}: the second of a pair is {slower} by {:.1} %, more than the bar of {} %",
+                self.rule.metric,
+                slow_down_pct(effect.abs()),
+                100.0 * self.rule.bar
+            )
+        })
+    }
+}
+
+/// The verdict on a session and everything that led to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The verdict of all.
+    pub verdict: Verdict,
+    /// Why, in sentences without final full stop, worst first: failures, then what makes the numbers
+    /// worthless, then the metrics that gate.
+    pub reasons: Vec<String>,
+    /// What a reader should know besides.
+    pub warnings: Vec<String>,
+    /// Why the numbers are not evidence; empty where they are.
+    pub invalid: Vec<Invalid>,
+    /// The metrics, in the order of the session.
+    pub comparisons: Vec<Comparison>,
+    /// How many pairs were judged: the most that any metric has.
+    pub pairs: usize,
+    /// Which planned look this is, from 0; `None` between looks.
+    pub look: Option<usize>,
+    /// How many looks were planned.
+    pub looks_count: usize,
+    /// The level that p was held against.
+    pub level: f64,
+}
+
+/// Why a session may end before its last pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The numbers are no evidence, and more of them would be none either.
+    Invalid,
+    /// A gated metric regressed; no other can take that back.
+    Regressed,
+    /// Every gated metric has its answer.
+    Answered,
+}
+
+impl Judgement {
+    /// Whether the session may end here. Only planned looks may end it by their result: ending
+    /// between them would be a look that the levels know nothing of.
+    #[must_use]
+    pub fn settled(&self) -> Option<Settled> {
+        if self.invalid.iter().any(|fault| !matches!(fault, Invalid::TooFewPairs { .. })) {
+            return Some(Settled::Invalid);
+        }
+        self.look?;
+        let mut gated = self
+            .comparisons
+            .iter()
+            .filter(|comparison| comparison.rule.role == Role::Gate)
+            .filter_map(|comparison| comparison.verdict)
+            .peekable();
+        gated.peek()?;
+        let (mut regressed, mut open) = (false, false);
+        for verdict in gated {
+            regressed |= verdict == Verdict::Regressed;
+            open |= verdict == Verdict::Inconclusive;
+        }
+        match (regressed, open) {
+            (true, _) => Some(Settled::Regressed),
+            (false, false) => Some(Settled::Answered),
+            (false, true) => None,
+        }
+    }
+
+    /// "stopped at look 1 of 3": the label of an interval from a session that ended early. `None`
+    /// at the last look and between looks.
+    #[must_use]
+    pub fn stopped_label(&self) -> Option<String> {
+        let look = self.look? + 1;
+        (look < self.looks_count).then(|| format!("stopped at look {look} of {}", self.looks_count))
+    }
+}
+
+/// Judges what was measured so far.
+#[must_use]
+pub fn judge(session: &Session<'_>) -> Judgement {
+    let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate).count();
+    let pairs = session.metrics.iter().map(|metric| valid_pairs(metric)).max().unwrap_or(0);
+    let level = session.looks.level_at(pairs);
+    let least = least_pairs(gated, ALPHA);
+
+    let mut comparisons: Vec<Comparison> = session.metrics.iter().map(describe).collect();
+    adjust(&mut comparisons, Role::Gate, holm);
+    adjust(&mut comparisons, Role::Observe, benjamini_hochberg);
+    for comparison in &mut comparisons {
+        decide(comparison, level, least);
+        comparison.sentence = sentence(comparison, gated, least, level);
+    }
+
+    let invalid = invalid(session, least);
+    let rise = session.evidence.rise_in_failures();
+    let (verdict, withheld) = overall(&comparisons, &invalid, rise.is_some());
+    Judgement {
+        verdict,
+        reasons: reasons(&comparisons, &invalid, rise, withheld),
+        warnings: comparisons
+            .iter()
+            .filter_map(Comparison::warning)
+            .chain(session.evidence.doubt_about_work())
+            .collect(),
+        invalid,
+        comparisons,
+        pairs,
+        look: session.looks.look_at(pairs),
+        looks_count: session.looks.all().len(),
+        level,
+    }
+}
+
+fn valid_pairs(metric: &MetricPairs) -> usize {
+    metric.pairs.iter().filter(|pair| pair.difference.is_some()).count()
+}
+
+/// Everything about a metric that needs no other metric.
+fn describe(metric: &MetricPairs) -> Comparison {
+    let with_difference: Vec<(Order, f64)> = metric
+        .pairs
+        .iter()
+        .filter_map(|pair| pair.difference.map(|difference| (pair.order, difference)))
+        .collect();
+    let differences: Vec<f64> = with_difference.iter().map(|(_, difference)| *difference).collect();
+    let tested = metric.rule.role != Role::Exact;
+    let found = if tested { SignedRank::of(&differences).ok() } else { None };
+    Comparison {
+        rule: metric.rule.clone(),
+        base: spread(metric.pairs.iter().map(|pair| pair.base)),
+        head: spread(metric.pairs.iter().map(|pair| pair.head)),
+        p_adjusted: found.as_ref().map(|found| found.p),
+        crossover: if tested { Crossover::of(&with_difference) } else { None },
+        mde80: stddev(&differences)
+            .filter(|_| tested)
+            .and_then(|stddev| mde80(differences.len(), stddev)),
+        outliers: outliers(&differences),
+        found,
+        verdict: None,
+        why: None,
+        needed_pairs: None,
+        sentence: String::new(),
+    }
+}
+
+fn spread(values: impl Iterator<Item = f64> + Clone) -> Spread {
+    median(values.clone()).map_or_else(Spread::default, |median| Spread {
+        median,
+        min: values.clone().fold(f64::INFINITY, f64::min),
+        max: values.fold(f64::NEG_INFINITY, f64::max),
+    })
+}
+
+fn outliers(differences: &[f64]) -> usize {
+    const MADS: f64 = 3.0;
+    let Some(middle) = median(differences.iter().copied()) else { return 0 };
+    let distances = differences.iter().map(|difference| (difference - middle).abs());
+    let Some(mad) = median(distances.clone()) else { return 0 };
+    distances.filter(|distance| *distance > MADS * mad).count()
+}
+
+fn adjust(comparisons: &mut [Comparison], role: Role, rule: fn(&[f64]) -> Vec<f64>) {
+    let of_role: Vec<&mut Comparison> =
+        comparisons.iter_mut().filter(|comparison| comparison.rule.role == role).collect();
+    // A metric without a value keeps its place among those that are judged together.
+    let raw: Vec<f64> =
+        of_role.iter().map(|comparison| comparison.p_adjusted.unwrap_or(1.0)).collect();
+    for (comparison, adjusted) in of_role.into_iter().zip(rule(&raw)) {
+        if comparison.found.is_some() {
+            comparison.p_adjusted = Some(adjusted);
+        }
+    }
+}
+
+fn decide(comparison: &mut Comparison, level: f64, least: usize) {
+    if comparison.rule.role == Role::Exact {
+        return;
+    }
+    let Some((found, p)) = comparison.found.zip(comparison.p_adjusted) else {
+        comparison.verdict = Some(Verdict::Inconclusive);
+        comparison.why = Some(Inconclusive::BelowFloor);
+        comparison.needed_pairs = Some(least);
+        return;
+    };
+    let bar = comparison.rule.slower_bar(comparison.base.median);
+    let (verdict, why, needed) = if found.pairs < least {
+        (Verdict::Inconclusive, Some(Inconclusive::BelowFloor), Some(least))
+    } else {
+        let crossover = comparison.crossover.as_ref().map(|crossover| crossover.estimate);
+        let (verdict, why) =
+            comparison.rule.verdict(&found, comparison.base.median, p, level, crossover);
+        let needed = why.and_then(|_| {
+            pairs_to_settle(found.pairs, found.estimate, found.interval.half_width(), bar)
+        });
+        (verdict, why, needed)
+    };
+    comparison.verdict = Some(verdict);
+    comparison.why = why;
+    comparison.needed_pairs = needed;
+}
+
+fn invalid(session: &Session<'_>, least: usize) -> Vec<Invalid> {
+    let mut faults = session.evidence.lasting_faults();
+    if session.stage == Stage::Interim {
+        return faults;
+    }
+    if let Some(p) = probe_balance_p(&session.evidence.probes)
+        && p < ALPHA
+    {
+        faults.push(Invalid::ProbeImbalance { p });
+    }
+    let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate);
+    if let Some(valid) = gated.map(valid_pairs).min() {
+        let lost = session.evidence.pairs_lost;
+        // Fewer than the floor because fewer were played is inconclusive; because they were lost,
+        // or because there is nothing at all, is no evidence.
+        if valid == 0 || (valid < least && valid + lost >= least) {
+            faults.push(Invalid::TooFewPairs { valid, lost, needed: least });
+        }
+    }
+    faults
+}
+
+/// The verdict of all, and whether an improvement was withheld because of failures.
+fn overall(
+    comparisons: &[Comparison],
+    invalid: &[Invalid],
+    failures_rise: bool,
+) -> (Verdict, bool) {
+    if !invalid.is_empty() {
+        return (Verdict::Invalid, false);
+    }
+    let has = |verdict: Verdict| {
+        comparisons.iter().any(|comparison| {
+            comparison.rule.role == Role::Gate && comparison.verdict == Some(verdict)
+        })
+    };
+    if has(Verdict::Regressed) {
+        (Verdict::Regressed, false)
+    } else if has(Verdict::Inconclusive) {
+        (Verdict::Inconclusive, false)
+    } else if has(Verdict::Improved) {
+        // Requests that fail are quick. Accepted failures do not make a server better.
+        if failures_rise { (Verdict::Inconclusive, true) } else { (Verdict::Improved, false) }
+    } else if has(Verdict::NoRegression) {
+        (Verdict::NoRegression, false)
+    } else {
+        (Verdict::Inconclusive, false)
+    }
+}
+
+fn reasons(
+    comparisons: &[Comparison],
+    invalid: &[Invalid],
+    rise: Option<String>,
+    withheld: bool,
+) -> Vec<String> {
+    let mut reasons: Vec<String> = rise.into_iter().collect();
+    if withheld {
+        reasons.push("a server that fails more requests is not called improved".to_owned());
+    }
+    reasons.extend(invalid.iter().map(ToString::to_string));
+    let gated = || comparisons.iter().filter(|comparison| comparison.rule.role == Role::Gate);
+    for verdict in Verdict::ALL {
+        let of_verdict = gated().filter(|comparison| comparison.verdict == Some(verdict));
+        reasons.extend(
+            of_verdict.map(|comparison| format!("{}: {}", verdict.name(), comparison.sentence)),
+        );
+    }
+    if gated().next().is_none() {
+        reasons.push("no metric gates, so there is nothing to decide".to_owned());
+    }
+    reasons
+}

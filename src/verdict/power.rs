@@ -1,0 +1,111 @@
+//! What a session could have seen, and what it would take to see more.
+//!
+//! Main functions: [`mde80`] and [`pairs_needed`]. The resolution is the half-width of the interval
+//! itself, [`super::signed_rank::Interval::half_width`].
+
+use super::student_t;
+
+/// More pairs than this are no advice: the change lies at the bar.
+const MOST_PAIRS: f64 = 10_000.0;
+
+/// The smallest true difference that a test at 5 % finds in 80 of 100 sessions of n pairs whose
+/// differences have this standard deviation: (t₀.₉₇₅ + t₀.₈₀)·s/√n with n − 1 degrees of freedom.
+/// `None` below two pairs.
+#[must_use]
+pub fn mde80(pairs: usize, stddev: f64) -> Option<f64> {
+    Some(mde80_factor(pairs)? * stddev)
+}
+
+/// c_n of [`mde80`]: standard deviations.
+#[must_use]
+pub fn mde80_factor(pairs: usize) -> Option<f64> {
+    let degrees = pairs.checked_sub(1).filter(|degrees| *degrees > 0)?;
+    let t = student_t::quantile(0.975, degrees) + student_t::quantile(0.80, degrees);
+    Some(t / (pairs as f64).sqrt())
+}
+
+/// How many pairs bring the half-width down to `wanted`: ⌈n·(half-width/wanted)²⌉. `None` where
+/// that is beyond ten thousand, or `wanted` is not positive.
+#[must_use]
+pub fn pairs_needed(pairs: usize, half_width: f64, wanted: f64) -> Option<usize> {
+    if wanted <= 0.0 || !half_width.is_finite() {
+        return None;
+    }
+    let needed = (pairs as f64 * (half_width / wanted).powi(2)).ceil();
+    (needed <= MOST_PAIRS).then_some(needed as usize)
+}
+
+/// How many pairs would settle a question that `pairs` pairs left open.
+///
+/// That is [`pairs_needed`] for a half-width of the bar, the rule of the specification. Where the
+/// session is already finer than the bar and still undecided, because the estimate lies beside
+/// it, that rule would ask for fewer pairs than were played; then it is the number that brings
+/// the interval to the bar if the estimate stays where it is. `None`: no number of pairs that anyone
+/// would play. Unit of `estimate`, `half_width` and `bar`: that of the differences.
+#[must_use]
+pub fn pairs_to_settle(pairs: usize, estimate: f64, half_width: f64, bar: f64) -> Option<usize> {
+    let by_rule = pairs_needed(pairs, half_width, bar)?;
+    if by_rule > pairs {
+        return Some(by_rule);
+    }
+    let distance = if estimate < bar { bar - estimate } else { estimate };
+    pairs_needed(pairs, half_width, distance).map(|needed| needed.max(pairs + 1))
+}
+
+/// How many requests a trial needs before its percentile q may be compared: 20/(1 − q), so 400 for
+/// p95 and 2000 for p99. `q_percent` below 100.
+#[must_use]
+pub const fn tail_requests_needed(q_percent: u64) -> u64 {
+    2000 / (100 - q_percent)
+}
+
+/// Sample standard deviation; `None` below two values.
+#[must_use]
+pub fn stddev(values: &[f64]) -> Option<f64> {
+    if values.len() < 2 {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((squares / (values.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_those_of_the_specification() {
+        let table = [(6, 1.42), (8, 1.15), (10, 0.99), (12, 0.89), (16, 0.75), (20, 0.66)];
+        for (pairs, expected) in table {
+            let factor = mde80_factor(pairs).unwrap();
+            assert!((factor - expected).abs() < 0.0051, "c_{pairs} = {factor}");
+        }
+        assert_eq!(mde80_factor(1), None);
+        assert_eq!(mde80_factor(0), None);
+    }
+
+    #[test]
+    fn half_the_width_takes_four_times_the_pairs() {
+        assert_eq!(pairs_needed(12, 0.04, 0.02), Some(48));
+        assert_eq!(pairs_needed(12, 0.041, 0.02), Some(51));
+        assert_eq!(pairs_needed(12, 0.04, 0.0), None);
+        assert_eq!(pairs_needed(12, 4.0, 0.02), None);
+    }
+
+    #[test]
+    fn an_estimate_beside_the_bar_asks_for_more_pairs_than_were_played() {
+        // By the rule alone 16·(1/2)² = 4 pairs would do, and 16 did not.
+        assert_eq!(pairs_to_settle(16, 0.015, 0.01, 0.02), Some(64));
+        assert_eq!(pairs_to_settle(16, 0.0, 0.04, 0.02), Some(64));
+        assert_eq!(pairs_to_settle(16, 0.02 - 1e-9, 0.01, 0.02), None);
+        assert_eq!(pairs_to_settle(8, 0.025, 0.019, 0.02), Some(9));
+    }
+
+    #[test]
+    fn tails_need_their_requests() {
+        assert_eq!(tail_requests_needed(95), 400);
+        assert_eq!(tail_requests_needed(99), 2000);
+        assert_eq!(tail_requests_needed(50), 40);
+    }
+}
