@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn without_noise_p_is_none_or_all() {
         let equal = |value| [(BaseFirst, value), (HeadFirst, value), (BaseFirst, value)];
-        assert_eq!(Crossover::of(&equal(0.0)).unwrap().p, 1.0);
-        assert_eq!(Crossover::of(&equal(0.5)).unwrap().p, 0.0);
+        assert!(Crossover::of(&equal(0.0)).unwrap().p >= 1.0);
+        assert!(Crossover::of(&equal(0.5)).unwrap().p <= 0.0);
     }
 }

@@ -252,7 +252,7 @@ impl Judgement {
 #[must_use]
 pub fn judge(session: &Session<'_>) -> Judgement {
     let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate).count();
-    let pairs = session.metrics.iter().map(|metric| valid_pairs(metric)).max().unwrap_or(0);
+    let pairs = session.metrics.iter().map(valid_pairs).max().unwrap_or(0);
     let level = session.looks.level_at(pairs);
     let least = least_pairs(gated, ALPHA);
 

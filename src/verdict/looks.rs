@@ -26,11 +26,11 @@ pub const TABLE_SEED: u64 = 20_260_101;
 /// many. Made by `cargo run --release --example calibrate -- levels`; the tests check it again with
 /// fewer sessions.
 pub const TABLE: &[(&[usize], usize, f64)] = &[
-    (&[8, 12, 16], 2, 0.0),
-    (&[9, 12, 16], 4, 0.0),
-    (&[10, 12, 16], 8, 0.0),
-    (&[11, 12, 16], 16, 0.0),
-    (&[12, 16], 32, 0.0),
+    (&[8, 12, 16], 2, 0.0466),
+    (&[9, 12, 16], 4, 0.0469),
+    (&[10, 12, 16], 8, 0.0481),
+    (&[11, 12, 16], 16, 0.0455),
+    (&[12, 16], 32, 0.0409),
 ];
 
 /// Simulated sessions where the table does not have the looks asked for.
@@ -247,8 +247,8 @@ mod tests {
     #[test]
     fn a_session_cut_short_is_judged_at_the_stricter_level() {
         let looks = Looks::planned(1);
-        let levels = [7, 9, 11, 12, 15, 16, 20].map(|pairs| looks.level_at(pairs));
-        assert_eq!(levels, [0.0157, 0.0157, 0.0157, 0.02, 0.02, 0.03, 0.03]);
+        let levels = [7, 9, 11, 12, 15, 16, 20].map(|pairs| looks.level_at(pairs)).to_vec();
+        assert_eq!(levels, vec![0.0157, 0.0157, 0.0157, 0.02, 0.02, 0.03, 0.03]);
         assert_eq!(looks.look_at(12), Some(1));
         assert_eq!(looks.look_at(11), None);
         assert_eq!(looks.most_pairs(), 16);

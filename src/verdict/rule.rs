@@ -263,7 +263,7 @@ mod tests {
     fn a_floor_larger_than_the_value_itself_cannot_be_passed_downwards() {
         let mut rate = rule(Better::Higher, "tokens/s");
         rate.floor = 5.0;
-        assert_eq!(rate.slower_bar(4.0), f64::INFINITY);
+        assert!(rate.slower_bar(4.0).is_infinite());
         assert!((rate.slower_bar(50.0) - -(0.9_f64.ln())).abs() < 1e-12);
         assert!((rate.faster_bar(50.0) - 1.1_f64.ln()).abs() < 1e-12);
         assert!((rate.slower_bar(5000.0) - 0.02_f64.ln_1p()).abs() < 1e-12);

@@ -16,3 +16,4 @@ mod server;
 mod sim;
 mod sse;
 mod tidy;
+mod verdict;

@@ -1,0 +1,11 @@
+//! The statistics of a comparison: against other people's programs, against a simulated machine,
+//! and case by case.
+
+mod calibration;
+mod golden;
+mod judging;
+
+#[path = "../../ci/calibration/model.rs"]
+mod model;
+#[path = "../../ci/calibration/play.rs"]
+mod play;
