@@ -10,6 +10,7 @@ use super::findings::{Findings, Finished, ServerFacts};
 use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
+use super::words;
 use super::{measure::SERVER_LOG, watchers::EVENTS_FILE};
 use crate::artifact::{
     self, FileEntry, Gguf, Note, ProcessUse, Report, RequestRow, RunStatus, Unknowns, store,
@@ -48,7 +49,7 @@ pub(super) fn conclude(
     let validity = stats::judge(&summary, &load, &plan.limits, fate);
     let measured = findings.load.is_some();
 
-    let (mut causes, log_lines) = in_lines(error.as_ref());
+    let (mut causes, log_lines) = words::in_lines(error.as_ref());
     let stopped = cancel.reason();
     let exit = match (&error, stopped) {
         // Also that of an early stop; what failed before the stop could end it is still the cause.
@@ -103,7 +104,7 @@ pub(super) fn conclude(
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }
-    report.warnings.extend(warnings(&findings));
+    report.warnings.extend(words::warnings(&findings));
     for warning in &report.warnings {
         events.send(&Event::Warning { message: warning.message.clone() });
     }
@@ -132,17 +133,6 @@ pub(super) fn conclude(
     stage.done(out_dir.join(REPORT_MD).display().to_string());
 
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
-}
-
-/// An error as the report has it: its causes in one line, and apart from it, in one line too, what
-/// the server's log said.
-fn in_lines(error: Option<&Error>) -> (Vec<String>, Option<String>) {
-    let Some(error) = error else { return (Vec::new(), None) };
-    let words = error.chain();
-    let (message, log): (Vec<&str>, Vec<&str>) =
-        words.lines().map(str::trim).partition(|line| !line.starts_with("log: "));
-    let log: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("log: ")).collect();
-    (vec![message.join("; ")], (!log.is_empty()).then(|| log.join(" / ")))
 }
 
 fn tool() -> artifact::Tool {
@@ -489,22 +479,6 @@ fn resources(findings: &Findings) -> artifact::Resources {
         gpus: Vec::new(),
         unknown,
     }
-}
-
-fn warnings(findings: &Findings) -> Vec<Note> {
-    let note =
-        |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
-    let scrape = findings.scrape.as_ref();
-    let mut notes: Vec<Note> =
-        findings.warnings.iter().map(|message| note("run", message)).collect();
-    notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
-    notes.extend(
-        scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)),
-    );
-    if let Some(absent) = scrape.and_then(|scrape| scrape.absent.as_ref()) {
-        notes.push(note("no_server_metrics", absent));
-    }
-    notes
 }
 
 /// What is in the folder, for the report itself.

@@ -13,6 +13,7 @@ mod spool;
 mod stage;
 mod under_load;
 mod watchers;
+mod words;
 
 use std::path::Path;
 

@@ -120,7 +120,7 @@ fn a_server_that_dies_under_load_leaves_a_partial_report() {
     let bench = Bench::new();
     let ended = bench.run(&with(LONGER, &["--", "--sim-fault", "crash:10"]));
     ended.code(7).reports("partial");
-    ended.first_line("Failed", &["was killed by SIGABRT", "of 50 requests completed"]);
+    ended.first_line("Failed", &["was killed by SIGABRT", "of 20 requests completed"]);
     let report = ended.report();
     assert!(report["requests"]["completed"].as_u64().unwrap() > 0);
     assert!(report["requests"]["failed"].as_u64().unwrap() > 0);
@@ -156,7 +156,7 @@ fn behind_a_wrapper_script_it_is_all_the_same() {
             let bench = Bench::new();
             let wrapper =
                 bench.script("wrapper", &format!("#!/bin/sh\n{launcher}{sim} sim \"$@\"\n"));
-            let args = ["--server", &wrapper, "--n-prompts", "50", "--max-tokens", "4"];
+            let args = ["--server", &wrapper, "--n-prompts", "16", "--max-tokens", "4"];
             let more =
                 ["--stop-grace", "500ms", "--max-lateness", "100", "--max-client-delay", "100"];
             let behind = ["--", "--model", "none", "--sim-fault", fault];

@@ -59,7 +59,7 @@ const LONGER: &[&str] = &[
     "--max-client-delay",
     "100",
     "--n-prompts",
-    "50",
+    "20",
 ];
 
 /// A folder with an `--out-dir`, caches and models of its own.

@@ -72,7 +72,7 @@ fn a_whole_run_directly_and_behind_a_wrapper() {
 fn ctrl_c_and_kill_9_while_it_loads_and_while_it_works() {
     let server = llama_server();
     // Large enough to be caught while it loads, mostly; wherever it is caught, the end is the same.
-    let large = "synthetic:layers=8,embd=1024,heads=8,ff=2816,vocab=4096,ctx=4096,type=f32";
+    let large = "synthetic:layers=4,embd=1024,heads=8,ff=2816,vocab=4096,ctx=4096,type=f32";
     let bench = Bench::new();
     let run = with(&["--duration", "1h"], &["--model", large]);
     let run = with(&["--warm-up", "0", "--max-tokens", "8"], &run);

@@ -65,7 +65,7 @@ fn a_full_disk_is_code_1_and_leaves_no_server() {
     // that is full, and needs no rights. The log of the server is the first to meet it.
     let bench = Bench::new();
     let script = "trap '' XFSZ; ulimit -f 4; exec \"$@\"";
-    let args = ["--server", "sim", "--n-prompts", "60", "--max-tokens", "4", "--progress", "none"];
+    let args = ["--server", "sim", "--n-prompts", "24", "--max-tokens", "4", "--progress", "none"];
     let command = bench.shell(script, &args);
     let ended = bench.start(command).end();
     ended.code(1).says(&["error: cannot write", "out-dir"]);
