@@ -145,7 +145,11 @@ fn has_no_disagreement(report: &Value) {
 
 /// Sixteen requests of four users, with these faults.
 fn play(bench: &Bench, server_flags: &[&str]) -> Ran {
-    let flags = ["--server", "sim", "--scenario", "./brisk.toml", "--n-prompts", "16"];
+    // Limits that a test of hanging servers can wait for.
+    let impatient = super::BRISK.replace("first = \"60s\"", "first = \"1s\"");
+    let impatient = impatient.replace("idle = \"60s\"", "idle = \"500ms\"");
+    std::fs::write(bench.path("impatient.toml"), impatient).unwrap();
+    let flags = ["--server", "sim", "--scenario", "./impatient.toml", "--n-prompts", "16"];
     // The suite shares the machine with other tests, and a late client must not be what is seen.
     let excused = ["--max-lateness", "1", "--start-timeout", "1500ms", "--stop-grace", "1s"];
     let slots = ["--parallel", "4", "--", "--sim-ttft-ms", "20", "--sim-itl-ms", "5"];
