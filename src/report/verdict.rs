@@ -79,7 +79,9 @@ impl Verdict {
             let why = if causes.is_empty() { "the run ended early" } else { &causes };
             let server_died =
                 report.client.reasons.iter().any(|reason| reason.code == "server_died");
-            let word = if server_died { Word::Failed } else { Word::Partial };
+            let stopped_by_threshold = report.thresholds.iter().any(|threshold| threshold.aborted);
+            let failed = server_died || stopped_by_threshold;
+            let word = if failed { Word::Failed } else { Word::Partial };
             let rest = match (report.client.valid, against.is_empty()) {
                 (true, _) => "; the figures cover what was done until then".to_owned(),
                 (false, true) => ": these numbers are not evidence".to_owned(),

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::findings::{Findings, Finished, ServerFacts};
+use super::gates;
 use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
@@ -43,7 +44,9 @@ pub(super) fn conclude(
     let stage = Running::begin(events, Stage::Report, plan.out_dir.display().to_string());
     let kind = server_kind(plan);
     let load = load_figures(plan, &findings, kind);
-    let summary = stats::summarise(&findings.records, &load);
+    let mut summary = stats::summarise(&findings.records, &load);
+    summary.rates.judge_objectives(&findings.records, &summary.split, &plan.workload.objectives);
+    let gates = gates::judge(plan, &findings, &summary, &load);
     let fate = fate(&findings);
     let validity = stats::judge(&summary, &load, &plan.limits, fate);
     let measured = findings.load.is_some();
@@ -56,8 +59,10 @@ pub(super) fn conclude(
         (None, Some(reason)) => reason.into(),
         (None, None) if fate == ServerFate::Died => ExitCode::Server,
         (None, None) if validity.fails_run => ExitCode::NotEvidence,
+        (None, None) if gates.crossed => ExitCode::Threshold,
         (None, None) => ExitCode::Ok,
     };
+    causes.extend(gates.cause);
     if measured && fate == ServerFate::Died {
         causes.extend(findings.death.clone());
     }
@@ -90,7 +95,7 @@ pub(super) fn conclude(
         server_metrics: server_metrics(&findings),
         resources: resources(&findings),
         client: sections.client,
-        thresholds: Vec::new(),
+        thresholds: gates.thresholds,
         warnings: sections.warnings,
         files: Vec::new(),
         unknown: Unknowns::none(),
@@ -103,6 +108,7 @@ pub(super) fn conclude(
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }
+    report.warnings.extend(gates.warnings);
     report.warnings.extend(warnings(&findings));
     for warning in &report.warnings {
         events.send(&Event::Warning { message: warning.message.clone() });
@@ -437,6 +443,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
             "the run ended before the requests were planned",
         ),
         seed: workload.seed,
+        objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
         phases: vec![
