@@ -178,7 +178,7 @@ pub enum ThresholdError {
         name: String,
     },
     /// There is no such method, or it does not suit the metric.
-    #[error("{} has no method \"{method}\": \"{metric}\" is {}", .kind.words().trim_start_matches("a "), .kind.words())]
+    #[error("\"{metric}\" is {} and has no method \"{method}\"", .kind.words())]
     Method {
         /// The metric, as it was typed.
         metric: String,
@@ -397,7 +397,9 @@ impl Threshold {
 /// As it was typed, without its options: `ttft_ms: p(95) < 200`.
 impl std::fmt::Display for Threshold {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}: {}", self.metric, self.expression)
+        let starts_with_method = self.expression.starts_with(char::is_alphabetic);
+        let colon = if starts_with_method { ":" } else { "" };
+        write!(formatter, "{}{colon} {}", self.metric, self.expression)
     }
 }
 

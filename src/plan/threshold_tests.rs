@@ -66,6 +66,7 @@ fn a_flag_may_abort_delay_or_warn() {
 fn a_metric_with_one_method_may_go_without() {
     let read = Threshold::parse("llamacpp_completions_truncated_rate < 0.8,abort").unwrap();
     assert_eq!((read.method, read.abort), (Method::Rate, true));
+    assert_eq!(read.to_string(), "llamacpp_completions_truncated_rate < 0.8");
     assert_eq!(Threshold::parse("output_tokens_per_second > 10").unwrap().method, Method::Value);
     assert!(Threshold::parse("ttft_ms < 10").is_err(), "of a trend nobody knows which is meant");
 }
@@ -101,7 +102,7 @@ fn what_is_no_threshold_is_explained() {
         ("ttft_ms: p(101) < 3", "has no method \"p(101)\"", "from p(0) to p(100)"),
         (
             "ttft_ms: mean < 3",
-            "has no method \"mean\": \"ttft_ms\" is a trend",
+            "\"ttft_ms\" is a trend and has no method \"mean\"",
             "did you mean \"avg\"?",
         ),
         ("ttft_ms: median < 3", "has no method \"median\"", "did you mean \"med\"?"),

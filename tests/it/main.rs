@@ -15,4 +15,5 @@ mod scrape;
 mod server;
 mod sim;
 mod sse;
+mod thresholds;
 mod tidy;
