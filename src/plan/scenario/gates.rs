@@ -134,3 +134,53 @@ pub(super) fn together(workload: &Workload, problems: &mut Vec<Problem>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Origin, Overrides, builtin, workload};
+    use super::*;
+
+    fn chat(overrides: &Overrides) -> Workload {
+        let origin = Origin::BuiltIn("chat");
+        workload(builtin("chat").unwrap(), &origin, overrides).expect("a valid scenario")
+    }
+
+    fn shown(workload: &Workload) -> Vec<(String, Crossing)> {
+        let thresholds = workload.thresholds.iter();
+        thresholds.map(|threshold| (threshold.to_string(), threshold.crossing)).collect()
+    }
+
+    #[test]
+    fn chat_warns_of_truncated_answers_unless_they_are_forced() {
+        let plain = chat(&Overrides::default());
+        assert_eq!(shown(&plain), [("truncated_ratio: rate < 0.8".to_owned(), Crossing::Warns)]);
+        let forced = chat(&Overrides { ignore_eos: Some(true), ..Overrides::default() });
+        assert_eq!(shown(&forced), []);
+    }
+
+    #[test]
+    fn a_flag_takes_the_place_of_the_scenarios_threshold_on_the_same_metric() {
+        let typed = "llamacpp_completions_truncated_rate: rate < 0.5";
+        let thresholds = vec![typed.to_owned(), "ttft_ms: avg < 9".to_owned()];
+        let found = chat(&Overrides { thresholds, ..Overrides::default() });
+        let expected =
+            [(typed.to_owned(), Crossing::Fails), ("ttft_ms: avg < 9".to_owned(), Crossing::Fails)];
+        assert_eq!(shown(&found), expected);
+    }
+
+    #[test]
+    fn goodput_needs_to_know_what_is_good() {
+        let thresholds = vec!["goodput_requests_per_second > 3".to_owned()];
+        let with = |objectives| {
+            let overrides =
+                Overrides { thresholds: thresholds.clone(), objectives, ..Overrides::default() };
+            workload(builtin("chat").unwrap(), &Origin::BuiltIn("chat"), &overrides)
+        };
+        let error = with(Vec::new()).expect_err("no objective");
+        assert!(error.to_string().contains("needs an objective, and there is none"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--objective")));
+        assert_eq!(with(vec!["ttft_ms < 9".to_owned()]).unwrap().objectives.len(), 1);
+        let error = with(vec!["ttft < 9".to_owned()]).expect_err("a typing error, once");
+        assert!(!error.to_string().contains("problems"), "{error}");
+    }
+}
