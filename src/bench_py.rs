@@ -15,6 +15,9 @@ const DATASET_IN_WORKING_DIRECTORY: &str = "ShareGPT_V3_unfiltered_cleaned_split
 /// Where bench.py looked for the server when no variable named one.
 const SERVER_BESIDE_BENCH_PY: &str = "../../../build/bin/llama-server";
 
+/// The threshold of script.js: most answers should end by themselves.
+const TRUNCATED: &str = "llamacpp_completions_truncated_rate: rate < 0.8,abort,delay=1m";
+
 /// The equivalent `run` command, as text that a shell reads back, and parsed.
 ///
 /// # Errors
@@ -74,6 +77,7 @@ fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String>
     flag("max-tokens", args.answer_tokens.to_string());
     flag("connections", "fresh".to_owned());
     flag("dataset", dataset(args, is_file));
+    flag("threshold", TRUNCATED.to_owned());
     words.extend(
         [
             "--",
@@ -180,6 +184,7 @@ mod tests {
         assert_eq!(run.workload.n_prompts, Some(200));
         assert_eq!(run.workload.users, Some(4), "k6's users are the slots");
         assert_eq!(run.workload.scenario, "chat");
+        assert_eq!(run.workload.thresholds, [TRUNCATED]);
         assert_eq!(run.server.host, "0.0.0.0");
         assert_eq!(run.server.port, 8080);
         assert_eq!(run.model.hf_repo.as_deref(), Some("ggml-org/models"));

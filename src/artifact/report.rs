@@ -277,6 +277,9 @@ pub struct Scenario {
     pub endpoint: Endpoint,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
+    /// What a request had to keep to count in goodput; empty where nothing was asked for.
+    #[serde(default)]
+    pub objectives: Vec<String>,
     /// The parts of the load, in order.
     pub phases: Vec<Phase>,
     /// Why a field of this object is `null`.

@@ -174,6 +174,17 @@ pub struct WorkloadArgs {
     /// Unmeasured requests per user before measuring
     #[arg(long, value_name = "N")]
     pub warm_up: Option<u32>,
+    /// Exit 99 unless it holds, such as "ttft_ms: p(95) < 200"; may be repeated
+    ///
+    /// k6's grammar: METRIC: METHOD OPERATOR NUMBER, with the methods avg min max med p(N) of a trend,
+    /// count and rate of a counter, rate of a share, value of a gauge. The server's own metrics are
+    /// written server:NAME. Behind it may stand ",abort" (end the load as soon as it is crossed),
+    /// ",delay=1m" (but not earlier than this) and ",warn" (warn, and exit as if it held).
+    #[arg(long = "threshold", value_name = "EXPR")]
+    pub thresholds: Vec<String>,
+    /// What a request must keep to count in goodput, such as "ttft_ms < 200 and tpot_ms < 50"
+    #[arg(long = "objective", value_name = "EXPR")]
+    pub objectives: Vec<String>,
 }
 
 /// When connections are opened.

@@ -12,13 +12,18 @@ use serde::Serialize;
 pub mod body;
 pub mod dataset_spec;
 pub mod duration;
+pub mod objective;
 pub mod problem;
 pub mod resolve;
 pub mod scenario;
+pub mod subject;
+pub mod threshold;
 
 pub use body::{Dialect, body};
+pub use objective::Objective;
 pub use problem::{PlanError, Problem};
 pub use scenario::{Overrides, Scenario};
+pub use threshold::Threshold;
 
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
@@ -221,6 +226,10 @@ pub struct Workload {
     pub connections: Connections,
     /// Seed of everything random, and of each request where the scenario says so.
     pub seed: u64,
+    /// Conditions on the whole load, in the order of the file, then of the flags.
+    pub thresholds: Vec<Threshold>,
+    /// What each request must keep to count as good; empty: goodput is not asked for.
+    pub objectives: Vec<Objective>,
 }
 
 /// Which route is asked.

@@ -217,6 +217,8 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
             ConnectionsArg::Fresh => Connections::Fresh,
         }),
         ignore_eos: flags.ignore_eos.then_some(true),
+        thresholds: flags.thresholds.clone(),
+        objectives: flags.objectives.clone(),
         ..Overrides::default()
     };
     let origin = Origin::of(&flags.scenario)?;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::verdict::Verdict;
-use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread};
+use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread, Threshold};
 use crate::load::{ClockSource, FailureKind};
 use crate::stats::{Metric, ServerKind, metric};
 
@@ -35,6 +35,7 @@ pub fn render(report: &Report) -> String {
     page.line(&tags(report));
     page.line("");
     page.line(&escape(&what_ran(report)));
+    thresholds(report, &mut page);
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
@@ -156,6 +157,32 @@ pub(crate) fn missing(summary: &MetricSummary, field: &str) -> String {
     }
 }
 
+/// One line, not yet escaped.
+pub(crate) fn threshold_in_words(threshold: &Threshold) -> String {
+    let mut words = threshold.expression.clone();
+    match (threshold.observed, threshold.unknown.reason("observed")) {
+        (Some(observed), _) => write!(words, " (observed {})", short(observed)),
+        (None, Some(reason)) => write!(words, " ({reason})"),
+        (None, None) => write!(words, " (not observed)"),
+    }
+    .expect("a string takes any text");
+    if threshold.aborted {
+        words.push_str("; it ended the load");
+    }
+    words
+}
+
+fn thresholds(report: &Report, page: &mut Page) {
+    if report.thresholds.is_empty() {
+        return;
+    }
+    page.heading("Thresholds");
+    for threshold in &report.thresholds {
+        let word = if threshold.ok { "holds" } else { "**crossed**" };
+        page.line(&format!("- {word}: {}", escape(&threshold_in_words(threshold))));
+    }
+}
+
 fn metrics(report: &Report, page: &mut Page) {
     let found: Vec<(&Metric, &MetricSummary)> = SHOWN
         .iter()
@@ -229,6 +256,18 @@ fn rates(report: &Report, page: &mut Page) {
         &["Window", "requests/s", "output tokens/s", "prompt tokens/s", "total tokens/s"],
         &rows,
     );
+    if !report.scenario.objectives.is_empty() {
+        let kept = report.scenario.objectives.join(" and ");
+        let words = match rates.whole.goodput_requests_per_second {
+            Some(goodput) => format!("Goodput: {} requests/s kept {kept}.", short(goodput)),
+            None => {
+                let reason = rates.unknown.reason("goodput_requests_per_second");
+                format!("No goodput for {kept}: {}.", reason.unwrap_or("not recorded"))
+            }
+        };
+        page.line("");
+        page.line(&escape(&words));
+    }
     if let Some(reason) = rates.unknown.reason("output_tokens_per_second") {
         page.line("");
         page.line(&format!("No tokens/s: {}.", escape(reason)));

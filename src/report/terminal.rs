@@ -4,7 +4,7 @@
 //! never lets text from outside move the cursor. Live progress is not here.
 
 use super::escape::clean;
-use super::markdown::{SHOWN, missing, what_ran};
+use super::markdown::{SHOWN, missing, threshold_in_words, what_ran};
 use super::number::{seconds, short, whole};
 use super::verdict::{Verdict, Word};
 use crate::artifact::{MetricSummary, Report};
@@ -26,6 +26,7 @@ pub fn render_summary(report: &Report, width: usize, colour: bool) -> String {
     metrics(report, &mut screen);
     rates(report, &mut screen);
     requests(report, &mut screen);
+    thresholds(report, &mut screen);
     split(report, &mut screen);
     client(report, &mut screen);
     for warning in &report.warnings {
@@ -187,6 +188,7 @@ fn rates(report: &Report, screen: &mut Screen) {
             (figures.requests_per_second, "requests/s"),
             (figures.output_tokens_per_second, "output tokens/s"),
             (figures.prompt_tokens_per_second, "prompt tokens/s"),
+            (figures.goodput_requests_per_second, "good requests/s"),
         ] {
             parts.extend(value.map(|value| format!("{} {unit}", short(value))));
         }
@@ -223,6 +225,16 @@ fn requests(report: &Report, screen: &mut Screen) {
             let label = format!("{} {}:", whole(*count), kind.name());
             screen.paragraph(&label, Tone::Bad, example, 4);
         }
+    }
+}
+
+fn thresholds(report: &Report, screen: &mut Screen) {
+    for threshold in &report.thresholds {
+        let (label, tone) = match threshold.ok {
+            true => ("holds:", Tone::Good),
+            false => ("crossed:", Tone::Bad),
+        };
+        screen.paragraph(label, tone, &threshold_in_words(threshold), 2);
     }
 }
 

@@ -79,7 +79,9 @@ impl Verdict {
             let why = if causes.is_empty() { "the run ended early" } else { &causes };
             let server_died =
                 report.client.reasons.iter().any(|reason| reason.code == "server_died");
-            let word = if server_died { Word::Failed } else { Word::Partial };
+            let stopped_by_threshold = report.thresholds.iter().any(|threshold| threshold.aborted);
+            let failed = server_died || stopped_by_threshold;
+            let word = if failed { Word::Failed } else { Word::Partial };
             let rest = match (report.client.valid, against.is_empty()) {
                 (true, _) => "; the figures cover what was done until then".to_owned(),
                 (false, true) => ": these numbers are not evidence".to_owned(),
@@ -94,25 +96,17 @@ impl Verdict {
                 against.push(causes.clone());
             }
             let excused = report.client.limits.accept_saturated_client
-                && report.run.exit_code == Some(ExitCode::Ok.code());
+                && report.run.exit_code != Some(ExitCode::NotEvidence.code());
             let sentence = format!("{}: these numbers are not evidence", against.join("; "));
             let sentence =
                 if excused { format!("{sentence} (accepted by flag)") } else { sentence };
+            let sentence = match crossed(report) {
+                Some(crossed) => format!("{sentence}; {crossed}"),
+                None => sentence,
+            };
             return Self { word: Word::Failed, sentence };
         }
-        let crossed: Vec<&str> = report
-            .thresholds
-            .iter()
-            .filter(|threshold| !threshold.ok)
-            .map(|threshold| threshold.expression.as_str())
-            .collect();
-        if !crossed.is_empty() {
-            let sentence = format!(
-                "{} of {} thresholds crossed: {}",
-                crossed.len(),
-                report.thresholds.len(),
-                crossed.join(", ")
-            );
+        if let Some(sentence) = crossed(report) {
             return Self { word: Word::Failed, sentence };
         }
         if let Some(code) = report.run.exit_code.filter(|code| *code != 0) {
@@ -126,6 +120,19 @@ impl Verdict {
         }
         Self { word: Word::Ok, sentence: format!("{done}{}", headline(report)) }
     }
+}
+
+/// The thresholds that were crossed, in words; `None` where all held.
+fn crossed(report: &Report) -> Option<String> {
+    let crossed: Vec<&str> = report
+        .thresholds
+        .iter()
+        .filter(|threshold| !threshold.ok)
+        .map(|threshold| threshold.expression.as_str())
+        .collect();
+    let all = report.thresholds.len();
+    (!crossed.is_empty())
+        .then(|| format!("{} of {all} thresholds crossed: {}", crossed.len(), crossed.join(", ")))
 }
 
 /// The two figures that a reader looks for, as far as they are known.

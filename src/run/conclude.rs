@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::findings::{Findings, Finished, ServerFacts};
+use super::gates;
 use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
@@ -44,7 +45,9 @@ pub(super) fn conclude(
     let stage = Running::begin(events, Stage::Report, plan.out_dir.display().to_string());
     let kind = server_kind(plan);
     let load = load_figures(plan, &findings, kind);
-    let summary = stats::summarise(&findings.records, &load);
+    let mut summary = stats::summarise(&findings.records, &load);
+    summary.rates.judge_objectives(&findings.records, &summary.split, &plan.workload.objectives);
+    let gates = gates::judge(plan, &findings, &summary, &load);
     let fate = fate(&findings);
     let validity = stats::judge(&summary, &load, &plan.limits, fate);
     let measured = findings.load.is_some();
@@ -57,8 +60,10 @@ pub(super) fn conclude(
         (None, Some(reason)) => reason.into(),
         (None, None) if fate == ServerFate::Died => ExitCode::Server,
         (None, None) if validity.fails_run => ExitCode::NotEvidence,
+        (None, None) if gates.crossed => ExitCode::Threshold,
         (None, None) => ExitCode::Ok,
     };
+    causes.extend(gates.cause);
     if measured && fate == ServerFate::Died {
         causes.extend(findings.death.clone());
     }
@@ -91,7 +96,7 @@ pub(super) fn conclude(
         server_metrics: server_metrics(&findings),
         resources: resources(&findings),
         client: sections.client,
-        thresholds: Vec::new(),
+        thresholds: gates.thresholds,
         warnings: sections.warnings,
         files: Vec::new(),
         unknown: Unknowns::none(),
@@ -104,6 +109,7 @@ pub(super) fn conclude(
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }
+    report.warnings.extend(gates.warnings);
     report.warnings.extend(words::warnings(&findings));
     for warning in &report.warnings {
         events.send(&Event::Warning { message: warning.message.clone() });
@@ -427,6 +433,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
             "the run ended before the requests were planned",
         ),
         seed: workload.seed,
+        objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
         phases: vec![

@@ -3,7 +3,8 @@
 //! Main function: [`show`].
 
 use crate::error::Error;
-use crate::plan::{Dialect, ModelSource, RunPlan, Target, body};
+use crate::plan::threshold::Crossing;
+use crate::plan::{Dialect, ModelSource, RunPlan, Target, body, duration};
 use crate::server::{Capabilities, Program, command};
 
 /// Stands for the text of a prompt in the shown request.
@@ -50,6 +51,24 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
         ),
     );
     line("prompts", &workload.dataset.to_string());
+    for (position, threshold) in workload.thresholds.iter().enumerate() {
+        let mut words = threshold.to_string();
+        if threshold.crossing == Crossing::Warns {
+            words.push_str(", only warns");
+        }
+        if threshold.abort {
+            words.push_str(", ends the load when it is crossed");
+        }
+        if threshold.abort && !threshold.delay.is_zero() {
+            let delay = duration::format(threshold.delay);
+            words.push_str(&format!(", not before {delay}"));
+        }
+        line(if position == 0 { "thresholds" } else { "" }, &words);
+    }
+    if !workload.objectives.is_empty() {
+        let objectives: Vec<String> = workload.objectives.iter().map(ToString::to_string).collect();
+        line("objectives", &objectives.join(" and "));
+    }
     let shown = body(workload, dialect, PROMPT);
     line("each", &format!("POST {} {}", workload.endpoint.path(), String::from_utf8_lossy(&shown)));
     line("files", &format!("{}: {}", plan.out_dir.display(), super::OUTPUT_FILES.join(", ")));

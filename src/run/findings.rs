@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::gates::Abort;
 use crate::artifact::Report;
 use crate::error::Error;
 use crate::exit::ExitCode;
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     pub(super) load: Option<LoadOutcome>,
     pub(super) records: Vec<RequestRecord>,
     pub(super) scrape: Option<ScrapeSummary>,
+    /// The threshold that ended the load early; `None` if none did.
+    pub(super) abort: Option<Abort>,
     pub(super) server_exit: Option<ServerExit>,
     /// The death of the server under load, in words with its cause; `None` if it lived.
     pub(super) death: Option<String>,
@@ -53,6 +56,7 @@ impl Findings {
             load: None,
             records: Vec::new(),
             scrape: None,
+            abort: None,
             server_exit: None,
             death: None,
             warnings: Vec::new(),

@@ -8,6 +8,7 @@ mod conclude;
 mod dry;
 mod findings;
 mod fit;
+mod gates;
 mod measure;
 mod spool;
 mod stage;

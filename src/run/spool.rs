@@ -28,14 +28,18 @@ pub(super) struct Spool {
 
 impl Spool {
     /// Begins the file; records sent to the other end are in it within about a second.
-    pub(super) fn begin(out_dir: &Path) -> Result<(Self, Sender<RequestRecord>), Error> {
+    /// `watch` sees each record on the writing thread, before it is written.
+    pub(super) fn begin(
+        out_dir: &Path,
+        watch: impl FnMut(&RequestRecord) + Send + 'static,
+    ) -> Result<(Self, Sender<RequestRecord>), Error> {
         let path = out_dir.join(FILE);
         let failed = |source| Error::Output { attempt: "write", path: path.clone(), source };
         let file = File::create(&path).map_err(failed)?;
         let (sender, receiver) = channel();
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write(&receiver, BufWriter::new(file)))
+            .spawn(move || write(&receiver, BufWriter::new(file), watch))
             .map_err(|source| Error::System {
                 attempt: "start the thread that writes records",
                 source,
@@ -73,11 +77,16 @@ impl Spool {
     }
 }
 
-fn write(records: &Receiver<RequestRecord>, mut file: BufWriter<File>) -> std::io::Result<()> {
+fn write(
+    records: &Receiver<RequestRecord>,
+    mut file: BufWriter<File>,
+    mut watch: impl FnMut(&RequestRecord),
+) -> std::io::Result<()> {
     let mut flushed = Instant::now();
     loop {
         match records.recv_timeout(FLUSH_INTERVAL) {
             Ok(record) => {
+                watch(&record);
                 serde_json::to_writer(&mut file, &record)?;
                 file.write_all(b"\n")?;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
+use super::gates::{Abort, LiveGates};
 use super::measure::unless_stopped;
 use super::spool::Spool;
 use super::stage::Running;
@@ -70,13 +71,16 @@ impl UnderLoad<'_> {
         let load_plan = unless_stopped(cancel, asking).await?;
 
         let group = server.as_deref().map(RunningServer::group);
-        let (spool, sender) = Spool::begin(&self.plan.out_dir)?;
+        let gates = LiveGates::of(self.plan);
+        let watching = gates.clone();
+        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| watching.add(record))?;
         let (load_canceller, load_cancel) = cancel::pair();
+        let brake = Brake { gates: &gates, canceller: &load_canceller };
         let bounds = Bounds::of(&load_plan);
         // A send fails only if the writer has failed, which `Spool::finish` tells.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
 
-        let playing = self.warm_up_and_measure(handle, group, bounds, events, cancel);
+        let playing = self.warm_up_and_measure(handle, group, bounds, &brake, events, cancel);
         tokio::pin!(playing);
         let mut asked = false;
         let played = loop {
@@ -100,9 +104,10 @@ impl UnderLoad<'_> {
         };
         // What was measured is kept even where something beside it failed.
         findings.records = spool.finish()?;
-        let (outcome, scrape) = played?;
+        let (outcome, scrape, abort) = played?;
         findings.load = Some(outcome);
         findings.scrape = Some(scrape);
+        findings.abort = abort;
         Ok(())
     }
 
@@ -111,9 +116,10 @@ impl UnderLoad<'_> {
         mut handle: LoadHandle,
         group: Option<crate::server::ServerGroup>,
         bounds: Bounds,
+        brake: &Brake<'_>,
         events: &Events,
         cancel: &Cancel,
-    ) -> Result<(LoadOutcome, ScrapeSummary), Error> {
+    ) -> Result<(LoadOutcome, ScrapeSummary, Option<Abort>), Error> {
         let stage = Running::begin(events, Stage::WarmUp, format!("{} requests", bounds.warm_up));
         handle.warmed_up().await;
         stage.done(format!("{} ended", handle.live.warm_up_ended()));
@@ -131,15 +137,17 @@ impl UnderLoad<'_> {
         let stage = Running::begin(events, Stage::Load, bounds.in_words());
         handle.measure();
         let live = std::sync::Arc::clone(&handle.live);
+        let mut abort = None;
         let outcome = tokio::select! {
             outcome = handle.join() => outcome,
             never = watch(&live, bounds, events) => match never {},
+            never = brake.watch(&scraper, &mut abort) => match never {},
         };
         // The counters are read before anything else happens to the server.
         let scrape = scraper.finish().await;
         let outcome = outcome?;
         stage.done(format!("{} completed, {} failed", live.completed(), live.failed()));
-        Ok((outcome, scrape))
+        Ok((outcome, scrape, abort))
     }
 
     /// The plan to the last request, for the server as it turned out to be.
@@ -230,6 +238,23 @@ fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
     short.then(|| {
         format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")
     })
+}
+
+/// What ends the load when a threshold is crossed.
+struct Brake<'a> {
+    gates: &'a LiveGates,
+    canceller: &'a cancel::Canceller,
+}
+
+impl Brake<'_> {
+    /// Pulls once, notes why, and lets the load come to its end.
+    async fn watch(&self, scraper: &Scraper, abort: &mut Option<Abort>) -> Infallible {
+        let crossed = self.gates.until_crossed(load::now(), scraper).await;
+        *abort = Some(crossed);
+        // The load does not care why it ends; the reason that counts is in `abort`.
+        self.canceller.stop(StopReason::Terminated);
+        std::future::pending().await
+    }
 }
 
 async fn death(server: &mut Option<&mut RunningServer>) -> ServerExit {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,6 +35,15 @@ const LIMIT_WHEN_CANCELLED: Duration = Duration::from_secs(1);
 pub struct Scraper {
     finish: Option<oneshot::Sender<()>>,
     task: JoinHandle<ScrapeSummary>,
+    series: Shared,
+}
+
+/// What has been found so far; written by the task alone, and never locked across a wait.
+type Shared = Arc<Mutex<BTreeMap<String, Series>>>;
+
+fn locked(series: &Shared) -> MutexGuard<'_, BTreeMap<String, Series>> {
+    // A series is whole after each of its steps, so a panic elsewhere spoils nothing.
+    series.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was found over the run.
@@ -94,10 +104,17 @@ impl Scraper {
     ) -> std::io::Result<Self> {
         let sink = File::create(sink)?;
         let mut recorder = Recorder::new(control, group, sink);
+        let series = Arc::clone(&recorder.series);
         recorder.scrape(Phase::Before, LIMIT).await;
         let (finish, finished) = oneshot::channel();
         let task = tokio::spawn(recorder.run(interval, cancel, finished));
-        Ok(Self { finish: Some(finish), task })
+        Ok(Self { finish: Some(finish), task, series })
+    }
+
+    /// What has been found so far, by name with labels.
+    #[must_use]
+    pub fn so_far(&self) -> BTreeMap<String, SeriesSummary> {
+        summaries(&self.series)
     }
 
     /// Scrapes a last time and tells what was found.
@@ -153,7 +170,7 @@ struct Recorder {
     group: Option<ServerGroup>,
     sink: File,
     began: Instant,
-    series: BTreeMap<String, Series>,
+    series: Shared,
     process_start: Option<String>,
     server: Option<Resources>,
     client: Option<Resources>,
@@ -180,7 +197,7 @@ impl Recorder {
             group,
             sink,
             began: Instant::now(),
-            series: BTreeMap::new(),
+            series: Shared::default(),
             process_start: None,
             server: None,
             client: None,
@@ -267,16 +284,18 @@ impl Recorder {
     fn take(&mut self, page: &Page) {
         self.summary.pages += 1;
         self.unreadable_lines = self.unreadable_lines.max(page.unreadable_lines);
+        let mut known = locked(&self.series);
         for sample in &page.samples {
-            match self.series.get_mut(&sample.name) {
+            match known.get_mut(&sample.name) {
                 Some(series) => series.push(sample.value),
                 None => {
                     if let Some(series) = Series::begin(sample.kind, sample.value) {
-                        self.series.insert(sample.name.clone(), series);
+                        known.insert(sample.name.clone(), series);
                     }
                 }
             }
         }
+        drop(known);
         if let Some(started) = &page.process_start {
             let first = self.process_start.get_or_insert_with(|| started.clone());
             self.summary.restarted |= first != started;
@@ -312,8 +331,7 @@ impl Recorder {
 
     fn finish(mut self) -> ScrapeSummary {
         let mut summary = std::mem::take(&mut self.summary);
-        summary.series =
-            self.series.iter().map(|(name, series)| (name.clone(), series.summary())).collect();
+        summary.series = summaries(&self.series);
         if summary.series.is_empty() {
             let reason = self.offers_none.take().or_else(|| self.last_failure.clone());
             summary.absent = Some(reason.unwrap_or_else(|| "the page is empty".to_owned()));
@@ -343,6 +361,10 @@ impl Recorder {
         summary.client = self.client.map(Resources::summary);
         summary
     }
+}
+
+fn summaries(series: &Shared) -> BTreeMap<String, SeriesSummary> {
+    locked(series).iter().map(|(name, series)| (name.clone(), series.summary())).collect()
 }
 
 impl Resources {

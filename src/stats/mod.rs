@@ -6,12 +6,14 @@
 
 mod derive;
 mod distribution;
+mod goodput;
 mod known;
 pub mod metric;
 pub mod quantile;
 mod rates;
 mod reconcile;
 mod summary;
+pub mod threshold;
 mod validity;
 
 #[cfg(test)]

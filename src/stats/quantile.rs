@@ -78,6 +78,26 @@ impl Percentile {
     }
 }
 
+/// The value at position q·(n−1) of values in any order, which it rearranges; `values` is not empty.
+/// Linear in their number: a sort of everything every two seconds would be felt.
+pub(super) fn select(values: &mut [f64], fraction: f64) -> f64 {
+    let position = fraction.clamp(0.0, 1.0) * (values.len() - 1) as f64;
+    let below = position.floor();
+    let weight = position - below;
+    let (_, low, above) = values.select_nth_unstable_by(below as usize, f64::total_cmp);
+    let low = *low;
+    match above.iter().copied().reduce(f64::min) {
+        Some(high) if weight > 0.0 => low + (high - low) * weight,
+        _ => low,
+    }
+}
+
+/// The same of a histogram, in its unit; `None` if it is empty.
+pub(super) fn of_histogram(histogram: &Histogram<u64>, fraction: f64) -> Option<f64> {
+    let value_at = |rank| value_at_rank(histogram, rank);
+    (!histogram.is_empty()).then(|| interpolate(histogram.len(), fraction, value_at))
+}
+
 /// The value at position q·(n−1), between its two neighbours in proportion. `count` is not 0.
 fn interpolate(count: u64, fraction: f64, value_at: impl Fn(u64) -> f64) -> f64 {
     let position = fraction * (count - 1) as f64;

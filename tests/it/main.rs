@@ -16,5 +16,6 @@ mod scrape;
 mod server;
 mod sim;
 mod sse;
+mod thresholds;
 mod tidy;
 mod verdict;

@@ -4,6 +4,7 @@
 //! [`workload`], text and flags to a checked [`Workload`]. It reads no file: the caller hands in
 //! the text, or takes a compiled-in one from [`builtin`].
 
+mod gates;
 mod reader;
 
 use std::path::{Path, PathBuf};
@@ -123,6 +124,10 @@ pub struct Overrides {
     /// Force exactly the budget. `Some(true)` also drops the scenario's stop strings, which would
     /// end an answer early all the same.
     pub ignore_eos: Option<bool>,
+    /// `--threshold`, as typed. Those of the scenario about the same metric give way to them.
+    pub thresholds: Vec<String>,
+    /// `--objective`, as typed. Any takes the place of all of the scenario's.
+    pub objectives: Vec<String>,
 }
 
 /// The workload of a scenario text with the flags over it.
@@ -219,6 +224,8 @@ fn silent(origin: &Origin) -> Workload {
         },
         connections: Connections::Ahead,
         seed: 42,
+        thresholds: Vec::new(),
+        objectives: Vec::new(),
     }
 }
 
@@ -302,6 +309,7 @@ fn read_top(
     set(&mut workload.timeouts.idle, timeouts.duration_above_zero(problems, "idle"));
     set(&mut workload.timeouts.total, timeouts.duration_above_zero(problems, "total"));
     timeouts.finish(problems);
+    gates::read(workload, &mut top, problems);
     top.finish(problems);
 }
 
@@ -367,6 +375,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         connections,
         cache_prompt,
         ignore_eos,
+        thresholds,
+        objectives,
     } = overrides;
     let at_least_one = [
         ("--users", users.map(u64::from)),
@@ -414,6 +424,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     if *ignore_eos == Some(true) {
         workload.request.stop.clear();
     }
+    gates::apply(workload, thresholds, objectives, problems);
 }
 
 /// What does not fit together once everything is applied.
@@ -474,6 +485,7 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
             .hinting("raise timeouts.total"),
         );
     }
+    gates::together(workload, problems);
 }
 
 #[cfg(test)]

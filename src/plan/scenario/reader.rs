@@ -47,6 +47,33 @@ impl<'a, 'i> Section<'a, 'i> {
         Section { text: self.text, name: key, table, known: Vec::new() }
     }
 
+    /// The tables of a list of tables, in order; empty where the key is absent or wrong.
+    pub(super) fn sections(
+        &mut self,
+        problems: &mut Vec<Problem>,
+        key: &'static str,
+    ) -> Vec<Section<'a, 'i>> {
+        let Some(value) = self.look_up(key) else { return Vec::new() };
+        let tables: Option<Vec<&DeTable<'i>>> = value.get_ref().as_array().and_then(|array| {
+            array
+                .iter()
+                .map(|item| match item.get_ref() {
+                    DeValue::Table(table) => Some(table),
+                    _ => None,
+                })
+                .collect()
+        });
+        let Some(tables) = tables else {
+            self.wrong(problems, key, value, &format!("a list of tables, each below [[{key}]]"));
+            return Vec::new();
+        };
+        let text = self.text;
+        tables
+            .into_iter()
+            .map(|table| Section { text, name: key, table: Some(table), known: Vec::new() })
+            .collect()
+    }
+
     /// A string; `None` where the key is absent or wrong.
     pub(super) fn string(
         &mut self,
@@ -268,6 +295,12 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table
             .and_then(|table| table.get_key_value(key))
             .map_or(Place::Whole, |(key, _)| line_of(self.text, key.span().start))
+    }
+
+    /// The line of its first key; the whole file where it has none.
+    pub(super) fn first_place(&self) -> Place {
+        let starts = self.table.into_iter().flatten().map(|(key, _)| key.span().start);
+        starts.min().map_or(Place::Whole, |start| line_of(self.text, start))
     }
 
     fn look_up(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {

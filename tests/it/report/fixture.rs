@@ -211,6 +211,7 @@ impl Run4 {
                 unknown: Unknowns::none(),
             },
             scenario: Scenario {
+                objectives: Vec::new(),
                 name: "chat".to_owned(),
                 file: None,
                 workload_hash: Some("c0ffee".to_owned()),
