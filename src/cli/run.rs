@@ -182,7 +182,7 @@ pub struct WorkloadArgs {
     /// ",delay=1m" (but not earlier than this) and ",warn" (warn, and exit as if it held).
     #[arg(long = "threshold", value_name = "EXPR")]
     pub thresholds: Vec<String>,
-    /// What a request must keep to count in goodput, such as "ttft_ms < 200 and tpot_ms < 50"
+    /// What counts in goodput, such as "ttft_ms < 200 and tpot_ms < 50"
     #[arg(long = "objective", value_name = "EXPR")]
     pub objectives: Vec<String>,
 }
