@@ -175,8 +175,9 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
     let counters = counters(findings);
     match &findings.load {
         Some(load) => LoadFigures {
-            // We end the load of a dead server ourselves; that is told as its death.
-            interrupted: load.interrupted && findings.death.is_none(),
+            // We end the load of a dead server ourselves, and that of a crossed threshold; each is
+            // told as what it is.
+            interrupted: load.interrupted && findings.death.is_none() && findings.abort.is_none(),
             ..figures_of(load, server, plan.workload.think_time, counters)
         },
         None => LoadFigures::nothing(server),

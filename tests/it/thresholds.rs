@@ -252,3 +252,12 @@ fn a_dry_run_shows_them() {
     );
     assert!(words.contains("objectives ttft_ms < 3 and e2e_ms < 9\n"), "{words}");
 }
+
+#[test]
+fn every_name_is_in_the_methodology() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("METHODOLOGY.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    for (name, _) in bench_ci::plan::subject::names() {
+        assert!(document.contains(&format!("`{name}`")), "{name}");
+    }
+}
