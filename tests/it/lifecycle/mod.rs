@@ -306,6 +306,11 @@ impl Ended<'_> {
         let validator = jsonschema::validator_for(&schema).unwrap();
         let broken: Vec<String> = validator.iter_errors(&report).map(|e| e.to_string()).collect();
         assert_eq!(broken, Vec::<String>::new());
+        assert_eq!(
+            bench_ci::artifact::unexplained_nulls(&report),
+            [""; 0],
+            "nulls without a reason"
+        );
         let code = self.status.code().expect("it was not killed");
         assert_eq!(report["run"]["exit_code"], code, "{}", report["run"]);
         assert_eq!(report["run"]["status"], status, "{}", report["run"]);
