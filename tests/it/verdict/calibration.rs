@@ -127,10 +127,10 @@ fn significance(machine: Machine, metrics: usize, effect: f64, cut: bool) -> Pla
 fn looking_early_raises_no_more_false_alarms_than_looking_once() {
     for (name, machine) in [("noisy", NOISY), ("quiet", QUIET)] {
         for (looks, metrics, sessions) in [
-            (Looks::at(&[8, 12, 16], 1), 1, 1500),
-            (Looks::planned(1), 1, 1500),
-            (Looks::planned(2), 2, 700),
-            (Looks::planned(8), 8, 250),
+            (Looks::at(&[8, 12, 16], 1), 1, 1000),
+            (Looks::planned(1), 1, 1000),
+            (Looks::planned(2), 2, 500),
+            (Looks::planned(8), 8, 160),
         ] {
             let ends = sequential(significance(machine, metrics, 0.0, false), &looks, sessions, 23);
             at_most_5_pct(ends.called, &format!("{name}, {looks:?}"));
