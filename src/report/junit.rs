@@ -189,10 +189,10 @@ fn properties(report: &Report) -> Vec<(&'static str, String)> {
         ("e2e_ms_p50", metric::E2E_MS),
     ] {
         let median = report.metrics.get(metric.name).and_then(|metric| metric.p50);
-        known(name, median.map(|value| value.to_string()));
+        known(name, median.map(|value| format!("{value:.6}")));
     }
     let rate = report.rates.whole.output_tokens_per_second;
-    known("output_tokens_per_second", rate.map(|value| value.to_string()));
+    known("output_tokens_per_second", rate.map(|value| format!("{value:.6}")));
     properties
 }
 

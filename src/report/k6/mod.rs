@@ -95,7 +95,8 @@ impl<'a> Samples<'a> {
 
         let window_end = report.rates.window.map_or(0.0, |window| window.end_s);
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
-        let run_s = window_end.max(last_end).max(f64::MIN_POSITIVE);
+        // At least a nanosecond, so that a rate is a number.
+        let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
         let users = load.map_or(0, |phase| phase.users);
         let begun = report.requests.started;
         let never_begun = load.and_then(|phase| phase.requests?.checked_sub(begun)).unwrap_or(0);
@@ -136,15 +137,15 @@ impl<'a> Iteration<'a> {
 
 impl Timing {
     fn of(row: &RequestRow, began_s: f64, end_s: f64, think_s: f64) -> Self {
-        let first_token_s = row.first_content_s.map(|first| seconds(began_s, first));
-        let decode_s = row.first_content_s.map(|first| seconds(first, end_s));
+        let first_token_s = row.first_content_s.map(|first| nanos(began_s, first) / 1e9);
+        let decode_s = row.first_content_s.map(|first| nanos(first, end_s) / 1e9);
         let rate = |tokens: Option<u64>, time: Option<f64>| {
             Some(tokens? as f64 / time.filter(|time| *time > 0.0)?)
         };
         Self {
-            request_ms: seconds(began_s, end_s) * 1e3,
-            sending_ms: seconds(began_s, row.headers_s.unwrap_or(end_s)) * 1e3,
-            iteration_ms: (seconds(row.planned_s, end_s) + think_s) * 1e3,
+            request_ms: nanos(began_s, end_s) / 1e6,
+            sending_ms: nanos(began_s, row.headers_s.unwrap_or(end_s)) / 1e6,
+            iteration_ms: (nanos(row.planned_s, end_s) + nanos(0.0, think_s)) / 1e6,
             first_token_s,
             prompt_tokens_per_second: rate(row.prompt_tokens, first_token_s),
             tokens_per_second: rate(row.completion_tokens, decode_s),
@@ -152,10 +153,10 @@ impl Timing {
     }
 }
 
-/// From one stamp of a row to another. Stamps are whole nanoseconds; what the way through seconds
-/// added is rounded off again, so that a value here is the one that the stamps give.
-fn seconds(from: f64, to: f64) -> f64 {
-    ((to - from) * 1e9).round() / 1e9
+/// From one stamp of a row to another, in nanoseconds. Stamps are whole ones; what the way through
+/// seconds added is rounded off again, so that a value here is the one that the stamps give.
+fn nanos(from: f64, to: f64) -> f64 {
+    ((to - from) * 1e9).round()
 }
 
 /// How many users had not come to their end at each whole second. k6 looks once a second, first
