@@ -137,10 +137,36 @@ fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
 }
 
 fn render(args: &ReportArgs) -> Result<Done, Error> {
-    let report = artifact::store::read_report(&args.file)?;
+    use artifact::store;
+    use report::k6;
+    let report = store::read_report(&args.file)?;
+    let rows = || store::read_rows(&args.file);
+    let scrapes = || store::read_scrapes(&store::beside(&args.file, "server-metrics.jsonl"));
     Ok(Done::text(match args.format {
         ReportFormat::Markdown => report::markdown::render(&report),
         ReportFormat::Text => report::terminal::render_summary(&report, terminal_width(), false),
+        ReportFormat::Csv => artifact::csv(&rows()?),
+        ReportFormat::Junit => report::junit::render(&report),
+        ReportFormat::K6 => {
+            let (rows, scrapes) = (rows()?, scrapes()?);
+            k6::summary_json(&k6::Summary::of(&k6::Samples::of(&report, &rows, &scrapes)))
+        }
+        ReportFormat::K6Csv => {
+            let (rows, scrapes) = (rows()?, scrapes()?);
+            k6::csv(&k6::Samples::of(&report, &rows, &scrapes))
+        }
+        ReportFormat::GithubEnv => {
+            let (rows, scrapes) = (rows()?, scrapes()?);
+            let samples = k6::Samples::of(&report, &rows, &scrapes);
+            let summary = k6::Summary::of(&samples);
+            report::results_env::render(&report, &summary, samples.completed(), &scrapes)
+        }
+        ReportFormat::Mermaid => {
+            report::mermaid::charts(&report, report.requests.completed, &scrapes()?)
+                .into_iter()
+                .map(|(_, chart)| format!("```mermaid\n{chart}```\n"))
+                .collect()
+        }
     }))
 }
 

@@ -10,6 +10,7 @@ mod from_stats;
 mod report;
 mod rows;
 mod schema;
+mod scrapes;
 mod sections;
 pub mod store;
 mod unknowns;
@@ -21,6 +22,8 @@ pub use report::{
 };
 pub use rows::{RequestRow, csv, jsonl};
 pub use schema::{SCHEMA_FILE, json_schema};
+pub(crate) use scrapes::unix_s;
+pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
     Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
     Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,

@@ -280,6 +280,10 @@ pub struct Scenario {
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
     #[serde(default)]
     pub objectives: Vec<String>,
+    /// Prompts of more words than this were left out; `null` where none was for its length.
+    pub max_prompt_words: Option<u64>,
+    /// So were those that with their answer have more words than this.
+    pub max_context_words: Option<u64>,
     /// The parts of the load, in order.
     pub phases: Vec<Phase>,
     /// Why a field of this object is `null`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Report, SCHEMA_VERSION};
+use super::{Report, RequestRow, SCHEMA_VERSION, ScrapeRow, scrape_rows};
 use crate::exit::ExitCode;
 
 /// Why a report file could not be written or read.
@@ -61,6 +61,16 @@ pub enum StoreError {
         /// The version it names.
         version: u32,
     },
+    /// A line of `requests.jsonl` or `server-metrics.jsonl` is not what it should be.
+    #[error("\"{}\" is damaged at line {line}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// It says that it is a report of this version, but a field is missing or of another type.
     #[error("report \"{}\" is damaged", path.display())]
     Damaged {
@@ -88,6 +98,9 @@ impl StoreError {
             StoreError::Write { .. } => {
                 "check that the folder of --out-dir can be written to and that the disk is not full"
             }
+            StoreError::Read { path, .. } if path.extension().is_some_and(|end| end == "jsonl") => {
+                "this format is made of the requests: keep the whole folder of --out-dir together"
+            }
             StoreError::Read { .. } => {
                 "give the path of a report.json that bench-ci wrote, or of the folder it is in"
             }
@@ -96,7 +109,7 @@ impl StoreError {
             }
             StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
             StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
-            StoreError::Damaged { .. } => {
+            StoreError::Damaged { .. } | StoreError::Row { .. } => {
                 "the file was changed after it was written; run the benchmark again"
             }
         };
@@ -149,6 +162,48 @@ pub fn read_report(path: &Path) -> Result<Report, StoreError> {
         Err(source) => return Err(StoreError::Read { path, source }),
     };
     parse_report(&bytes, path)
+}
+
+/// The file of this name in the folder of a report, which is given by itself or by its folder.
+#[must_use]
+pub fn beside(report: &Path, name: &str) -> PathBuf {
+    if report.is_dir() { report.join(name) } else { report.with_file_name(name) }
+}
+
+/// Reads the `requests.jsonl` beside a report, in its order.
+///
+/// # Errors
+/// [`StoreError::Read`] where there is none, [`StoreError::Row`] where it is damaged.
+pub fn read_rows(report: &Path) -> Result<Vec<RequestRow>, StoreError> {
+    let path = beside(report, "requests.jsonl");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    let row = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|source| StoreError::Row {
+            path: path.clone(),
+            line: index + 1,
+            source,
+        })
+    };
+    text.lines().enumerate().map(row).collect()
+}
+
+/// Reads a `server-metrics.jsonl`. A server that was never scraped has none, so a missing file is
+/// no rows.
+///
+/// # Errors
+/// [`StoreError::Read`] where there is one that cannot be read, [`StoreError::Row`] where it is
+/// damaged.
+pub fn read_scrapes(path: &Path) -> Result<Vec<ScrapeRow>, StoreError> {
+    let path = path.to_owned();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    scrape_rows(&text).map_err(|(line, source)| StoreError::Row { path, line, source })
 }
 
 fn parse_report(bytes: &[u8], path: PathBuf) -> Result<Report, StoreError> {

@@ -79,6 +79,9 @@ pub enum Command {
     ///
     /// Put `bench-ci bench-py` where `python bench.py` stood: it takes bench.py's own flags with bench.py's
     /// own meaning (flags may be shortened, as there) and prints the equivalent `run` command.
+    /// Its files (k6-results.json, k6-results.csv, results.github.env, a METRIC.mermaid for each gauge
+    /// of the server) are in --out-dir, where bench.py had them in the working directory: a later step
+    /// reads bench-out/results.github.env. No Prometheus server is needed, and no .jpg is drawn.
     #[command(verbatim_doc_comment, infer_long_args = true)]
     BenchPy(Box<BenchPyArgs>),
     /// Show a finished report again
@@ -113,7 +116,10 @@ pub enum Command {
 /// `bench-ci report`
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// A report.json written by `run`
+    /// A report.json written by `run`, or its folder
+    ///
+    /// Formats other than markdown, text and junit also read requests.jsonl and server-metrics.jsonl
+    /// beside it.
     pub file: PathBuf,
     /// How to show it
     #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
@@ -127,6 +133,18 @@ pub enum ReportFormat {
     Markdown,
     /// The summary that `run` prints on a terminal
     Text,
+    /// One line a request, for a spreadsheet (requests.csv)
+    Csv,
+    /// A test suite that every CI system shows (junit.xml)
+    Junit,
+    /// k6's --summary-export, which bench.py reads (k6-summary.json)
+    K6,
+    /// k6's --out csv (k6-results.csv)
+    K6Csv,
+    /// bench.py's variables for later steps of a job (results.github.env)
+    GithubEnv,
+    /// bench.py's charts of the server's gauges, as blocks for a Markdown page
+    Mermaid,
 }
 
 /// `bench-ci model`

@@ -257,6 +257,9 @@ pub struct OutputArgs {
     /// All files go here and nowhere else
     #[arg(long, value_name = "DIR", default_value = "bench-out")]
     pub out_dir: PathBuf,
+    /// Not a flag: `bench-py` writes k6's summary under bench.py's name too.
+    #[arg(skip)]
+    pub bench_py_names: bool,
     /// Print the whole plan (commands, requests, files) and stop
     #[arg(long)]
     pub dry_run: bool,

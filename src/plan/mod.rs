@@ -46,6 +46,8 @@ pub struct RunPlan {
     pub limits: Limits,
     /// The only folder that is written to.
     pub out_dir: PathBuf,
+    /// Whether k6's summary is written under bench.py's name too.
+    pub bench_py_names: bool,
     /// Interval between two scrapes of `/metrics`.
     pub scrape_interval: Duration,
 }

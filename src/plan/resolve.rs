@@ -106,6 +106,7 @@ pub fn resolve(
             crate::cli::ClockArg::User => ClockChoice::User,
         },
         out_dir: args.output.out_dir.clone(),
+        bench_py_names: args.output.bench_py_names,
         scrape_interval: SCRAPE_INTERVAL,
     })
 }

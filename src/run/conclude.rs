@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::findings::{Findings, Finished, ServerFacts};
+use super::formats;
 use super::gates;
 use super::spool::Spool;
 use super::stage::Running;
@@ -133,9 +134,13 @@ pub(super) fn conclude(
         store::write(&out_dir.join(REQUESTS_CSV), artifact::csv(&rows).as_bytes())?;
         Spool::remove(out_dir);
     }
+    let formats =
+        formats::write(out_dir, &mut report, measured.then_some(&rows), plan.bench_py_names);
     report.files = files(out_dir);
     store::write(&out_dir.join(REPORT_MD), report::markdown::render(&report).as_bytes())?;
     store::write_report(&out_dir.join(REPORT_JSON), &report)?;
+    // Only now: what other programs read must not cost the report itself.
+    formats?;
     stage.done(out_dir.join(REPORT_MD).display().to_string());
 
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
@@ -437,6 +442,16 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
+        max_prompt_words: unknown.option(
+            "max_prompt_words",
+            workload.filter.max_prompt_words,
+            "no bound was set",
+        ),
+        max_context_words: unknown.option(
+            "max_context_words",
+            workload.filter.max_context_words,
+            "no bound was set",
+        ),
         phases: vec![
             phase("warm_up", None, Some(per_user * u64::from(users))),
             phase("load", duration_s, workload.n_prompts),
@@ -502,6 +517,7 @@ fn files(out_dir: &Path) -> Vec<FileEntry> {
     ];
     known
         .into_iter()
+        .chain(formats::FILES)
         // The two reports are about to be written.
         .filter(|(name, _)| [REPORT_MD, REPORT_JSON].contains(name) || out_dir.join(name).exists())
         .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })

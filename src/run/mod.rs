@@ -8,6 +8,7 @@ mod conclude;
 mod dry;
 mod findings;
 mod fit;
+mod formats;
 mod gates;
 mod measure;
 mod spool;
@@ -33,7 +34,7 @@ use findings::Findings;
 
 /// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
 /// takes yesterday's report for today's.
-pub(crate) const OUTPUT_FILES: [&str; 8] = [
+pub(crate) const OUTPUT_FILES: [&str; 18] = [
     conclude::REPORT_JSON,
     conclude::REPORT_MD,
     conclude::REQUESTS_JSONL,
@@ -42,6 +43,16 @@ pub(crate) const OUTPUT_FILES: [&str; 8] = [
     measure::SERVER_LOG,
     watchers::EVENTS_FILE,
     spool::FILE,
+    formats::FILES[0].0,
+    formats::FILES[1].0,
+    formats::FILES[2].0,
+    formats::FILES[3].0,
+    formats::FILES[4].0,
+    formats::FILES[5].0,
+    formats::FILES[6].0,
+    formats::FILES[7].0,
+    formats::FILES[8].0,
+    formats::FILES[9].0,
 ];
 
 /// The `run` command.

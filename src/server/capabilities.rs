@@ -46,12 +46,13 @@ impl Capabilities {
         Self { flags: read_help(help), version: Version::read(version), warnings: Vec::new() }
     }
 
-    /// The simulator of this binary, which takes everything that llama-server takes.
+    /// The simulator of this binary, which takes everything that llama-server takes and wants a value
+    /// behind `--flash-attn`, as llama-server does today.
     #[must_use]
     pub fn of_simulator() -> Self {
         let text = env!("CARGO_PKG_VERSION").to_owned();
         Self {
-            flags: Vec::new(),
+            flags: read_help(crate::sim::FLAGS),
             version: Some(Version { text, build: None, commit: None }),
             warnings: Vec::new(),
         }
@@ -277,6 +278,16 @@ mod tests {
         assert_eq!(Capabilities::default().flash_attn_wants_value(), None);
         let between = "-fa,   --flash-attn FA                  set Flash Attention use";
         assert_eq!(Capabilities::read(between, "").flash_attn_wants_value(), Some(true));
+    }
+
+    /// bench.py's command line ends in a bare `--flash-attn`, and must work with the simulator too.
+    #[test]
+    fn the_simulators_flags_are_known() {
+        let simulator = Capabilities::of_simulator();
+        assert_eq!(simulator.flash_attn_wants_value(), Some(true));
+        for name in ["--metrics", "--slots", "--parallel", "-ngl"] {
+            assert!(simulator.flag(name).is_some(), "{name}");
+        }
     }
 
     #[test]

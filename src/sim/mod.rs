@@ -26,6 +26,7 @@ mod slots;
 mod truth;
 
 pub use args::{CommandLineEnd, SimArgs, version_text};
+pub use flags::LIST as FLAGS;
 pub use server::{Sim, SimError, main, run};
 pub use truth::{
     Quantiles, ReceiveClock, Truth, TruthEnd, TruthError, TruthLine, TruthRecord, TruthSummary,

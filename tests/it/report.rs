@@ -9,6 +9,7 @@ use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
 mod fixture;
+mod formats;
 
 fn schema_file() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(artifact::SCHEMA_FILE)

@@ -218,6 +218,8 @@ impl Run4 {
                 seed: 42,
                 endpoint: Endpoint::ChatCompletions,
                 dataset: "builtin".to_owned(),
+                max_prompt_words: Some(512),
+                max_context_words: Some(1_024),
                 phases: vec![Phase {
                     name: "load".to_owned(),
                     users: 4,

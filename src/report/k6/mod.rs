@@ -1,0 +1,193 @@
+//! What k6 with xk6-sse and llama.cpp's `script.js` would have written of this run.
+//!
+//! Main types: [`Samples`], k6's samples made from our rows, [`Summary`], k6's end-of-test metrics,
+//! and the texts [`summary_json`] (`--summary-export`, which bench.py reads) and [`csv`] (`--out
+//! csv`). It does not imitate k6's errors: every value is formed from our stamps.
+//!
+//! | Metric | k6, xk6-sse and `script.js` | Here |
+//! |---|---|---|
+//! | `http_req_duration` | open → end, connect and script included, failed ones too | begin of connecting (of the write, where the connection was there) → end; completed requests only, for a server that fails fast is not a fast server |
+//! | `http_req_sending` | open → headers, pushed twice a request | the same, twice, so that counts agree |
+//! | `http_reqs` | requests that ended | completed + failed |
+//! | `iterations`, `iteration_duration` | whole turns of a user, pause included | planned → end, and the pause; the duration of completed ones only |
+//! | `dropped_iterations` | planned, never begun | the same |
+//! | `checks`, `success completion` | status 200, and no exception in the script | completed by METHODOLOGY.md: an answer of 200 that carries an error fails |
+//! | `llamacpp_emit_first_token_second` | open → first event of any kind, pings too, by a clock of 1 ms | begin of connecting → first content |
+//! | `llamacpp_prompt_processing_second` | usage.prompt_tokens / that | the same formula |
+//! | `llamacpp_tokens_second` | usage.completion_tokens / (end − first event) | the same formula from first content |
+//! | `llamacpp_prompt_tokens`, `llamacpp_completion_tokens`, `…_total_counter` | `usage` | the same |
+//! | `llamacpp_completions_truncated_rate`, `…_stop_rate` | finish reason `length`, `stop`; failed ones count as false | the same |
+//! | `data_received` | bytes of the socket | bytes of the responses, heads included |
+//! | `vus`, `vus_max` | users at work, looked at once a second | the same, from the rows |
+//! | `rate` of a counter | over the whole test, setup included | over the measured load, last pause included |
+//! | `data_sent`, `sse_event` | bytes and events | absent: rows do not hold them |
+//!
+//! Warm-up requests, which k6 did not have, are in none of them.
+
+mod csv;
+mod summary;
+
+pub use csv::csv;
+pub(super) use summary::is_whole;
+pub use summary::{Metric, Summary, summary_json};
+
+use crate::artifact::{Report, RequestRow, ScrapeRow, unix_s};
+
+/// The one check of `script.js`.
+const CHECK: &str = "success completion";
+
+/// k6's samples of a run, from its rows.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    /// Requests that ended by themselves, in the order of their ends.
+    iterations: Vec<Iteration<'a>>,
+    /// Users at work at each whole second of the run; never empty.
+    users_at_work: Vec<u32>,
+    users: u32,
+    /// Planned but never begun.
+    dropped: u64,
+    /// Response bytes, those of requests that were cut included.
+    bytes_received: u64,
+    /// Seconds of measured load; what counters are divided by. Above 0.
+    run_s: f64,
+    /// Seconds since 1970 at which the measured load began.
+    began_unix_s: f64,
+    /// Where requests were sent.
+    url: String,
+}
+
+/// A request that ended by itself, well or badly.
+#[derive(Debug)]
+struct Iteration<'a> {
+    row: &'a RequestRow,
+    completed: bool,
+    /// Seconds since the begin of the measured load, as all here.
+    began_s: f64,
+    end_s: f64,
+    /// `None` unless completed, as all that follow.
+    timing: Option<Timing>,
+}
+
+/// What k6 timed of a completed request.
+#[derive(Debug)]
+struct Timing {
+    request_ms: f64,
+    /// To the headers.
+    sending_ms: f64,
+    iteration_ms: f64,
+    first_token_s: Option<f64>,
+    prompt_tokens_per_second: Option<f64>,
+    tokens_per_second: Option<f64>,
+}
+
+impl<'a> Samples<'a> {
+    /// Of a finished run. `scrapes` tell the wall time at which the load began; without them it is
+    /// taken to have begun with the run.
+    #[must_use]
+    pub fn of(report: &Report, rows: &'a [RequestRow], scrapes: &[ScrapeRow]) -> Self {
+        let load = report.scenario.phases.iter().find(|phase| phase.name == "load");
+        let think_s = load.map_or(0.0, |phase| phase.think_time_s);
+        let measured: Vec<&RequestRow> =
+            rows.iter().filter(|row| row.phase == "measured").collect();
+        let mut iterations: Vec<Iteration<'_>> =
+            measured.iter().filter_map(|row| Iteration::of(row, think_s)).collect();
+        iterations.sort_by(|left, right| left.end_s.total_cmp(&right.end_s));
+
+        let window_end = report.rates.window.map_or(0.0, |window| window.end_s);
+        let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
+        // At least a nanosecond, so that a rate is a number.
+        let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
+        let users = load.map_or(0, |phase| phase.users);
+        let begun = report.requests.started;
+        let never_begun = load.and_then(|phase| phase.requests?.checked_sub(begun)).unwrap_or(0);
+        Self {
+            users_at_work: users_at_work(&measured, users, run_s, think_s),
+            users,
+            dropped: never_begun.max(report.requests.dropped),
+            bytes_received: measured.iter().map(|row| row.bytes_received).sum(),
+            run_s,
+            began_unix_s: began_unix_s(report, scrapes),
+            url: url(&report.server.base_url, report.scenario.endpoint.path()),
+            iterations,
+        }
+    }
+
+    /// Requests that completed: what bench.py calls iterations.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.iterations.iter().filter(|iteration| iteration.completed).count() as u64
+    }
+}
+
+impl<'a> Iteration<'a> {
+    /// `None` for a request that was dropped or cut: k6 gives neither a sample.
+    fn of(row: &'a RequestRow, think_s: f64) -> Option<Self> {
+        let completed = row.outcome == "completed";
+        if !completed && row.outcome != "failed" {
+            return None;
+        }
+        let began_s = row.connect_started_s.or(row.written_s).unwrap_or(row.planned_s);
+        // A request that failed may have no end; then it is the last that was seen of it.
+        let seen = [row.end_s, row.finish_s, row.last_content_s, row.headers_s, row.written_s];
+        let end_s = seen.into_iter().flatten().next().unwrap_or(began_s);
+        let timing = completed.then(|| Timing::of(row, began_s, end_s, think_s));
+        Some(Self { row, completed, began_s, end_s, timing })
+    }
+}
+
+impl Timing {
+    fn of(row: &RequestRow, began_s: f64, end_s: f64, think_s: f64) -> Self {
+        let first_token_s = row.first_content_s.map(|first| nanos(began_s, first) / 1e9);
+        let decode_s = row.first_content_s.map(|first| nanos(first, end_s) / 1e9);
+        let rate = |tokens: Option<u64>, time: Option<f64>| {
+            Some(tokens? as f64 / time.filter(|time| *time > 0.0)?)
+        };
+        Self {
+            request_ms: nanos(began_s, end_s) / 1e6,
+            sending_ms: nanos(began_s, row.headers_s.unwrap_or(end_s)) / 1e6,
+            iteration_ms: (nanos(row.planned_s, end_s) + nanos(0.0, think_s)) / 1e6,
+            first_token_s,
+            prompt_tokens_per_second: rate(row.prompt_tokens, first_token_s),
+            tokens_per_second: rate(row.completion_tokens, decode_s),
+        }
+    }
+}
+
+/// From one stamp of a row to another, in nanoseconds. Stamps are whole ones; what the way through
+/// seconds added is rounded off again, so that a value here is the one that the stamps give.
+fn nanos(from: f64, to: f64) -> f64 {
+    ((to - from) * 1e9).round()
+}
+
+/// How many users had not come to their end at each whole second. k6 looks once a second, first
+/// after one; a run that is shorter is taken as it began.
+fn users_at_work(measured: &[&RequestRow], users: u32, run_s: f64, think_s: f64) -> Vec<u32> {
+    let mut last_of: std::collections::BTreeMap<u32, f64> = std::collections::BTreeMap::new();
+    for row in measured {
+        // A request without an end was cut with the run: its user was at work to the last.
+        let end = row.end_s.map_or(run_s, |end| end + think_s);
+        let last = last_of.entry(row.user_index).or_insert(end);
+        *last = last.max(end);
+    }
+    let mut ends: Vec<f64> = last_of.into_values().collect();
+    ends.sort_by(f64::total_cmp);
+    let at_work: Vec<u32> = (1..=run_s as u64)
+        .map(|second| (ends.len() - ends.partition_point(|end| *end < second as f64)) as u32)
+        .collect();
+    if at_work.is_empty() { vec![users] } else { at_work }
+}
+
+/// The route that was asked. A query is left out: some gateways take their key in one.
+fn url(base: &str, route: &str) -> String {
+    let base = base.split(['?', '#']).next().unwrap_or(base).trim_end_matches('/');
+    format!("{}{route}", base.strip_suffix("/v1").unwrap_or(base))
+}
+
+fn began_unix_s(report: &Report, scrapes: &[ScrapeRow]) -> f64 {
+    // The load begins when the first scrape is done.
+    let first = scrapes.first().filter(|scrape| scrape.phase == "before");
+    first
+        .and_then(|scrape| Some(scrape.unix_s()? + scrape.took_ms / 1e3))
+        .or_else(|| unix_s(&report.run.started_at))
+        .unwrap_or(0.0)
+}
