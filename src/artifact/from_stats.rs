@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Arrivals, Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation, RequestsSection,
-    ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Arrivals, Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
+    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp,
+    WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
@@ -277,7 +278,9 @@ fn spread(histogram: &Histogram<u64>, exact_mean_ns: Option<f64>, empty_because:
 fn client(
     summary: &Summary,
     load: &LoadFigures,
-    validity: &Validity, limits: &plan::Limits) -> Client {
+    validity: &Validity,
+    limits: &plan::Limits,
+) -> Client {
     let plan::Limits {
         max_failed,
         max_lateness_ratio,
@@ -300,7 +303,11 @@ fn client(
                 planned_per_second: arrivals.planned_per_second,
                 achieved_per_second: arrivals.achieved_per_second,
             }),
-            if load.open_loop { "fewer than two arrivals have no rate" } else { "users waited for each answer: a closed loop" },
+            if load.open_loop {
+                "fewer than two arrivals have no rate"
+            } else {
+                "users waited for each answer: a closed loop"
+            },
         ),
         dispatch_lateness_us: spread(
             &load.dispatch_lateness_ns,

@@ -14,10 +14,7 @@ fn open(process: ArrivalProcess, rate_per_second: f64) -> LoadShape {
 fn ramp(process: ArrivalProcess, start_rate: f64, stages: &[(u64, f64)]) -> LoadShape {
     let stages = stages
         .iter()
-        .map(|(seconds, target)| Stage {
-            duration: Duration::from_secs(*seconds),
-            target: *target,
-        })
+        .map(|(seconds, target)| Stage { duration: Duration::from_secs(*seconds), target: *target })
         .collect();
     LoadShape::RampingArrivals { process, start_rate, stages, max_in_flight: None }
 }
@@ -77,7 +74,8 @@ fn ln_gamma(x: f64) -> f64 {
     }
     let inverse = 1.0 / x;
     let square = inverse * inverse;
-    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln()
+    (x - 0.5) * x.ln() - x
+        + 0.5 * std::f64::consts::TAU.ln()
         + inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0))
 }
 
@@ -226,9 +224,11 @@ fn ramped_users_come_and_go_one_at_a_time() {
 
 #[test]
 fn a_jump_changes_all_users_at_once_and_a_user_may_come_back() {
-    let stages = [stage(5, 1), stage(0, 3), stage(5, 3), stage(0, 1), stage(5, 1), stage(0, 2), stage(1, 2)];
+    let stages =
+        [stage(5, 1), stage(0, 3), stage(5, 3), stage(0, 1), stage(5, 1), stage(0, 2), stage(1, 2)];
     let second = spans(1, &stages, 1);
-    let whole: Vec<_> = second.iter().map(|span| (span.from.as_secs(), span.to.as_secs())).collect();
+    let whole: Vec<_> =
+        second.iter().map(|span| (span.from.as_secs(), span.to.as_secs())).collect();
     assert_eq!(whole, [(5, 10), (15, 16)]);
     assert_eq!(spans(1, &stages, 0).len(), 1);
 }

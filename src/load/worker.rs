@@ -292,9 +292,7 @@ impl Stage {
     /// One request after the other, the first planned for `from`, none for `to` or later.
     async fn repeat(self: &Rc<Self>, player: &mut Player, from: Stamp, to: Stamp) {
         let mut planned = from;
-        while planned < to
-            && self.next_request(player, Phase::Measured, planned).await.is_some()
-        {
+        while planned < to && self.next_request(player, Phase::Measured, planned).await.is_some() {
             planned = player.freed.after(self.pause(player));
         }
     }
@@ -437,8 +435,7 @@ pub(super) async fn run(
 impl Stage {
     /// Position among the measured requests.
     fn ordinal(&self, ticket: Ticket) -> u64 {
-        let warm_up =
-            u64::from(self.plan.users) * u64::from(self.plan.warm_up_requests_per_user);
+        let warm_up = u64::from(self.plan.users) * u64::from(self.plan.warm_up_requests_per_user);
         ticket.index.saturating_sub(warm_up)
     }
 

@@ -101,9 +101,9 @@ impl LoadShape {
     /// For people: `10 requests/s, poisson, at most 64 in flight`; `users` is the constant number.
     #[must_use]
     pub fn in_words(&self, users: u32) -> String {
-        let cap = self.max_in_flight().map_or_else(String::new, |most| {
-            format!(", at most {most} in flight")
-        });
+        let cap = self
+            .max_in_flight()
+            .map_or_else(String::new, |most| format!(", at most {most} in flight"));
         match self {
             LoadShape::ConstantUsers => format!("{users} users"),
             LoadShape::PerUserIterations { iterations } => {
@@ -254,9 +254,7 @@ impl FromStr for ArrivalProcess {
             _ => {
                 let name = text.split(':').next().unwrap_or(text);
                 let known = ["constant", "poisson", "gamma"];
-                Err(ArrivalProcessError::Unknown {
-                    near: super::problem::nearest(name, known),
-                })
+                Err(ArrivalProcessError::Unknown { near: super::problem::nearest(name, known) })
             }
         }
     }
@@ -269,7 +267,10 @@ mod tests {
     #[test]
     fn a_process_is_read_back_from_its_own_words() {
         for text in ["constant", "poisson", "gamma:0.5", "gamma:8"] {
-            assert_eq!(text.parse::<ArrivalProcess>().map(|found| found.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<ArrivalProcess>().map(|found| found.to_string()),
+                Ok(text.to_owned())
+            );
         }
         let error = |text: &str| text.parse::<ArrivalProcess>().expect_err(text).to_string();
         assert!(error("poison").ends_with("did you mean \"poisson\"?"), "{}", error("poison"));

@@ -425,9 +425,8 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
             },
             users: unknown.option(
                 "users",
-                (!is_open).then(|| {
-                    if name == "load" { workload.shape.most_users(users) } else { users }
-                }),
+                (!is_open)
+                    .then(|| if name == "load" { workload.shape.most_users(users) } else { users }),
                 "requests arrive at a rate, whatever the users",
             ),
             duration_s: unknown.option(

@@ -33,8 +33,7 @@ impl Arrivals {
         let last = arrivals().map(|record| record.planned).max()?;
         let last_sent = arrivals().filter_map(|record| record.written).max().unwrap_or(last);
         let planned = arrivals().count() as u64;
-        let dropped =
-            arrivals().filter(|record| record.outcome == Outcome::Dropped).count() as u64;
+        let dropped = arrivals().filter(|record| record.outcome == Outcome::Dropped).count() as u64;
         if last <= first {
             return None;
         }

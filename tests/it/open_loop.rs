@@ -6,14 +6,21 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Quick answers from as many slots as a test can need.
-const SIM: [&str; 6] =
-    ["--sim-ttft-ms", "5", "--sim-itl-ms", "1", "--parallel", "1024"];
+/// Quick answers.
+const SIM: [&str; 4] = ["--sim-ttft-ms", "5", "--sim-itl-ms", "1"];
 
 fn run(folder: &Path, ours: &[&str], sim: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench-ci"))
         .args(["run", "--server", "sim", "--out-dir", "out", "--progress", "none"])
-        .args(["--max-tokens", "2", "--ignore-eos", "--max-prompt-tokens", "60", "--ctx-size", "4194304"])
+        .args([
+            "--max-tokens",
+            "2",
+            "--ignore-eos",
+            "--max-prompt-tokens",
+            "60",
+            "--ctx-size",
+            "262144",
+        ])
         .args(ours)
         .arg("--")
         .args(sim)
@@ -70,17 +77,16 @@ fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
 #[test]
 fn a_stall_of_the_server_is_in_the_latency_of_every_arrival_that_fell_into_it() {
     let folder = tempfile::tempdir().unwrap();
-    let ours =
-        ["--rate", "100", "--arrivals", "constant", "--duration", "4s", "--warm-up", "0"];
-    let sim = [&SIM[..4], &["--sim-fault", "stall:2000:1"]].concat();
+    let ours = ["--rate", "20", "--arrivals", "constant", "--duration", "6s", "--warm-up", "0"];
+    let sim = [&SIM[..], &["--sim-fault", "stall:2000:1"]].concat();
     let ours = [&ours[..], &["--parallel", "1024"]].concat();
     let output = run(folder.path(), &ours, &sim);
     let report = report(folder.path());
-    assert_eq!(report["requests"]["completed"], 400, "{}", said(&output));
-    // The stall lasts from second 1 to second 3; who is due in it waits for its end.
-    let waits: Vec<f64> = (0..400)
-        .map(|arrival| f64::from(arrival) / 100.0)
-        .map(|at| if (1.0..3.0).contains(&at) { 3_000.0 - at * 1e3 } else { 5.0 })
+    assert_eq!(report["requests"]["completed"], 120, "{}", said(&output));
+    // The stall lasts from second 1 to second 3; who is due in it is read at its end.
+    let waits: Vec<f64> = (0..120)
+        .map(|arrival| f64::from(arrival) / 20.0)
+        .map(|at| if (1.0..3.0).contains(&at) { 3_005.0 - at * 1e3 } else { 5.0 })
         .collect();
     let analytic = quantile(waits, 0.99);
     for metric in ["ttft_scheduled_ms", "ttft_ms"] {
@@ -89,7 +95,7 @@ fn a_stall_of_the_server_is_in_the_latency_of_every_arrival_that_fell_into_it() 
         assert!((found / analytic - 1.0).abs() < 0.02, "{metric}: {found}, expected {analytic}");
     }
     let page = std::fs::read_to_string(folder.path().join("out/report.md")).unwrap();
-    for needle in ["`ttft_scheduled_ms`", "`ttft_ms`", "100 requests/s, constant"] {
+    for needle in ["`ttft_scheduled_ms`", "`ttft_ms`", "20 requests/s, constant"] {
         assert!(page.contains(needle), "no {needle} in {page}");
     }
 }
@@ -98,8 +104,18 @@ fn a_stall_of_the_server_is_in_the_latency_of_every_arrival_that_fell_into_it() 
 fn arrivals_beyond_the_limit_are_dropped_rows_and_the_run_is_no_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let ours = [
-        "--rate", "100", "--arrivals", "constant", "--duration", "1s", "--max-in-flight", "5",
-        "--warm-up", "0", "--parallel", "64",
+        "--rate",
+        "100",
+        "--arrivals",
+        "constant",
+        "--duration",
+        "1s",
+        "--max-in-flight",
+        "5",
+        "--warm-up",
+        "0",
+        "--parallel",
+        "64",
     ];
     let output = run(folder.path(), &ours, &["--sim-ttft-ms", "200", "--sim-itl-ms", "1"]);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
@@ -134,10 +150,19 @@ fn the_same_seed_plans_the_same_arrivals() {
     let folder = tempfile::tempdir().unwrap();
     let plan_of = |seed: &str| {
         let ours = [
-            "--rate", "400", "--arrivals", "gamma:0.5", "--n-prompts", "40", "--seed", seed,
-            "--accept-saturated-client", "--parallel", "64",
+            "--rate",
+            "400",
+            "--arrivals",
+            "gamma:0.5",
+            "--n-prompts",
+            "40",
+            "--seed",
+            seed,
+            "--accept-saturated-client",
+            "--parallel",
+            "64",
         ];
-        let output = run(folder.path(), &ours, &SIM[..4]);
+        let output = run(folder.path(), &ours, &SIM);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let rows = rows(folder.path());
         let begun = seconds(&rows[0], "planned_s");
@@ -161,11 +186,8 @@ fn the_same_seed_plans_the_same_arrivals() {
 #[test]
 fn shapes_that_contradict_each_other_are_errors_that_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("open.toml"),
-        "duration = \"1s\"\n[arrivals]\nrate = 5\n",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("open.toml"), "duration = \"1s\"\n[arrivals]\nrate = 5\n")
+        .unwrap();
     std::fs::write(
         folder.path().join("wrong.toml"),
         "duration = \"1s\"\nusers = 4\n[arrivals]\nproces = \"poison\"\nrate = 0\n\
@@ -192,7 +214,7 @@ fn shapes_that_contradict_each_other_are_errors_that_say_what_to_do() {
         ),
     ];
     for (arguments, expected) in cases {
-        let output = run(folder.path(), arguments, &SIM[..4]);
+        let output = run(folder.path(), arguments, &SIM);
         let said = said(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");
         for part in expected {
@@ -207,7 +229,7 @@ fn every_user_makes_its_own_number_of_requests() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = "iterations_per_user = 7\nusers = 3\n";
     std::fs::write(folder.path().join("each.toml"), scenario).unwrap();
-    let output = run(folder.path(), &["--scenario", "each.toml", "--parallel", "3"], &SIM[..4]);
+    let output = run(folder.path(), &["--scenario", "each.toml", "--parallel", "3"], &SIM);
     let mut per_user = BTreeMap::new();
     for row in rows(folder.path()) {
         assert_eq!(row["outcome"], "completed", "{}", said(&output));

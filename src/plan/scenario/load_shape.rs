@@ -4,9 +4,9 @@
 
 use super::MOST_USERS;
 use super::reader::Section;
+use crate::plan::Workload;
 use crate::plan::problem::{Place, Problem};
 use crate::plan::shape::{ArrivalProcess, LoadShape, Stage, UserTarget};
-use crate::plan::Workload;
 
 /// Fastest rate that makes sense on one thread; a typing error above it would fill the memory with
 /// planned arrivals.
@@ -148,8 +148,7 @@ pub(super) fn apply(
         let max_in_flight = workload.shape.max_in_flight();
         let length = workload.shape.stages_length();
         workload.duration = workload.duration.or(length);
-        workload.shape =
-            LoadShape::Arrivals { process, rate_per_second: rate, max_in_flight };
+        workload.shape = LoadShape::Arrivals { process, rate_per_second: rate, max_in_flight };
         workload.users = None;
     }
     match &mut workload.shape {
@@ -202,7 +201,8 @@ pub(super) fn check(workload: &mut Workload, users_flag: bool, problems: &mut Ve
     if let LoadShape::PerUserIterations { .. } = workload.shape
         && workload.n_prompts.is_some()
     {
-        let message = "iterations_per_user counts the requests, and n_prompts would count them again";
+        let message =
+            "iterations_per_user counts the requests, and n_prompts would count them again";
         problems.push(Problem::new(Place::Whole, message).hinting("leave out one of them"));
     }
     if let LoadShape::RampingUsers { start, stages } = &workload.shape {
@@ -210,7 +210,8 @@ pub(super) fn check(workload: &mut Workload, users_flag: bool, problems: &mut Ve
         let targets = stages.iter().map(|stage| stage.target).chain([*start]);
         let most = targets.map(|target| target.of(most)).max().unwrap_or(0);
         if most > MOST_USERS {
-            let message = format!("the ramp has up to {most} users, at most {MOST_USERS} are possible");
+            let message =
+                format!("the ramp has up to {most} users, at most {MOST_USERS} are possible");
             problems.push(Problem::new(Place::Whole, message));
         } else if most == 0 && !stages.is_empty() {
             problems.push(Problem::new(Place::Whole, "the ramp never has a user"));

@@ -270,11 +270,16 @@ fn an_unknown_scenario_names_the_known_and_the_nearest() {
 
 #[test]
 fn every_shape_is_read() {
-    let shape = |text: &str| check(text, &Overrides::default()).map(|found| (found.shape, found.duration));
+    let shape =
+        |text: &str| check(text, &Overrides::default()).map(|found| (found.shape, found.duration));
     let seconds = Duration::from_secs;
-    let target = |duration, target| Stage { duration: seconds(duration), target };
+    fn target<T>(seconds: u64, target: T) -> Stage<T> {
+        Stage { duration: Duration::from_secs(seconds), target }
+    }
     assert_eq!(
-        shape("duration = \"9s\"\n[arrivals]\nprocess = \"gamma:0.5\"\nrate = 2.5\nmax_in_flight = 7"),
+        shape(
+            "duration = \"9s\"\n[arrivals]\nprocess = \"gamma:0.5\"\nrate = 2.5\nmax_in_flight = 7"
+        ),
         Ok((
             LoadShape::Arrivals {
                 process: ArrivalProcess::Gamma { shape: 0.5 },
@@ -285,7 +290,9 @@ fn every_shape_is_read() {
         ))
     );
     assert_eq!(
-        shape("[arrivals]\nstages = [{ duration = \"5s\", rate = 10 }, { duration = \"1m\", rate = 10 }]"),
+        shape(
+            "[arrivals]\nstages = [{ duration = \"5s\", rate = 10 }, { duration = \"1m\", rate = 10 }]"
+        ),
         Ok((
             LoadShape::RampingArrivals {
                 process: ArrivalProcess::Poisson,
@@ -297,7 +304,9 @@ fn every_shape_is_read() {
         ))
     );
     assert_eq!(
-        shape("duration = \"20s\"\n[ramp]\nstages = [{ duration = \"5s\", users = \"2x\" }, { duration = \"5s\", users = 0 }]"),
+        shape(
+            "duration = \"20s\"\n[ramp]\nstages = [{ duration = \"5s\", users = \"2x\" }, { duration = \"5s\", users = 0 }]"
+        ),
         Ok((
             LoadShape::RampingUsers {
                 start: UserTarget::Count(1),
