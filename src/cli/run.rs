@@ -140,18 +140,20 @@ pub struct WorkloadArgs {
     /// Concurrent users [default: as many as the server has slots]
     #[arg(long, value_name = "N")]
     pub users: Option<u32>,
-    /// Requests per second, sent whether or not earlier ones have been answered (an open loop)
+    /// Requests per second, in place of users: an open loop
+    ///
+    /// They are sent at planned instants, whether or not earlier ones have been answered.
     #[arg(long, value_name = "R", conflicts_with = "users")]
     pub rate: Option<f64>,
-    /// How requests of an open loop are spread: constant, poisson or gamma:SHAPE
+    /// Spread of an open loop [default: poisson]
     ///
-    /// gamma below shape 1 comes in bursts, at 1 it is poisson, above it is more even.
-    /// [default: poisson with --rate]
+    /// constant, poisson or gamma:SHAPE. gamma below shape 1 comes in bursts, above it is more even.
     #[arg(long, value_name = "PROCESS", conflicts_with = "users")]
     pub arrivals: Option<ArrivalProcess>,
-    /// Most requests of an open loop at once; arrivals beyond are dropped and counted as such
+    /// Most requests of an open loop at once
     ///
-    /// [default: as many as this process may open connections]
+    /// Arrivals beyond are dropped and counted as such. Without it: as many as this process may open
+    /// connections.
     #[arg(long, value_name = "N", conflicts_with = "users")]
     pub max_in_flight: Option<u32>,
     /// N prompts, each sent once; without it they go round until --duration
