@@ -30,11 +30,8 @@ fn within(shape: &LoadShape, seed: u64, seconds: u64) -> Vec<u64> {
 /// Gaps in units of their planned mean; the first arrival's gap is from the start.
 fn gaps(offsets: &[u64], rate: f64) -> Vec<f64> {
     let mut before = 0;
-    let mut gap = |offset: &u64| {
-        let gap = (offset - std::mem::replace(&mut before, *offset)) as f64 / 1e9 * rate;
-        gap
-    };
-    offsets.iter().map(&mut gap).collect()
+    let gap = |offset: &u64| (offset - std::mem::replace(&mut before, *offset)) as f64 / 1e9 * rate;
+    offsets.iter().map(gap).collect()
 }
 
 /// Largest distance between the empirical distribution function and the exact one (Kolmogorov and
