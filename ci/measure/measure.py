@@ -6,6 +6,7 @@
     python3 ci/measure/measure.py flat-out   events per second when reading as fast as possible
     python3 ci/measure/measure.py streams    2,000 concurrent streams of 20 tokens/s
     python3 ci/measure/measure.py startup    start to first request, and what a run adds around its load
+    python3 ci/measure/measure.py rate       achieved rate and lateness of open loops up to 2,000 requests/s
     python3 ci/measure/measure.py soak       resident memory over 10 minutes with 64 users (or --minutes N)
 
 Needs python3, a C compiler for the floor, and `cargo build --release`. Everything stays on
@@ -223,6 +224,29 @@ def startup(folder, runs):
     print(f"last answer to end of process, all files written: {spread(after)} ms")
 
 
+def rate(folder, runs):
+    """Sent over planned requests per second of open loops, and how late they were sent."""
+    print("open loop, 10 s, short answers: achieved / planned − 1 in %, lateness p99 in µs")
+    for process in ("constant", "poisson", "gamma:0.5"):
+        for wanted in (100, 500, 1000, 2000):
+            errors, lateness, dropped = [], [], 0
+            for _ in range(runs):
+                out = folder / "out"
+                shutil.rmtree(out, ignore_errors=True)
+                command = [
+                    BINARY, "--server", "sim", "--parallel", 512, "--rate", wanted, "--arrivals", process, "--duration", "10s",
+                    "--max-tokens", 2, "--ignore-eos", "--max-prompt-tokens", 60, "--warm-up", 0, "--accept-saturated-client",
+                    "--out-dir", out, "--progress", "none", "--", "--sim-ttft-ms", 5, "--sim-itl-ms", 1,
+                ]
+                subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+                client = json.loads((out / "report.json").read_text())["client"]
+                arrivals = client["arrivals"]
+                errors.append((arrivals["achieved_per_second"] / arrivals["planned_per_second"] - 1) * 100)
+                lateness.append(client["dispatch_lateness_us"]["p99"])
+                dropped += arrivals["dropped"]
+            print(f"{process} {wanted}/s: {spread(errors)} %, lateness p99 {spread(lateness)} µs, {dropped} dropped")
+
+
 def soak(folder, minutes):
     """Resident memory of bench-ci while 64 users chat."""
     command = [
@@ -256,7 +280,7 @@ def soak(folder, minutes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["accuracy", "cost", "flat-out", "streams", "startup", "soak"])
+    parser.add_argument("what", choices=["accuracy", "cost", "flat-out", "streams", "startup", "rate", "soak"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--minutes", type=int, default=10)
     arguments = parser.parse_args()

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation, RequestsSection,
-    ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Arrivals, Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
+    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp,
+    WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
@@ -50,7 +51,7 @@ pub fn sections(
             .collect(),
         rates: rates(&summary.rates, load.window_start),
         reconciliation: reconciliation(&summary.reconciliation),
-        client: client(load, validity, limits),
+        client: client(summary, load, validity, limits),
         warnings: validity
             .warnings
             .iter()
@@ -274,7 +275,12 @@ fn spread(histogram: &Histogram<u64>, exact_mean_ns: Option<f64>, empty_because:
     }
 }
 
-fn client(load: &LoadFigures, validity: &Validity, limits: &plan::Limits) -> Client {
+fn client(
+    summary: &Summary,
+    load: &LoadFigures,
+    validity: &Validity,
+    limits: &plan::Limits,
+) -> Client {
     let plan::Limits {
         max_failed,
         max_lateness_ratio,
@@ -289,6 +295,20 @@ fn client(load: &LoadFigures, validity: &Validity, limits: &plan::Limits) -> Cli
         reasons: validity.reasons.iter().map(|reason| note(reason.code, &reason.message)).collect(),
         clock_source: load.clock,
         rejected_stamps: load.rejected_stamps,
+        arrivals: unknown.option(
+            "arrivals",
+            summary.arrivals.map(|arrivals| Arrivals {
+                planned: arrivals.planned,
+                dropped: arrivals.dropped,
+                planned_per_second: arrivals.planned_per_second,
+                achieved_per_second: arrivals.achieved_per_second,
+            }),
+            if load.open_loop {
+                "fewer than two arrivals have no rate"
+            } else {
+                "users waited for each answer: a closed loop"
+            },
+        ),
         dispatch_lateness_us: spread(
             &load.dispatch_lateness_ns,
             load.dispatch_lateness_mean_ns,

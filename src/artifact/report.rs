@@ -296,8 +296,10 @@ pub struct Scenario {
 pub struct Phase {
     /// `warm_up` or `load`.
     pub name: String,
-    /// Concurrent users.
-    pub users: u32,
+    /// Who sends requests and when, in words.
+    pub shape: String,
+    /// Most concurrent users; `null` in an open loop.
+    pub users: Option<u32>,
     /// Longest planned duration; `null` where only a number of requests bounds it.
     pub duration_s: Option<f64>,
     /// Planned requests; `null` where only time bounds it.

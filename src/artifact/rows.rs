@@ -28,7 +28,7 @@ pub struct RequestRow {
     pub user_index: u32,
     /// Which prompt was sent, from 0.
     pub prompt_index: u64,
-    /// When the user became free.
+    /// When the user became free; in an open loop, the instant of the arrival.
     pub planned_s: f64,
     /// Connecting began.
     pub connect_started_s: Option<f64>,

@@ -300,6 +300,8 @@ pub struct Client {
     pub clock_source: ClockSource,
     /// Impossible kernel stamps that were replaced by the client's own clock.
     pub rejected_stamps: u64,
+    /// Arrivals of an open loop, as planned and as sent; `null` in a closed loop.
+    pub arrivals: Option<Arrivals>,
     /// Sent minus planned, as far as it is our own doing.
     pub dispatch_lateness_us: Spread,
     /// Our read minus the kernel's stamp, or the event loop's own lag.
@@ -313,6 +315,19 @@ pub struct Client {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+/// Arrivals of an open loop, as planned and as sent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Arrivals {
+    /// Arrivals planned until the load ended.
+    pub planned: u64,
+    /// Of those, dropped because too many requests were in flight.
+    pub dropped: u64,
+    /// Planned requests per second, from the first to the last.
+    pub planned_per_second: f64,
+    /// Sent requests per second.
+    pub achieved_per_second: f64,
 }
 
 /// When the numbers are not evidence.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::plan::duration;
+use crate::plan::{ArrivalProcess, duration};
 
 /// Everything `bench-ci run` takes.
 #[derive(Debug, Clone, Args)]
@@ -124,20 +124,38 @@ pub struct ServerArgs {
     next_help_heading = "Workload (each overrides the scenario; --dry-run shows the outcome)"
 )]
 pub struct WorkloadArgs {
-    /// The workload: chat, which is built in, or a TOML file
+    /// The workload: chat, load, soak, spike or breakpoint, or a TOML file
     ///
-    /// chat is people talking to an assistant, after llama.cpp's script.js. What holds a / or ends in
+    /// chat is people talking to an assistant, after llama.cpp's script.js; the others are its users in
+    /// growing and shrinking numbers. What holds a / or ends in
     /// .toml is a file; scenarios/chat.toml of the source explains every key.
     #[arg(long, value_name = "NAME|FILE", default_value = "chat")]
     pub scenario: String,
     /// How long new requests are started, such as 90s or 5m
     ///
-    /// Those in flight then may finish, for as long as the scenario's graceful_stop.
+    /// Those in flight then may finish, for as long as the scenario's graceful_stop. The stages of a ramp
+    /// are stretched to this length.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub duration: Option<Duration>,
     /// Concurrent users [default: as many as the server has slots]
     #[arg(long, value_name = "N")]
     pub users: Option<u32>,
+    /// Requests per second, in place of users: an open loop
+    ///
+    /// They are sent at planned instants, whether or not earlier ones have been answered.
+    #[arg(long, value_name = "R", conflicts_with = "users")]
+    pub rate: Option<f64>,
+    /// Spread of an open loop [default: poisson]
+    ///
+    /// constant, poisson or gamma:SHAPE. gamma below shape 1 comes in bursts, above it is more even.
+    #[arg(long, value_name = "PROCESS", conflicts_with = "users")]
+    pub arrivals: Option<ArrivalProcess>,
+    /// Most requests of an open loop at once
+    ///
+    /// Arrivals beyond are dropped and counted as such. Without it: as many as this process may open
+    /// connections.
+    #[arg(long, value_name = "N", conflicts_with = "users")]
+    pub max_in_flight: Option<u32>,
     /// N prompts, each sent once; without it they go round until --duration
     ///
     /// The run ends after N measured requests or --duration, whichever is first.

@@ -23,6 +23,8 @@ use crate::cancel::Cancel;
 
 /// Descriptors besides the users' connections: runtime, timer, server log, reports, scrapes.
 const OTHER_FILES: u64 = 128;
+/// Most connections of an open loop that nobody limits: there are no more ports to connect from.
+const MOST_CONNECTIONS: u32 = 60_000;
 
 /// A running load. Dropping it stops the run as a cancellation does.
 #[derive(Debug)]
@@ -129,7 +131,7 @@ fn play(
     absence: oneshot::Receiver<()>,
 ) -> Result<LoadOutcome, LoadError> {
     let system = |attempt| move |source| LoadError::System { attempt, source };
-    allow_open_files(plan.users)?;
+    let most_in_flight = allow_open_files(&plan)?;
     let dialer = Dialer::new(plan.target.resolve()?);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -137,7 +139,7 @@ fn play(
         .map_err(system("make the load thread's runtime"))?;
     runtime.block_on(async move {
         let pacer = Pacer::new().map_err(system("make the load thread's timer"))?;
-        let stage = Rc::new(Stage::new(plan, dialer, pacer, live, Box::new(sink)));
+        let stage = Rc::new(Stage::new(plan, dialer, pacer, live, most_in_flight, Box::new(sink)));
         let stopped = async move {
             tokio::select! {
                 _reason = cancel.cancelled() => {}
@@ -148,18 +150,32 @@ fn play(
     })
 }
 
-/// Raises the soft limit of open files as far as these users need it.
-fn allow_open_files(users: u32) -> Result<(), LoadError> {
-    let needed = u64::from(users) + OTHER_FILES;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if soft >= needed {
-        return Ok(());
+/// Raises the soft limit of open files as far as this plan needs it, and returns how many requests
+/// may be in flight at once.
+fn allow_open_files(plan: &LoadPlan) -> Result<u32, LoadError> {
+    let users = plan.shape.most_users(plan.users).max(plan.users);
+    let open = plan.shape.is_open();
+    let asked = plan.shape.max_in_flight();
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(asked.unwrap_or(if open { MOST_CONNECTIONS } else { users }));
+    };
+    let most = match asked {
+        Some(asked) => asked.max(users),
+        None if open => {
+            let room = u32::try_from(hard.saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX);
+            room.clamp(users, MOST_CONNECTIONS.max(users))
+        }
+        None => users,
+    };
+    let needed = u64::from(most) + OTHER_FILES;
+    if soft < needed {
+        if hard < needed {
+            return Err(LoadError::OpenFiles { needed, limit: hard });
+        }
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
+            .map_err(|_refused| LoadError::OpenFiles { needed, limit: soft })?;
     }
-    if hard < needed {
-        return Err(LoadError::OpenFiles { needed, limit: hard });
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
-        .map_err(|_refused| LoadError::OpenFiles { needed, limit: soft })
+    Ok(asked.unwrap_or(most))
 }
 
 /// What a panic says.

@@ -1,16 +1,17 @@
 //! Makes the requests and notes the instants.
 //!
-//! A closed loop of users over raw HTTP/1.1 on one thread of its own. Every read is stamped at the
+//! Closed loops of users, and open loops of arrivals, over raw HTTP/1.1 on one thread of its own. Every read is stamped at the
 //! socket before anything is parsed; every planned request becomes a [`RequestRecord`], whatever
 //! became of it. Nothing here forms a latency, a percentile or a verdict.
 //!
 //! ```text
 //! LoadPlan ─ engine::start ─▶ worker (users) ─▶ request ─▶ connection ─▶ stamp     at the socket
-//!                             schedule (tickets)    └────▶ answer ─▶ http, sse, delta     pure
+//!           schedule, arrivals  open (arrivals)  └────▶ answer ─▶ http, sse, delta     pure
 //!                                                             └────▶ RequestRecord ─▶ sink
 //! ```
 
 mod answer;
+mod arrivals;
 mod chunked;
 mod connection;
 pub mod delta;
@@ -19,6 +20,7 @@ mod error;
 mod http;
 mod leash;
 mod live;
+mod open;
 mod outcome;
 mod pacer;
 mod record;
@@ -30,6 +32,7 @@ mod target;
 mod worker;
 mod workload;
 
+pub use arrivals::Schedule;
 pub use engine::{LoadHandle, start};
 pub use error::LoadError;
 pub use live::{LiveCounters, LivePhase};

@@ -195,7 +195,7 @@ pub struct RequestRecord {
     /// How it ended.
     pub outcome: Outcome,
 
-    /// Closed loop: when the user became free (after think time).
+    /// Closed loop: when the user became free (after think time). Open loop: the instant of the arrival.
     pub planned: Stamp,
     /// Connecting began; `None` if the connection was already there.
     pub connect_started: Option<Stamp>,

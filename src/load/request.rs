@@ -88,14 +88,17 @@ impl Player {
         }
     }
 
+    /// Whether a connection lies ready that the next request can use.
+    pub(super) fn is_connected(&self, stage: &Stage) -> bool {
+        matches!(&self.link, Link::Idle(connection) if stage.trusts(connection) && !connection.is_spoiled())
+    }
+
     /// Opens a connection before anything is due. A failure shows when the request needs it.
     pub(super) async fn prepare(&mut self, stage: &Rc<Stage>) {
         if stage.plan.connections == Connections::Fresh {
             return;
         }
-        if let Link::Idle(connection) = &self.link
-            && !connection.is_spoiled()
-        {
+        if self.is_connected(stage) {
             return;
         }
         self.leash.arm(now().after(stage.plan.timeouts.connect));

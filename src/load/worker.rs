@@ -1,4 +1,4 @@
-//! The users of a closed loop, and the stages they go through together.
+//! The users of a load, and the stages they go through together. Arrivals are `open`'s business.
 //!
 //! Main types: [`Stage`], what all users share, and [`run`], which brings them on and off. One
 //! thread, no locks: everything here is `Cell` and `RefCell`.
@@ -13,9 +13,11 @@ use hdrhistogram::Histogram;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
+use super::arrivals::spans;
 use super::connection::{Connection, Dialer};
 use super::leash::Leash;
 use super::live::{LiveCounters, LivePhase};
+use super::open;
 use super::outcome::{LoadOutcome, Moments, histogram};
 use super::pacer::Pacer;
 use super::record::{Outcome, Phase, RequestRecord, Stamp};
@@ -23,6 +25,8 @@ use super::request::{Player, blank_record};
 use super::schedule::{Ticket, Tickets};
 use super::stamp::{Receiver, now, thread_cpu};
 use super::workload::{LoadPlan, PlannedBody};
+use crate::plan::LoadShape;
+use crate::plan::shape;
 
 /// Grain of the limits of a request, and of the event loop's own lag.
 const WATCH_EVERY: Duration = Duration::from_millis(10);
@@ -39,13 +43,16 @@ pub(super) struct Stage {
     pub(super) pacer: Rc<Pacer>,
     pub(super) live: Arc<LiveCounters>,
     pub(super) head_prefix: Vec<u8>,
-    leashes: Vec<Rc<Leash>>,
+    /// Most requests of an open loop at once.
+    pub(super) most_in_flight: u32,
+    leashes: RefCell<Vec<Rc<Leash>>>,
     tickets: RefCell<Tickets>,
     tally: RefCell<Tally>,
     sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
     interrupted: Cell<bool>,
     interruption: Notify,
     measuring: Cell<bool>,
+    stopping: Cell<bool>,
     kept_promises: Cell<u64>,
     broken_promises: Cell<u64>,
 }
@@ -66,17 +73,19 @@ impl Stage {
         dialer: Dialer,
         pacer: Rc<Pacer>,
         live: Arc<LiveCounters>,
+        most_in_flight: u32,
         sink: Box<dyn FnMut(RequestRecord)>,
     ) -> Self {
         let warm_up = u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user);
-        let tickets = Tickets::new(plan.bodies.len(), warm_up, plan.total_requests);
+        let tickets = Tickets::new(plan.bodies.len(), warm_up, plan.requests());
         Self {
             dialer,
             receiver: Receiver::new(plan.clock),
             pacer,
             live,
             head_prefix: plan.target.head_prefix(plan.connections),
-            leashes: (0..plan.users).map(|_| Rc::default()).collect(),
+            most_in_flight,
+            leashes: RefCell::default(),
             tickets: RefCell::new(tickets),
             tally: RefCell::new(Tally {
                 itl: histogram(),
@@ -90,6 +99,7 @@ impl Stage {
             interrupted: Cell::new(false),
             interruption: Notify::new(),
             measuring: Cell::new(false),
+            stopping: Cell::new(false),
             kept_promises: Cell::new(0),
             broken_promises: Cell::new(0),
             plan,
@@ -129,8 +139,19 @@ impl Stage {
         connection.answers == 0 || self.broken_promises.get() <= self.kept_promises.get()
     }
 
+    /// A leash that is swept and stopped with the others.
+    pub(super) fn new_leash(&self) -> Rc<Leash> {
+        let leash = Rc::<Leash>::default();
+        if self.stopping.get() {
+            leash.stop();
+        }
+        self.leashes.borrow_mut().push(Rc::clone(&leash));
+        leash
+    }
+
     fn stop_all(&self) {
-        for leash in &self.leashes {
+        self.stopping.set(true);
+        for leash in self.leashes.borrow().iter() {
             leash.stop();
         }
     }
@@ -165,7 +186,24 @@ impl Stage {
             Phase::WarmUp => self.tickets.borrow_mut().warm_up(),
             Phase::Measured => self.tickets.borrow_mut().measured(acted)?,
         };
-        if phase == Phase::Measured {
+        self.perform(player, ticket, planned, acted).await;
+        Some(())
+    }
+
+    /// The ticket of the next arrival; `None` past the last.
+    pub(super) fn arrival(&self) -> Option<Ticket> {
+        self.tickets.borrow_mut().measured(Stamp(0))
+    }
+
+    /// Sends a request, reads its answer and files the record.
+    pub(super) async fn perform(
+        self: &Rc<Self>,
+        player: &mut Player,
+        ticket: Ticket,
+        planned: Stamp,
+        acted: Stamp,
+    ) {
+        if ticket.phase == Phase::Measured {
             self.live.count_started();
             let lateness = acted.0.saturating_sub(planned.0);
             let mut tally = self.tally.borrow_mut();
@@ -176,7 +214,12 @@ impl Stage {
         let record = player.play(self, ticket, planned).await;
         self.live.land();
         self.file(player, record);
-        Some(())
+    }
+
+    /// Files an arrival for which there was nobody to send it.
+    pub(super) fn drop_arrival(&self, ticket: Ticket, planned: Stamp) {
+        let record = blank_record(ticket, self.body(ticket), 0, planned);
+        (self.sink.borrow_mut())(record);
     }
 
     /// Counts a finished request and hands it to the sink.
@@ -222,11 +265,54 @@ impl Stage {
 
     async fn measure(self: Rc<Self>, mut player: Player, start: Stamp) -> Player {
         player.failures = 0;
-        let mut planned = start;
-        while self.next_request(&mut player, Phase::Measured, planned).await.is_some() {
-            planned = player.freed.after(self.pause(&player));
+        match &self.plan.shape {
+            LoadShape::PerUserIterations { iterations } => {
+                self.iterate(&mut player, start, *iterations).await;
+            }
+            LoadShape::RampingUsers { start: first, stages } => {
+                let users = self.plan.users;
+                let stages: Vec<shape::Stage<u32>> = stages
+                    .iter()
+                    .map(|stage| shape::Stage {
+                        duration: stage.duration,
+                        target: stage.target.of(users),
+                    })
+                    .collect();
+                for span in spans(first.of(users), &stages, player.user_index) {
+                    // A request that outlived the user's last span holds up this one.
+                    let from = start.after(span.from).max(player.freed);
+                    self.repeat(&mut player, from, start.after(span.to)).await;
+                }
+            }
+            _ => self.repeat(&mut player, start, Stamp(u64::MAX)).await,
         }
         player
+    }
+
+    /// One request after the other, the first planned for `from`, none for `to` or later.
+    async fn repeat(self: &Rc<Self>, player: &mut Player, from: Stamp, to: Stamp) {
+        let mut planned = from;
+        while planned < to && self.next_request(player, Phase::Measured, planned).await.is_some() {
+            planned = player.freed.after(self.pause(player));
+        }
+    }
+
+    /// So many requests; those that time does not allow are dropped.
+    async fn iterate(self: &Rc<Self>, player: &mut Player, start: Stamp, iterations: u64) {
+        let mut planned = start;
+        for done in 0..iterations {
+            if self.next_request(player, Phase::Measured, planned).await.is_none() {
+                for _ in done..iterations {
+                    let left_over = self.tickets.borrow_mut().left_over();
+                    let Some(ticket) = left_over else { return };
+                    let record =
+                        blank_record(ticket, self.body(ticket), player.user_index, planned);
+                    (self.sink.borrow_mut())(record);
+                }
+                return;
+            }
+            planned = player.freed.after(self.pause(player));
+        }
     }
 
     /// Pulls requests whose limit has passed, and notes how late it was itself served.
@@ -240,7 +326,7 @@ impl Stage {
                 let lag = now.0.saturating_sub(due.0);
                 self.tally.borrow_mut().loop_lag.saturating_record(lag);
             }
-            for leash in &self.leashes {
+            for leash in self.leashes.borrow().iter() {
                 leash.sweep(now);
             }
             // Ticks that were missed are one lag, not many.
@@ -295,53 +381,83 @@ pub(super) async fn run(
         interrupting.interrupt();
     });
 
-    let mut players: Vec<Player> = (0..stage.plan.users)
-        .zip(&stage.leashes)
-        .map(|(index, leash)| Player::new(index, Rc::clone(leash)))
-        .collect();
+    let mut players: Vec<Player> =
+        (0..stage.plan.users).map(|index| Player::new(index, stage.new_leash())).collect();
     let mut warm_up_ended = None;
     if stage.plan.warm_up_requests_per_user > 0 {
         stage.live.enter(LivePhase::WarmUp);
         players = together(players, |player| Rc::clone(&stage).warm_up(player)).await;
         warm_up_ended = Some(now());
     }
+    let at_once = stage.at_once();
+    for index in stage.plan.users..at_once.max(stage.plan.shape.most_users(stage.plan.users)) {
+        players.push(Player::new(index, stage.new_leash()));
+    }
     gate.pass(&stage).await;
     players = together(players, |mut player| {
         let stage = Rc::clone(&stage);
         async move {
-            player.prepare(&stage).await;
+            if player.user_index < at_once {
+                player.prepare(&stage).await;
+            }
             player
         }
     })
     .await;
 
-    stage.live.plan(stage.plan.total_requests.unwrap_or(0));
+    stage.live.plan(stage.plan.requests().unwrap_or(0));
     let started = now();
     if !stage.interrupted.get() {
         stage.live.enter(LivePhase::Measuring);
         stage.measuring.set(true);
         if let Some(duration) = stage.plan.duration {
             let closes = started.after(duration);
-            stage.tickets.borrow_mut().close_at(closes);
+            // Every arrival is planned for an earlier instant, and none is lost for being late.
+            if stage.plan.schedule.is_none() {
+                stage.tickets.borrow_mut().close_at(closes);
+            }
             helpers.add(Rc::clone(&stage).close(closes));
         }
-        players = together(players, |player| Rc::clone(&stage).measure(player, started)).await;
+        players = match &stage.plan.schedule {
+            Some(schedule) => open::play(&stage, schedule, players, started).await,
+            None => together(players, |player| Rc::clone(&stage).measure(player, started)).await,
+        };
         stage.measuring.set(false);
     }
     let ended = now();
     drop(players);
     helpers.stop();
-    stage.drop_left_over(ended);
+    stage.drop_left_over(started, ended);
     stage.live.enter(LivePhase::Done);
     stage.outcome(started, ended, warm_up_ended, thread_cpu().saturating_sub(cpu_before))
 }
 
 impl Stage {
+    /// Position among the measured requests.
+    fn ordinal(&self, ticket: Ticket) -> u64 {
+        let warm_up = u64::from(self.plan.users) * u64::from(self.plan.warm_up_requests_per_user);
+        ticket.index.saturating_sub(warm_up)
+    }
+
+    /// How many connections are needed right at the start of measuring.
+    fn at_once(&self) -> u32 {
+        match (&self.plan.schedule, &self.plan.shape) {
+            (Some(schedule), _) => open::needed_at_once(schedule, self.most_in_flight),
+            (None, LoadShape::RampingUsers { start, .. }) => start.of(self.plan.users),
+            (None, _) => self.plan.users,
+        }
+    }
+
     /// Requests that were counted in and never started are records too.
-    fn drop_left_over(&self, ended: Stamp) {
+    fn drop_left_over(&self, started: Stamp, ended: Stamp) {
         loop {
             let left_over = self.tickets.borrow_mut().left_over();
             let Some(ticket) = left_over else { break };
+            if let Some(schedule) = &self.plan.schedule {
+                let due = schedule.offset(self.ordinal(ticket));
+                self.drop_arrival(ticket, due.map_or(ended, |due| started.after(due)));
+                continue;
+            }
             let user_index = (ticket.index % u64::from(self.plan.users)) as u32;
             let record = blank_record(ticket, self.body(ticket), user_index, ended);
             (self.sink.borrow_mut())(record);

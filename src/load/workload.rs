@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::arrivals::Schedule;
 use super::error::LoadError;
 use super::target::HttpTarget;
-use crate::plan::{ClockChoice, Connections, Endpoint, RequestTimeouts};
+use crate::plan::{ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts};
 
-/// A closed loop of users against one server.
+/// A load against one server.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
     /// Where the requests go.
@@ -19,13 +20,19 @@ pub struct LoadPlan {
     /// The request bodies. Measured request *i* (from 0) sends body *i* modulo their number; warm-up
     /// goes backwards from the last one, so that it does not warm the cache for the first measured.
     pub bodies: Vec<PlannedBody>,
-    /// Concurrent users, at least 1.
+    /// Who sends requests, and when.
+    pub shape: LoadShape,
+    /// The arrivals of an open shape; `None` for a closed one.
+    pub schedule: Option<Schedule>,
+    /// Concurrent users, at least 1: the constant number of closed shapes, and in an open loop those
+    /// of the warm-up.
     pub users: u32,
     /// Pause of a user between the end of a response and its next request.
     pub think_time: Duration,
     /// No measured request starts later than this after the first; `None`: only `total_requests` bounds.
     pub duration: Option<Duration>,
-    /// Exactly so many measured requests are planned; `None`: only `duration` bounds.
+    /// Exactly so many measured requests are planned; `None`: only `duration` bounds. Without effect
+    /// where the shape itself counts: per-user iterations, and the arrivals of an open loop.
     pub total_requests: Option<u64>,
     /// How long requests in flight after `duration` may still take before they are cut.
     pub graceful_stop: Duration,
@@ -54,12 +61,28 @@ impl LoadPlan {
             "it has no users"
         } else if self.bodies.is_empty() {
             "it has no request bodies"
-        } else if self.duration.is_none() && self.total_requests.is_none() {
+        } else if self.shape.is_open() != self.schedule.is_some() {
+            "only an open shape has a schedule of arrivals, and it always has one"
+        } else if self.schedule.as_ref().is_some_and(Schedule::is_empty) {
+            "no arrival falls within its duration; raise the rate or the duration"
+        } else if self.duration.is_none() && self.requests().is_none() {
             "neither a duration nor a number of requests bounds it"
         } else {
             return Ok(());
         };
         Err(LoadError::Plan { cause })
+    }
+
+    /// How many measured requests are planned; `None` where only time bounds them.
+    #[must_use]
+    pub fn requests(&self) -> Option<u64> {
+        match (&self.schedule, &self.shape) {
+            (Some(schedule), _) => Some(schedule.len() as u64),
+            (None, LoadShape::PerUserIterations { iterations }) => {
+                Some(iterations.saturating_mul(u64::from(self.users)))
+            }
+            (None, _) => self.total_requests,
+        }
     }
 }
 
@@ -98,6 +121,15 @@ pub fn workload_hash(plan: &LoadPlan) -> String {
         hash.update(u64::from(planned.max_tokens).to_le_bytes());
         hash.update([u8::from(planned.forced)]);
     }
+    // A constant number of users is fully told by the numbers above.
+    if plan.shape != LoadShape::ConstantUsers {
+        let shape = serde_json::to_vec(&plan.shape).expect("a shape has no failing serializer");
+        hash.update((shape.len() as u64).to_le_bytes());
+        hash.update(&shape);
+    }
+    for offset in plan.schedule.iter().flat_map(Schedule::nanos) {
+        hash.update(offset.to_le_bytes());
+    }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -120,6 +152,8 @@ mod tests {
             target: HttpTarget::parse("http://127.0.0.1:1", "/v1/chat/completions", &[], None)
                 .unwrap(),
             bodies: vec![body("one"), body("two")],
+            shape: LoadShape::ConstantUsers,
+            schedule: None,
             users: 2,
             think_time: Duration::from_millis(300),
             duration: Some(Duration::from_secs(1)),

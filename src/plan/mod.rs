@@ -16,6 +16,7 @@ pub mod objective;
 pub mod problem;
 pub mod resolve;
 pub mod scenario;
+pub mod shape;
 pub mod subject;
 pub mod threshold;
 
@@ -23,6 +24,7 @@ pub use body::{Dialect, body};
 pub use objective::Objective;
 pub use problem::{PlanError, Problem};
 pub use scenario::{Overrides, Scenario};
+pub use shape::{ArrivalProcess, LoadShape};
 pub use threshold::Threshold;
 
 /// Everything a run will do.
@@ -210,7 +212,11 @@ pub struct Workload {
     pub filter: PromptFilter,
     /// Take the first N kept prompts and send each once; `None`: all kept prompts, round and round.
     pub n_prompts: Option<u64>,
-    /// Concurrent users; `None`: as many as the server has slots.
+    /// Who sends requests, and when.
+    #[serde(flatten)]
+    pub shape: LoadShape,
+    /// Concurrent users, from which ramps of users take their multiples; `None`: as many as the server
+    /// has slots. Of no meaning to open shapes.
     pub users: Option<u32>,
     /// Pause of a user between two requests.
     pub think_time: Duration,

@@ -205,6 +205,9 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
     let overrides = Overrides {
         duration: flags.duration,
         users: flags.users,
+        rate: flags.rate,
+        arrivals: flags.arrivals,
+        max_in_flight: flags.max_in_flight,
         n_prompts: flags.n_prompts,
         max_prompt_tokens: flags.max_prompt_tokens,
         max_tokens: flags.max_tokens,

@@ -139,7 +139,7 @@ pub(crate) fn what_ran(report: &Report) -> String {
     let load = scenario.phases.iter().find(|phase| phase.name == "load");
     let mut words = format!("scenario {} on {}", scenario.name, scenario.endpoint.path());
     if let Some(phase) = load {
-        write!(words, ", {} users", phase.users).expect("a string takes any text");
+        write!(words, ", {}", phase.shape).expect("a string takes any text");
     }
     parts.push(words);
     parts.extend(report.machine.cpu_model.clone());
@@ -447,6 +447,16 @@ fn client(report: &Report, page: &mut Page) {
         ],
     );
     page.line("");
+    if let Some(arrivals) = &client.arrivals {
+        page.line(&format!(
+            "Arrivals: {} planned at {} a second, sent at {} a second, {} dropped.",
+            whole(arrivals.planned),
+            short(arrivals.planned_per_second),
+            short(arrivals.achieved_per_second),
+            whole(arrivals.dropped),
+        ));
+        page.line("");
+    }
     page.line(match client.clock_source {
         ClockSource::Kernel => {
             "Received: stamped by the kernel, so a late read is not in the figures above."
@@ -496,7 +506,7 @@ fn configuration(report: &Report, page: &mut Page) {
     row("seed", Some(report.scenario.seed.to_string()));
     row("workload", report.scenario.workload_hash.clone());
     for phase in &report.scenario.phases {
-        let mut parts = vec![format!("{} users", phase.users)];
+        let mut parts = vec![escape(&phase.shape)];
         parts.extend(phase.requests.map(|count| format!("{} requests", whole(count))));
         parts.extend(phase.duration_s.map(|longest| format!("at most {}", seconds(longest))));
         parts.push(format!("{} think time", seconds(phase.think_time_s)));

@@ -23,7 +23,7 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, Stamp};
 use crate::model::ModelFile;
-use crate::plan::{RunPlan, ServerProgram, Target};
+use crate::plan::{LoadShape, RunPlan, ServerProgram, Target};
 use crate::provenance::{self, Machine};
 use crate::report;
 use crate::scrape::ResourceSummary;
@@ -183,6 +183,7 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
             // We end the load of a dead server ourselves, and that of a crossed threshold; each is
             // told as what it is.
             interrupted: load.interrupted && findings.death.is_none() && findings.abort.is_none(),
+            open_loop: plan.workload.shape.is_open(),
             ..figures_of(load, server, plan.workload.think_time, counters)
         },
         None => LoadFigures::nothing(server),
@@ -209,6 +210,7 @@ fn figures_of(
         window_start: load.started,
         window_end: load.ended,
         interrupted: load.interrupted,
+        open_loop: false,
         counters,
     }
 }
@@ -412,11 +414,23 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
     let mut unknown = Unknowns::none();
     let file = workload.file.as_ref().map(|file| file.display().to_string());
     let users = facts.map(|facts| facts.users).or(workload.users).unwrap_or(0);
+    let open_shape = workload.shape.is_open();
     let phase = |name: &str, duration_s: Option<f64>, requests: Option<u64>| {
         let mut unknown = Unknowns::none();
+        let is_open = open_shape && name == "load";
         artifact::Phase {
             name: name.to_owned(),
-            users,
+            shape: if name == "load" {
+                workload.shape.in_words(users)
+            } else {
+                LoadShape::ConstantUsers.in_words(users)
+            },
+            users: unknown.option(
+                "users",
+                (!is_open)
+                    .then(|| if name == "load" { workload.shape.most_users(users) } else { users }),
+                "requests arrive at a rate, whatever the users",
+            ),
             duration_s: unknown.option(
                 "duration_s",
                 duration_s,
@@ -454,7 +468,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         ),
         phases: vec![
             phase("warm_up", None, Some(per_user * u64::from(users))),
-            phase("load", duration_s, workload.n_prompts),
+            phase("load", duration_s, facts.map_or(workload.n_prompts, |facts| facts.requests)),
         ],
         unknown,
     }

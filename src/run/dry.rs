@@ -4,7 +4,7 @@
 
 use crate::error::Error;
 use crate::plan::threshold::Crossing;
-use crate::plan::{Dialect, ModelSource, RunPlan, Target, body, duration};
+use crate::plan::{Dialect, LoadShape, ModelSource, RunPlan, Target, body, duration};
 use crate::server::{Capabilities, Program, command};
 
 /// Stands for the text of a prompt in the shown request.
@@ -34,10 +34,14 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
             Dialect::LlamaCpp
         }
     };
-    let users = workload
-        .users
-        .map_or_else(|| "as many as the server has slots".to_owned(), |users| users.to_string());
-    line("users", &users);
+    match (&workload.shape, workload.users) {
+        (shape, _) if shape.is_open() => line("arrivals", &shape.in_words(0)),
+        (shape, Some(users)) => line("users", &shape.in_words(users)),
+        (LoadShape::ConstantUsers, None) => line("users", "as many as the server has slots"),
+        (shape, None) => {
+            line("users", &format!("{}, where the server has one slot", shape.in_words(1)));
+        }
+    }
     let requests =
         workload.n_prompts.map_or_else(|| "round and round".to_owned(), |count| count.to_string());
     let time = workload

@@ -17,7 +17,7 @@ use crate::dataset::{Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
 };
 use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
@@ -167,7 +167,10 @@ impl UnderLoad<'_> {
         if !ours && workload.request.model.is_none() {
             workload.request.model.clone_from(&identity.model_id);
         }
-        let users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
+        let mut users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
+        if let Some(most) = workload.shape.max_in_flight() {
+            users = users.min(most); // those of the warm-up
+        }
         let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
         if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
             let left_out =
@@ -196,6 +199,13 @@ impl UnderLoad<'_> {
                 self.api_key.as_ref(),
             )?,
             bodies,
+            schedule: Schedule::of(
+                &workload.shape,
+                workload.seed,
+                workload.duration,
+                workload.n_prompts,
+            ),
+            shape: workload.shape,
             users,
             think_time: workload.think_time,
             duration: workload.duration,
@@ -211,6 +221,7 @@ impl UnderLoad<'_> {
         findings.workload = Some(WorkloadFacts {
             hash: load::workload_hash(&load_plan),
             users,
+            requests: load_plan.requests(),
             dataset: self.prompts.source.clone(),
         });
         Ok(load_plan)
@@ -277,7 +288,7 @@ impl Bounds {
         Self {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
             duration: plan.duration,
-            requests: plan.total_requests,
+            requests: plan.requests(),
         }
     }
 

@@ -129,6 +129,7 @@ pub(crate) fn figures(window_end_ms: f64) -> LoadFigures {
         window_start: at_ms(0.0),
         window_end: at_ms(window_end_ms),
         interrupted: false,
+        open_loop: false,
         counters: ServerCounters::default(),
     }
 }

@@ -4,6 +4,7 @@
 //! reads a clock or a file, and nothing here is serialised: `artifact` turns these types into the
 //! report. A number that is not known is an [`Unknown`] with its reason, never a zero.
 
+mod arrivals;
 mod derive;
 mod distribution;
 mod goodput;
@@ -19,6 +20,7 @@ mod validity;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use arrivals::Arrivals;
 pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
 pub use distribution::Distribution;
 pub use known::{Known, Unknown};

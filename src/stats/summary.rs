@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::arrivals::Arrivals;
 use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
 use super::quantile::student_t_975;
 use super::rates::Rates;
@@ -46,6 +47,8 @@ pub struct LoadFigures {
     pub window_end: Stamp,
     /// A signal ended the load early.
     pub interrupted: bool,
+    /// Requests were sent at planned instants, whatever became of earlier ones.
+    pub open_loop: bool,
     /// How the server's own counters moved; all `None` without a scrape.
     pub counters: ServerCounters,
 }
@@ -69,6 +72,7 @@ impl LoadFigures {
             window_start: Stamp(0),
             window_end: Stamp(0),
             interrupted: false,
+            open_loop: false,
             counters: ServerCounters::default(),
         }
     }
@@ -121,6 +125,8 @@ pub struct Summary {
     pub metrics: Vec<(&'static Metric, Distribution)>,
     /// Requests and tokens per second.
     pub rates: Rates,
+    /// Arrivals of an open loop, as planned and as sent; `None` for a closed one.
+    pub arrivals: Option<Arrivals>,
     /// Client against server.
     pub reconciliation: Reconciliation,
     /// Whether TTFT could be split into queue and prefill.
@@ -151,6 +157,7 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
         requests: account(records),
         metrics: distributions(&completed, &split, load),
         rates: Rates::of(records, load.window_end),
+        arrivals: load.open_loop.then(|| Arrivals::of(records, load.window_end)).flatten(),
         reconciliation: Reconciliation::of(records, &split, &load.counters),
         repeated_prompts: (completed.len() - prompts.len()) as u64,
         coalesced: (

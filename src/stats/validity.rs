@@ -65,14 +65,18 @@ pub struct Validity {
     pub warnings: Vec<Caution>,
 }
 
-/// Judges a closed-loop load.
+/// Judges a load.
 #[must_use]
 pub fn judge(summary: &Summary, load: &LoadFigures, limits: &Limits, fate: ServerFate) -> Validity {
     let mut verdict =
         Validity { valid: true, fails_run: false, reasons: Vec::new(), warnings: Vec::new() };
     judge_requests(summary, limits, &mut verdict);
     judge_server(fate, &mut verdict);
-    judge_lateness(summary, load, limits, &mut verdict);
+    if load.open_loop {
+        judge_arrivals(summary, load, &mut verdict);
+    } else {
+        judge_lateness(summary, load, limits, &mut verdict);
+    }
     judge_client_delay(summary, load, limits, &mut verdict);
     warn(summary, load, &mut verdict);
     verdict.valid = verdict.reasons.is_empty();
@@ -189,6 +193,57 @@ fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
     }
 }
 
+/// Least share of the planned rate that an open loop must have sent.
+const LEAST_RATE_RATIO: f64 = 0.98;
+/// What the lateness of an open loop may be at p99 where answers are quick, ms.
+const ALWAYS_ALLOWED_LATENESS_MS: f64 = 1.0;
+/// What it may be as a share of the median time to the first content.
+const LATENESS_PER_TTFT: f64 = 0.05;
+
+/// An open loop is what was planned only if it kept the rate and the instants.
+fn judge_arrivals(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
+    if let Some(arrivals) = &summary.arrivals
+        && (arrivals.ratio.is_nan() || arrivals.ratio < LEAST_RATE_RATIO)
+    {
+        let dropped = match arrivals.dropped {
+            0 => String::new(),
+            dropped => format!(
+                ", {dropped} of {} arrivals were dropped because too many were in flight",
+                arrivals.planned
+            ),
+        };
+        verdict.because(
+            Blame::Client,
+            "achieved_rate",
+            format!(
+                "{:.3} requests/s were sent where {:.3} were planned ({}, at least {} are needed){dropped}",
+                arrivals.achieved_per_second,
+                arrivals.planned_per_second,
+                percent(arrivals.ratio),
+                percent(LEAST_RATE_RATIO),
+            ),
+        );
+    }
+    let lateness = &load.dispatch_lateness_ns;
+    if lateness.is_empty() {
+        return;
+    }
+    // p99 as far as n carries it; with fewer requests the largest stands in, which errs against us.
+    let p99 = Percentile::P99.of_histogram(lateness).unwrap_or(lateness.max() as f64);
+    let ttft = summary.distribution(&TTFT_MS).and_then(|found| found.p50.clone().ok());
+    let allowed = ALWAYS_ALLOWED_LATENESS_MS.max(ttft.unwrap_or(0.0) * LATENESS_PER_TTFT);
+    let p99_ms = p99 / 1e6;
+    if p99_ms > allowed {
+        verdict.because(
+            Blame::Client,
+            "dispatch_lateness",
+            format!(
+                "the client sent requests up to {p99_ms:.3} ms (p99) later than planned, allowed are {allowed:.3} ms"
+            ),
+        );
+    }
+}
+
 fn judge_client_delay(
     summary: &Summary,
     load: &LoadFigures,
@@ -295,8 +350,8 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Outcome, RequestRecord};
-    use crate::stats::fixture::{closed_loop, completed, failed, figures};
+    use crate::load::{Outcome, RequestRecord, Stamp};
+    use crate::stats::fixture::{closed_loop, completed, failed, figures, later};
     use crate::stats::summarise;
 
     const LIMITS: Limits = Limits {
@@ -344,6 +399,62 @@ mod tests {
             let verdict = verdict(&closed_loop(4, 5), &load, &LIMITS);
             assert_eq!(verdict.valid, valid, "{mean_ms} ms");
             assert_eq!(verdict.fails_run, !valid);
+        }
+    }
+
+    /// 200 arrivals 10 ms apart, each sent `late_ms` after its instant.
+    fn open_loop(late_ms: f64, dropped: usize) -> (Vec<RequestRecord>, LoadFigures) {
+        let mut records = Vec::new();
+        let mut load = LoadFigures { open_loop: true, ..figures(10_000.0) };
+        load.dispatch_lateness_ns.reset();
+        for index in 0..200_u32 {
+            let mut record = later(completed(u64::from(index)), 10.0 * f64::from(index));
+            if (100..100 + dropped).contains(&(index as usize)) {
+                record.outcome = Outcome::Dropped;
+                record.written = None;
+            } else {
+                let lateness = (late_ms * 1e6) as u64;
+                load.dispatch_lateness_ns.record(lateness).expect("resizes");
+                record.written = Some(Stamp(record.planned.0 + lateness));
+            }
+            records.push(record);
+        }
+        (records, load)
+    }
+
+    #[test]
+    fn an_open_loop_is_judged_by_the_rate_it_achieved() {
+        for (dropped, found) in [(0, vec![]), (3, vec![]), (5, vec!["achieved_rate"])] {
+            let (records, load) = open_loop(0.05, dropped);
+            let verdict = verdict(&records, &load, &LIMITS);
+            assert_eq!(reasons(&verdict), found, "{dropped} of 200 dropped");
+        }
+    }
+
+    #[test]
+    fn an_open_loop_is_judged_by_its_late_arrivals() {
+        // The median time to the first content is about 28 ms, so 5 % of it are above 1 ms.
+        let median = {
+            let (records, load) = open_loop(0.0, 0);
+            let summary = summarise(&records, &load);
+            summary.distribution(&TTFT_MS).and_then(|found| found.p50.clone().ok()).expect("known")
+        };
+        assert!(median * LATENESS_PER_TTFT > ALWAYS_ALLOWED_LATENESS_MS, "{median}");
+        for (share, found) in [(0.045, vec![]), (0.06, vec!["dispatch_lateness"])] {
+            let (records, load) = open_loop(median * share, 0);
+            let verdict = verdict(&records, &load, &LIMITS);
+            assert_eq!(reasons(&verdict), found, "{share} of the median");
+        }
+    }
+
+    #[test]
+    fn a_quick_server_still_leaves_an_open_loop_a_millisecond() {
+        for (late_ms, valid) in [(0.95, true), (1.05, false)] {
+            let (mut records, load) = open_loop(late_ms, 0);
+            for record in &mut records {
+                record.first_content = record.written.map(|at| Stamp(at.0 + 2_000_000));
+            }
+            assert_eq!(verdict(&records, &load, &LIMITS).valid, valid, "{late_ms} ms");
         }
     }
 

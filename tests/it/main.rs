@@ -9,6 +9,7 @@ mod hub_server;
 mod lifecycle;
 mod load;
 mod model;
+mod open_loop;
 mod provenance;
 mod report;
 mod run;

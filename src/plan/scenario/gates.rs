@@ -15,7 +15,7 @@ pub(super) fn read(
     top: &mut Section<'_, '_>,
     problems: &mut Vec<Problem>,
 ) {
-    for mut section in top.sections(problems, "threshold") {
+    for mut section in top.sections(problems, "threshold").unwrap_or_default() {
         workload.thresholds.extend(threshold(&mut section, problems));
         section.finish(problems);
     }

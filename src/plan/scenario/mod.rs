@@ -5,6 +5,7 @@
 //! the text, or takes a compiled-in one from [`builtin`].
 
 mod gates;
+mod load_shape;
 mod reader;
 
 use std::path::{Path, PathBuf};
@@ -12,12 +13,19 @@ use std::time::Duration;
 
 use super::problem::{Place, PlanError, Problem};
 use super::{
-    Connections, DatasetSpec, Endpoint, PromptFilter, RequestSpec, RequestTimeouts, Workload,
+    ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
+    RequestTimeouts, Workload,
 };
 use reader::Section;
 
 /// The compiled-in scenarios: name and text.
-const BUILT_IN: [(&str, &str); 1] = [("chat", include_str!("../../../scenarios/chat.toml"))];
+const BUILT_IN: [(&str, &str); 5] = [
+    ("chat", include_str!("../../../scenarios/chat.toml")),
+    ("load", include_str!("../../../scenarios/load.toml")),
+    ("soak", include_str!("../../../scenarios/soak.toml")),
+    ("spike", include_str!("../../../scenarios/spike.toml")),
+    ("breakpoint", include_str!("../../../scenarios/breakpoint.toml")),
+];
 
 /// The names of the compiled-in scenarios.
 #[must_use]
@@ -93,10 +101,16 @@ impl Origin {
 /// scenario's own value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    /// `--duration`.
+    /// `--duration`; stretches or squeezes stages.
     pub duration: Option<Duration>,
     /// `--users`.
     pub users: Option<u32>,
+    /// `--rate`: an open loop of so many requests per second.
+    pub rate: Option<f64>,
+    /// `--arrivals`: how the requests of an open loop are spread.
+    pub arrivals: Option<ArrivalProcess>,
+    /// `--max-in-flight`: most requests of an open loop at once.
+    pub max_in_flight: Option<u32>,
     /// `--n-prompts`.
     pub n_prompts: Option<u64>,
     /// `--max-prompt-tokens`: longest prompt picked, in the words of the dataset filter.
@@ -177,6 +191,7 @@ impl Scenario {
         mut problems: Vec<Problem>,
     ) -> Result<Workload, PlanError> {
         apply(&mut self.workload, overrides, &mut problems);
+        load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
         together(&self.workload, &mut problems);
         if problems.is_empty() {
             Ok(self.workload)
@@ -196,6 +211,7 @@ fn silent(origin: &Origin) -> Workload {
         dataset: DatasetSpec::Builtin,
         filter: PromptFilter { min_words: 4, max_prompt_words: None, max_context_words: None },
         n_prompts: None,
+        shape: LoadShape::ConstantUsers,
         users: None,
         think_time: Duration::ZERO,
         duration: None,
@@ -282,6 +298,7 @@ fn read_top(
     );
     workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
     workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
+    workload.shape = load_shape::read(&mut top, problems);
     set(&mut workload.think_time, top.duration(problems, "think_time"));
     workload.duration = top.duration_above_zero(problems, "duration");
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
@@ -362,6 +379,9 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     let Overrides {
         duration,
         users,
+        rate,
+        arrivals,
+        max_in_flight,
         n_prompts,
         max_prompt_tokens,
         max_tokens,
@@ -384,6 +404,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         ("--max-prompt-tokens", *max_prompt_tokens),
         ("--max-tokens", max_tokens.map(u64::from)),
         ("--max-context", *max_context),
+        ("--max-in-flight", max_in_flight.map(u64::from)),
     ];
     for (flag, given) in at_least_one {
         if given == Some(0) {
@@ -421,6 +442,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     set(&mut workload.connections, *connections);
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
+    load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
     if *ignore_eos == Some(true) {
         workload.request.stop.clear();
     }
@@ -429,7 +451,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
 
 /// What does not fit together once everything is applied.
 fn together(workload: &Workload, problems: &mut Vec<Problem>) {
-    if workload.duration.is_none() && workload.n_prompts.is_none() {
+    let counts_itself = matches!(workload.shape, LoadShape::PerUserIterations { .. });
+    if workload.duration.is_none() && workload.n_prompts.is_none() && !counts_itself {
         // A value that was given but is wrong is already in the list; it is not also missing.
         let already = problems.iter().any(|problem| {
             ["duration", "n_prompts"].iter().any(|key| problem.message.contains(key))

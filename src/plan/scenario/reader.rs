@@ -47,31 +47,51 @@ impl<'a, 'i> Section<'a, 'i> {
         Section { text: self.text, name: key, table, known: Vec::new() }
     }
 
-    /// The tables of a list of tables, in order; empty where the key is absent or wrong.
+    /// The tables of a list; `None` where the key is absent or no list of tables.
     pub(super) fn sections(
         &mut self,
         problems: &mut Vec<Problem>,
         key: &'static str,
-    ) -> Vec<Section<'a, 'i>> {
-        let Some(value) = self.look_up(key) else { return Vec::new() };
-        let tables: Option<Vec<&DeTable<'i>>> = value.get_ref().as_array().and_then(|array| {
-            array
-                .iter()
-                .map(|item| match item.get_ref() {
-                    DeValue::Table(table) => Some(table),
-                    _ => None,
-                })
-                .collect()
+    ) -> Option<Vec<Section<'a, 'i>>> {
+        let value = self.look_up(key)?;
+        let tables = value.get_ref().as_array().and_then(|array| {
+            array.iter().map(|item| item.get_ref().as_table()).collect::<Option<Vec<_>>>()
         });
         let Some(tables) = tables else {
             self.wrong(problems, key, value, &format!("a list of tables, each below [[{key}]]"));
-            return Vec::new();
+            return None;
         };
-        let text = self.text;
-        tables
-            .into_iter()
-            .map(|table| Section { text, name: key, table: Some(table), known: Vec::new() })
-            .collect()
+        let section =
+            |table| Section { text: self.text, name: key, table: Some(table), known: Vec::new() };
+        Some(tables.into_iter().map(section).collect())
+    }
+
+    /// Whether the file has this key.
+    pub(super) fn has(&mut self, key: &'static str) -> bool {
+        self.look_up(key).is_some()
+    }
+
+    /// Whether the key holds a string.
+    pub(super) fn has_string(&mut self, key: &'static str) -> bool {
+        self.look_up(key).is_some_and(|value| value.get_ref().as_str().is_some())
+    }
+
+    /// The key is needed here.
+    pub(super) fn needed<T>(
+        &self,
+        problems: &mut Vec<Problem>,
+        key: &'static str,
+        found: Option<T>,
+    ) -> Option<T> {
+        let absent = self.table.is_some_and(|table| table.get(key).is_none());
+        if absent && found.is_none() {
+            let place = self
+                .table
+                .and_then(|table| table.iter().map(|(key, _)| key.span().start).min())
+                .map_or(Place::Whole, |byte| line_of(self.text, byte));
+            problems.push(Problem::new(place, format!("{} is needed here", self.path(key))));
+        }
+        found
     }
 
     /// A string; `None` where the key is absent or wrong.

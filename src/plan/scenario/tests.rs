@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::plan::shape::{Stage, UserTarget};
 
 /// The workload of `text`, or its whole error message followed by the hint.
 fn check(text: &str, overrides: &Overrides) -> Result<Workload, String> {
@@ -257,9 +258,82 @@ fn an_unknown_scenario_names_the_known_and_the_nearest() {
     assert_eq!(Origin::of("./chat"), Ok(Origin::File("./chat".into())));
     assert_eq!(Origin::of("mine.toml"), Ok(Origin::File("mine.toml".into())));
     let error = Origin::of("chats").expect_err("no such scenario");
-    assert_eq!(error.to_string(), "there is no built-in scenario \"chats\"; known are \"chat\"");
+    assert_eq!(
+        error.to_string(),
+        "there is no built-in scenario \"chats\"; known are \"chat\", \"load\", \"soak\", \"spike\" and \"breakpoint\""
+    );
     assert_eq!(
         error.hint().as_deref(),
         Some("did you mean \"chat\"? A scenario file is given by its path")
     );
+}
+
+#[test]
+fn every_shape_is_read() {
+    let shape =
+        |text: &str| check(text, &Overrides::default()).map(|found| (found.shape, found.duration));
+    let seconds = Duration::from_secs;
+    fn target<T>(seconds: u64, target: T) -> Stage<T> {
+        Stage { duration: Duration::from_secs(seconds), target }
+    }
+    assert_eq!(
+        shape(
+            "duration = \"9s\"\n[arrivals]\nprocess = \"gamma:0.5\"\nrate = 2.5\nmax_in_flight = 7"
+        ),
+        Ok((
+            LoadShape::Arrivals {
+                process: ArrivalProcess::Gamma { shape: 0.5 },
+                rate_per_second: 2.5,
+                max_in_flight: Some(7)
+            },
+            Some(seconds(9))
+        ))
+    );
+    assert_eq!(
+        shape(
+            "[arrivals]\nstages = [{ duration = \"5s\", rate = 10 }, { duration = \"1m\", rate = 10 }]"
+        ),
+        Ok((
+            LoadShape::RampingArrivals {
+                process: ArrivalProcess::Poisson,
+                start_rate: 0.0,
+                stages: vec![target(5, 10.0), target(60, 10.0)],
+                max_in_flight: None
+            },
+            Some(seconds(65))
+        ))
+    );
+    assert_eq!(
+        shape(
+            "duration = \"20s\"\n[ramp]\nstages = [{ duration = \"5s\", users = \"2x\" }, { duration = \"5s\", users = 0 }]"
+        ),
+        Ok((
+            LoadShape::RampingUsers {
+                start: UserTarget::Count(1),
+                stages: vec![target(10, UserTarget::Times(2.0)), target(10, UserTarget::Count(0))],
+            },
+            Some(seconds(20))
+        ))
+    );
+    assert_eq!(
+        shape("iterations_per_user = 3"),
+        Ok((LoadShape::PerUserIterations { iterations: 3 }, None))
+    );
+}
+
+#[test]
+fn a_rate_makes_any_scenario_an_open_loop() {
+    let rate = Overrides { rate: Some(12.0), ..Overrides::default() };
+    let chat = chat(&rate);
+    assert_eq!(
+        chat.shape,
+        LoadShape::Arrivals {
+            process: ArrivalProcess::Poisson,
+            rate_per_second: 12.0,
+            max_in_flight: None
+        }
+    );
+    assert_eq!((chat.think_time, chat.users), (Duration::ZERO, None));
+    let ramp = check("[ramp]\nstages = [{ duration = \"5s\", users = 2 }]", &rate).expect("valid");
+    assert_eq!(ramp.duration, Some(Duration::from_secs(5)), "the stages' length stays");
 }

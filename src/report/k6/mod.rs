@@ -97,7 +97,7 @@ impl<'a> Samples<'a> {
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
         // At least a nanosecond, so that a rate is a number.
         let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
-        let users = load.map_or(0, |phase| phase.users);
+        let users = load.and_then(|phase| phase.users).unwrap_or_else(|| most_at_once(&measured));
         let begun = report.requests.started;
         let never_begun = load.and_then(|phase| phase.requests?.checked_sub(begun)).unwrap_or(0);
         Self {
@@ -157,6 +157,24 @@ impl Timing {
 /// seconds added is rounded off again, so that a value here is the one that the stamps give.
 fn nanos(from: f64, to: f64) -> f64 {
     ((to - from) * 1e9).round()
+}
+
+/// Requests in flight at the busiest instant: what k6 would have needed as users where the arrivals,
+/// and not a number of users, make the load.
+fn most_at_once(measured: &[&RequestRow]) -> u32 {
+    let mut changes: Vec<(f64, i32)> = Vec::with_capacity(2 * measured.len());
+    for row in measured {
+        if let (Some(written_s), Some(end_s)) = (row.written_s, row.end_s) {
+            changes.extend([(written_s, 1), (end_s, -1)]);
+        }
+    }
+    changes.sort_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
+    let (mut now, mut most) = (0_i32, 0_i32);
+    for (_, change) in changes {
+        now += change;
+        most = most.max(now);
+    }
+    u32::try_from(most).unwrap_or(0)
 }
 
 /// How many users had not come to their end at each whole second. k6 looks once a second, first

@@ -18,7 +18,7 @@ use bench_ci::load::{
     ClockSource, FailureKind, HttpTarget, LoadError, LoadHandle, LoadOutcome, LoadPlan, Outcome,
     Phase, PlannedBody, RequestRecord, Stamp, start,
 };
-use bench_ci::plan::{ClockChoice, Connections, Endpoint, RequestTimeouts, Secret};
+use bench_ci::plan::{ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts, Secret};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=100\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ROLE: &str = r#"data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]}"#;
@@ -140,6 +140,8 @@ fn plan(address: SocketAddr) -> LoadPlan {
         target: HttpTarget::parse(&format!("http://{address}/v1"), endpoint.path(), &[], None)
             .unwrap(),
         bodies: vec![body("{}", 0)],
+        shape: LoadShape::ConstantUsers,
+        schedule: None,
         users: 1,
         think_time: Duration::ZERO,
         duration: None,

@@ -110,6 +110,7 @@ pub(crate) fn run(rounds: u64) -> Run4 {
         window_start: Stamp(ORIGIN),
         window_end: Stamp(ORIGIN + rounds * 800_000_000),
         interrupted: false,
+        open_loop: false,
         counters: ServerCounters {
             span: CounterSpan::Measured,
             prompt_tokens_delta: Some(prompt as f64),
@@ -222,7 +223,8 @@ impl Run4 {
                 max_context_words: Some(1_024),
                 phases: vec![Phase {
                     name: "load".to_owned(),
-                    users: 4,
+                    shape: "4 users".to_owned(),
+                    users: Some(4),
                     duration_s: None,
                     requests: Some(self.records.len() as u64),
                     think_time_s: 0.3,

@@ -1,0 +1,181 @@
+//! An open loop: each arrival is sent at its instant, whatever became of the ones before.
+//!
+//! Main function: [`play`]. Connections lie ready ahead of the arrivals that will need them, so
+//! that connecting delays nobody; the instants are `arrivals`' business, a request is `request`'s.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::arrivals::Schedule;
+use super::record::Stamp;
+use super::request::Player;
+use super::stamp::now;
+use super::worker::Stage;
+use crate::plan::Connections;
+
+/// A connection lies ready so long before the arrival that will use it: longer than a handshake
+/// over any network, shorter than the patience of any server with an idle connection.
+const AHEAD: Duration = Duration::from_millis(250);
+/// Arrivals so close together are provided for in one go.
+const BATCH: Duration = Duration::from_millis(50);
+
+/// Connections for the arrivals right at the start.
+pub(super) fn needed_at_once(schedule: &Schedule, most_in_flight: u32) -> u32 {
+    let within = schedule.nanos().partition_point(|offset| u128::from(*offset) <= AHEAD.as_nanos());
+    u32::try_from(within).unwrap_or(u32::MAX).min(most_in_flight)
+}
+
+/// The players that are not in flight. `Vec`s are stacks: the connection used last is used next,
+/// since it is the least likely to have been closed.
+struct Pool {
+    ready: RefCell<Vec<Player>>,
+    /// Without a connection, or with one that may not be used again.
+    bare: RefCell<Vec<Player>>,
+    opening: Cell<usize>,
+    in_flight: Cell<u32>,
+    /// Players ever made.
+    made: Cell<u32>,
+}
+
+impl Pool {
+    fn take_back(&self, stage: &Stage, player: Player) {
+        let connected = player.is_connected(stage);
+        let shelf = if connected { &self.ready } else { &self.bare };
+        shelf.borrow_mut().push(player);
+    }
+
+    fn bare_player(&self, stage: &Stage) -> Player {
+        let bare = self.bare.borrow_mut().pop();
+        bare.unwrap_or_else(|| {
+            let index = self.made.replace(self.made.get() + 1);
+            Player::new(index, stage.new_leash())
+        })
+    }
+
+    /// A player for an arrival that is due; `None` where too many are in flight.
+    fn take(&self, stage: &Stage) -> Option<Player> {
+        if self.in_flight.get() >= stage.most_in_flight {
+            return None;
+        }
+        self.in_flight.set(self.in_flight.get() + 1);
+        let ready = self.ready.borrow_mut().pop();
+        Some(ready.unwrap_or_else(|| self.bare_player(stage)))
+    }
+
+    /// Puts a connection aside that was closed while it lay in reserve; `place` counts from the one
+    /// that will be used next.
+    fn check(&self, stage: &Stage, place: usize) {
+        let mut ready = self.ready.borrow_mut();
+        let Some(position) = ready.len().checked_sub(place + 1) else { return };
+        if ready.get(position).is_some_and(|player| !player.is_connected(stage)) {
+            self.bare.borrow_mut().push(ready.remove(position));
+        }
+    }
+
+    /// How many more connections are to be opened so that `needed` lie ready.
+    fn missing(&self, stage: &Stage, needed: usize) -> usize {
+        let reserve = self.ready.borrow().len() + self.opening.get();
+        let room = stage.most_in_flight.saturating_sub(self.in_flight.get()) as usize;
+        needed.min(room).saturating_sub(reserve)
+    }
+}
+
+/// Sends every arrival and returns when the last answer has come.
+pub(super) async fn play(
+    stage: &Rc<Stage>,
+    schedule: &Schedule,
+    players: Vec<Player>,
+    started: Stamp,
+) -> Vec<Player> {
+    let made = u32::try_from(players.len()).expect("players are numbered with 32 bits");
+    let pool = Rc::new(Pool {
+        ready: RefCell::default(),
+        bare: RefCell::default(),
+        opening: Cell::new(0),
+        in_flight: Cell::new(0),
+        made: Cell::new(made),
+    });
+    for player in players {
+        pool.take_back(stage, player);
+    }
+    let instant = |index: u64| schedule.offset(index).map(|offset| started.after(offset));
+    let ahead = stage.plan.connections == Connections::Ahead;
+    let leash = stage.new_leash();
+    let mut tasks = JoinSet::new();
+    // Arrivals before `next` were sent; for those before `provided` a connection lies ready.
+    let (mut next, mut provided) = (0, 0);
+    while let Some(due) = instant(next) {
+        let provide_at = instant(provided).filter(|_| ahead).map(|at| before(at, AHEAD));
+        let wake = provide_at.map_or(due, |at| at.min(due));
+        if leash.hold(stage.pacer.until(wake)).await.is_err() {
+            break;
+        }
+        while let Some(due) = instant(next).filter(|due| *due <= now()) {
+            let Some(ticket) = stage.arrival() else { break };
+            next += 1;
+            match pool.take(stage) {
+                Some(player) => {
+                    let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
+                    tasks.spawn_local(async move {
+                        send(&stage, &pool, player, ticket, due).await;
+                    });
+                }
+                None => stage.drop_arrival(ticket, due),
+            }
+        }
+        if ahead {
+            let horizon = now().after(AHEAD + BATCH);
+            provided = provided.max(next);
+            while instant(provided).is_some_and(|due| due <= horizon) {
+                pool.check(stage, (provided - next) as usize);
+                provided += 1;
+            }
+            for _ in 0..pool.missing(stage, (provided - next) as usize) {
+                let mut player = pool.bare_player(stage);
+                let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
+                pool.opening.set(pool.opening.get() + 1);
+                tasks.spawn_local(async move {
+                    player.prepare(&stage).await;
+                    pool.opening.set(pool.opening.get() - 1);
+                    pool.take_back(&stage, player);
+                });
+            }
+        }
+        while let Some(joined) = tasks.try_join_next() {
+            passed_on(joined);
+        }
+    }
+    while let Some(joined) = tasks.join_next().await {
+        passed_on(joined);
+    }
+    let mut players = pool.ready.take();
+    players.append(&mut pool.bare.borrow_mut());
+    players
+}
+
+async fn send(
+    stage: &Rc<Stage>,
+    pool: &Pool,
+    mut player: Player,
+    ticket: super::schedule::Ticket,
+    due: Stamp,
+) {
+    stage.perform(&mut player, ticket, due, now()).await;
+    pool.in_flight.set(pool.in_flight.get() - 1);
+    pool.take_back(stage, player);
+}
+
+fn before(at: Stamp, lead: Duration) -> Stamp {
+    let lead = u64::try_from(lead.as_nanos()).unwrap_or(u64::MAX);
+    Stamp(at.0.saturating_sub(lead))
+}
+
+/// Nobody cancels these tasks; a panic is a bug and goes on up to the handle.
+fn passed_on(joined: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = joined {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
