@@ -428,9 +428,7 @@ mod tests {
             record.headers = record.first_content;
         }
         let split = HeaderSplit::detect(&records, ServerKind::Sim);
-        assert!(
-            split.reason().expect("found out").reason().contains("or only when it is done")
-        );
+        assert!(split.reason().expect("found out").reason().contains("or only when it is done"));
     }
 
     #[test]

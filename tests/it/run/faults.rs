@@ -44,10 +44,9 @@ fn expected(kind: FaultKind) -> (&'static str, Ends) {
             // A ping is no content: TTFT waits for the token.
             Completes(|report| assert!(metric(report, "ttft_ms", "min") >= 59.0)),
         ),
-        FaultKind::RoleOnly => (
-            "role-only:40",
-            Completes(|report| assert!(metric(report, "ttft_ms", "min") >= 59.0)),
-        ),
+        FaultKind::RoleOnly => {
+            ("role-only:40", Completes(|report| assert!(metric(report, "ttft_ms", "min") >= 59.0)))
+        }
         FaultKind::Reasoning => (
             "reasoning",
             Completes(|report| {
@@ -99,8 +98,7 @@ fn expected(kind: FaultKind) -> (&'static str, Ends) {
         FaultKind::Stall => (
             "stall:150:0.02",
             Completes(|report| {
-                let longest =
-                    metric(report, "itl_ms", "max").max(metric(report, "ttft_ms", "max"));
+                let longest = metric(report, "itl_ms", "max").max(metric(report, "ttft_ms", "max"));
                 assert!(longest >= 100.0, "{longest}");
             }),
         ),

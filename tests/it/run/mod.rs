@@ -185,7 +185,8 @@ impl Ran {
         }
         for entry in std::fs::read_dir(&self.out).unwrap() {
             let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-            let known = report["files"].as_array().unwrap().iter().any(|file| file["name"] == *name);
+            let known =
+                report["files"].as_array().unwrap().iter().any(|file| file["name"] == *name);
             assert!(known, "{name} is in the folder and not in the report");
         }
         self

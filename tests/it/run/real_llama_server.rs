@@ -59,7 +59,8 @@ fn sixty_four_prompts_agree_with_the_servers_own_counts() {
     let (ttft, queue) = (metric(&report, "ttft_ms", "mean"), metric(&report, "queue_ms", "mean"));
     assert!((queue + metric(&report, "prefill_ms", "mean") - ttft).abs() < 1e-6);
     let page = ran.file("report.md");
-    for words in ["Mean TTFT ", "+ left over ", "Prefill, client minus server: ", "Decode, client"] {
+    for words in ["Mean TTFT ", "+ left over ", "Prefill, client minus server: ", "Decode, client"]
+    {
         assert!(page.contains(words), "no \"{words}\" in {page}");
     }
     assert!(!page.contains("The accounts disagree"));
@@ -92,6 +93,7 @@ fn more_users_than_slots_queue_and_the_queue_is_seen() {
     let report = ran.report();
     every_count_agrees(&report, 32, 64);
     // Six of eight wait for a slot: longer than a prompt takes.
-    let (queue, prefill) = (metric(&report, "queue_ms", "p50"), metric(&report, "prefill_ms", "p50"));
+    let (queue, prefill) =
+        (metric(&report, "queue_ms", "p50"), metric(&report, "prefill_ms", "p50"));
     assert!(queue > prefill, "{queue} ms queue, {prefill} ms prefill");
 }

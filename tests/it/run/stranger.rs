@@ -121,7 +121,8 @@ pub(super) fn plain(status: u16, kind: &str, body: &str) -> Vec<u8> {
 /// A stream of these events, ended by closing, as HTTP/1.0 has it.
 pub(super) fn stream(events: &[&str]) -> Vec<u8> {
     let mut answer =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n".to_owned();
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+            .to_owned();
     for event in events {
         answer.push_str(event);
         answer.push_str("\n\n");

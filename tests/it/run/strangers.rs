@@ -112,13 +112,19 @@ fn a_server_that_is_not_there_is_no_evidence_either() {
     let gone = Stranger::answering(|_| Vec::new()).url("");
     let bench = Bench::new();
     let ran = load(&bench, &gone, &[]).checked(5);
-    assert!(ran.first_line().contains("4 of 4 requests failed (4 connect)"), "{}", ran.first_line());
+    assert!(
+        ran.first_line().contains("4 of 4 requests failed (4 connect)"),
+        "{}",
+        ran.first_line()
+    );
 }
 
 /// As vLLM with a reasoning parser streams, with CR LF and no usage.
 fn reasoning_stream() -> Vec<u8> {
     let event = |delta: &str, finish: &str| {
-        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\r\n\r\n")
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\r\n\r\n"
+        )
     };
     chunked(&[
         event(r#"{"role":"assistant","content":""}"#, "null"),
