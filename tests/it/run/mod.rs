@@ -70,9 +70,23 @@ impl Bench {
 
     /// A command of ours that sees nothing of this machine but PATH.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bench-ci"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_bench-ci"));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// A line that a shell reads, with `bench-ci` for ours.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let mut command = self.program("sh");
+        let function = format!("bench_ci() {{ '{}' \"$@\"; }}", env!("CARGO_BIN_EXE_bench-ci"));
+        let line = line.replacen("bench-ci ", "bench_ci ", 1);
+        command.args(["-c", &format!("{function}\n{line}")]);
+        command
+    }
+
+    fn program(&self, path: &str) -> Command {
+        let mut command = Command::new(path);
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))

@@ -19,11 +19,6 @@ fn printed(bench: &Bench, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn exit_codes_are_printed() {
-    check("exit_codes", &printed(&Bench::new(), &["help", "exit-codes"]));
-}
-
-#[test]
 fn a_dry_run_prints_the_whole_plan_and_touches_nothing() {
     let bench = Bench::new();
     let plan = ["--dry-run", "--server", "sim", "--model", "synthetic", "--parallel", "4"];
