@@ -41,7 +41,7 @@ pub struct Threshold {
 pub enum Crossing {
     /// Exit code 99.
     Fails,
-    /// A warning.
+    /// A warning, unless it also aborts and has ended the load: that is always exit code 99.
     Warns,
 }
 
@@ -213,9 +213,6 @@ pub enum ThresholdError {
         /// The metric, as it was typed.
         metric: String,
     },
-    /// A warning does not end a load.
-    #[error("a threshold either warns or aborts")]
-    WarnsAndAborts,
 }
 
 impl ThresholdError {
@@ -254,7 +251,6 @@ impl ThresholdError {
             ThresholdError::NotLive { .. } => {
                 "leave out abort, or take tpot_ms, which is known with each request".to_owned()
             }
-            ThresholdError::WarnsAndAborts => "leave out one of the two".to_owned(),
         }
     }
 }
@@ -380,9 +376,6 @@ impl Threshold {
         };
         if self.abort && !live {
             return Err(ThresholdError::NotLive { metric: self.metric });
-        }
-        if self.abort && self.crossing == Crossing::Warns {
-            return Err(ThresholdError::WarnsAndAborts);
         }
         Ok(self)
     }

@@ -128,7 +128,6 @@ fn what_is_no_threshold_is_explained() {
         ("ttft_ms: avg < 3,delay", "unknown option \"delay\"", "did you mean \"delay=1m\"?"),
         ("ttft_ms: avg < 3,abort,delay=60", "invalid delay \"60\"", "write it as delay=1m"),
         ("itl_ms: avg < 3,abort", "\"itl_ms\" is known only when the load ends", "tpot_ms"),
-        ("ttft_ms: avg < 3,abort,warn", "either warns or aborts", "leave out one"),
     ] {
         let error = Threshold::parse(typed).expect_err(typed);
         assert!(error.to_string().contains(message), "{typed}: {error}");

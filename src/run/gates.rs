@@ -141,7 +141,7 @@ pub(super) fn judge(
                 abort.elapsed.as_secs_f64()
             ));
         }
-        if threshold.crossing == Crossing::Warns {
+        if threshold.crossing == Crossing::Warns && aborted.is_none() {
             if !answer.ok && measured {
                 let message = format!(
                     "threshold \"{threshold}\" was crossed: {}; it only warns",

@@ -10,10 +10,6 @@ const README: &str = "--runner-label local --name local --branch branch --commit
     --model-path-prefix models --parallel 4 -ngl 33 --batch-size 2048 --ubatch-size 256 --ctx-size 4096 \
     --n-prompts 12 --max-prompt-tokens 256 --max-tokens 256 --port 0";
 
-/// Random weights never end an answer by themselves, so script.js's own threshold of truncated answers
-/// (`rate < 0.8`) is crossed, and the exit code is k6's for that.
-const NEVER_ENDS: i32 = 99;
-
 fn stage() -> (Bench, HubServer) {
     let (bench, hub) = (Bench::new(), HubServer::start());
     hub.add("ggml-org/models", "phi-2/ggml-model-q4_0.gguf", &tiny_gguf());
@@ -34,11 +30,13 @@ fn play(bench: &Bench, hub: &HubServer, line: &str) -> Ran {
 #[test]
 fn the_readme_line_works_on_the_real_llama_server_and_so_does_what_it_prints() {
     let (bench, hub) = stage();
-    let ran = play(&bench, &hub, README).checked(NEVER_ENDS);
+    let ran = play(&bench, &hub, README).checked(0);
     let report = ran.report();
     assert_eq!(report["requests"]["completed"], 12);
     assert_eq!(report["client"]["valid"], true, "{}", report["client"]["reasons"]);
-    assert_eq!(report["thresholds"].as_array().unwrap().len(), 1, "{}", report["thresholds"]);
+    // Random weights never end an answer by themselves; in a run of seconds that is told, no more.
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("llamacpp_completions_truncated_rate"), "{warnings}");
     assert_eq!(report["run"]["name"], "local");
     assert_eq!(report["run"]["commit"], "commit");
     assert_eq!(report["scenario"]["phases"][1]["max_tokens"], 16, "the variable's, not the flag's");
@@ -60,7 +58,7 @@ fn the_readme_line_works_on_the_real_llama_server_and_so_does_what_it_prints() {
     let elsewhere = printed.trim().replacen(" -- ", " --out-dir again -- ", 1);
     let mut command = bench.shell(&elsewhere);
     command.env("HF_ENDPOINT", hub.url());
-    let again = bench.finish("again", command).checked(NEVER_ENDS);
+    let again = bench.finish("again", command).checked(0);
     assert_eq!(
         again.report()["scenario"]["workload_hash"],
         report["scenario"]["workload_hash"],
@@ -77,7 +75,7 @@ fn names_may_be_abbreviated_as_argparse_allows() {
         .replace("--max-prompt-tokens", "--max-p")
         .replace("--n-prompts 12", "--n-p=4")
         .replace("--model-path-prefix", "--model-path");
-    let ran = play(&bench, &hub, &short).checked(NEVER_ENDS);
+    let ran = play(&bench, &hub, &short).checked(0);
     assert_eq!(ran.report()["requests"]["completed"], 4);
     // argparse refuses what could be two flags.
     let ambiguous = README.replace("--max-prompt-tokens", "--max");
