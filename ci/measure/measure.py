@@ -24,6 +24,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "bench-ci"
@@ -113,8 +115,18 @@ class Simulator:
             if found:
                 self.port = int(found.group(1))
                 break
+        # It listens before it is ready, like a real one.
+        while not self.is_healthy():
+            time.sleep(0.01)
         # Its log goes on and must not fill the pipe.
         self.drain = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
+
+    def is_healthy(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError:
+            return False
 
     def __enter__(self):
         return self
