@@ -413,30 +413,40 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
     let facts = findings.workload.as_ref();
     let mut unknown = Unknowns::none();
     let file = workload.file.as_ref().map(|file| file.display().to_string());
-    let users = facts.map(|facts| facts.users).or(workload.users).unwrap_or(0);
+    let users = facts.map(|facts| facts.users).or(workload.users);
+    let slots_untold = "the run ended before the server said how many slots it has";
     let open_shape = workload.shape.is_open();
     let phase = |name: &str, duration_s: Option<f64>, requests: Option<u64>| {
         let mut unknown = Unknowns::none();
         let is_open = open_shape && name == "load";
         artifact::Phase {
             name: name.to_owned(),
-            shape: if name == "load" {
-                workload.shape.in_words(users)
-            } else {
-                LoadShape::ConstantUsers.in_words(users)
+            shape: match (users, name == "load") {
+                (None, _) if !is_open => "as many users as the server has slots".to_owned(),
+                (_, true) => workload.shape.in_words(users.unwrap_or_default()),
+                (_, false) => LoadShape::ConstantUsers.in_words(users.unwrap_or_default()),
             },
             users: unknown.option(
                 "users",
-                (!is_open)
-                    .then(|| if name == "load" { workload.shape.most_users(users) } else { users }),
-                "requests arrive at a rate, whatever the users",
+                users.filter(|_| !is_open).map(|users| {
+                    if name == "load" { workload.shape.most_users(users) } else { users }
+                }),
+                if is_open {
+                    "requests arrive at a rate, whatever the users"
+                } else {
+                    slots_untold
+                },
             ),
             duration_s: unknown.option(
                 "duration_s",
                 duration_s,
                 "only a number of requests bounds it",
             ),
-            requests: unknown.option("requests", requests, "only time bounds it"),
+            requests: unknown.option(
+                "requests",
+                requests,
+                if name == "load" { "only time bounds it" } else { slots_untold },
+            ),
             think_time_s: workload.think_time.as_secs_f64(),
             max_tokens: workload.request.max_tokens,
             unknown,
@@ -467,7 +477,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
             "no bound was set",
         ),
         phases: vec![
-            phase("warm_up", None, Some(per_user * u64::from(users))),
+            phase("warm_up", None, users.map(|users| per_user * u64::from(users))),
             phase("load", duration_s, facts.map_or(workload.n_prompts, |facts| facts.requests)),
         ],
         unknown,
