@@ -235,9 +235,9 @@ fn planned_body(
     prompt: &Prompt,
 ) -> PlannedBody {
     PlannedBody {
-        body: body(workload, dialect, &prompt.text).into(),
+        body: body(workload, dialect, prompt).into(),
         prompt_index: index as u64,
-        max_tokens: workload.request.max_tokens,
+        max_tokens: prompt.max_tokens.unwrap_or(workload.request.max_tokens),
         forced: workload.request.ignore_eos,
     }
 }
