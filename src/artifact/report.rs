@@ -120,6 +120,9 @@ pub struct Run {
     pub name: String,
     /// `--runner-label`.
     pub runner_label: Option<String>,
+    /// `owner/name` of the repository that the workflow ran in; `null` outside GitHub Actions.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// Branch under test.
     pub branch: Option<String>,
     /// Commit under test, full hash.

@@ -16,4 +16,5 @@ pub mod results_env;
 pub mod terminal;
 mod verdict;
 
+pub(crate) use escape::invisible as is_invisible;
 pub use verdict::{Verdict, Word};

@@ -245,10 +245,16 @@ fn run(
         tag("branch", &tags.branch),
         tag("commit", &tags.commit),
     );
+    let repository = unknown.option(
+        "repository",
+        provenance.repository.clone(),
+        "only GitHub Actions names one",
+    );
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
     artifact::Run {
         id: findings.id.clone(),
         name: tags.name.clone(),
+        repository,
         runner_label,
         branch,
         commit,
