@@ -13,6 +13,9 @@ use crate::report::comparison::{SAME, SLOWER, comparing};
 
 const HEAD: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+/// What it is, its bytes, and whether it was refused for the right reason.
+type Case = (&'static str, Vec<u8>, fn(&Refusal) -> bool);
+
 fn expected() -> Expected {
     Expected { head: Some(HEAD.to_owned()), repository: Some("ggml-org/llama.cpp".to_owned()) }
 }
@@ -137,7 +140,7 @@ fn broken_archives_are_refused() {
         many.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     let mut flipped = whole.clone();
     flipped[60] ^= 0xff;
-    let cases: Vec<(&str, Vec<u8>, fn(&Refusal) -> bool)> = vec![
+    let cases: Vec<Case> = vec![
         ("a zip bomb", bomb, |why| matches!(why, Refusal::TooLarge)),
         ("a path out", archive(&[("../ab.json", good)]), |why| matches!(why, Refusal::Path)),
         ("a deep path out", archive(&[("a/../../ab.json", good)]), |why| {
@@ -188,7 +191,7 @@ fn reports_that_are_none_are_refused() {
     let many: Vec<Value> = vec![json!(0); 300_000];
     let mut forged = comparing(&[SLOWER], "regressed").to_value();
     forged["verdict"] = json!("improved");
-    let cases: Vec<(&str, Vec<u8>, fn(&Refusal) -> bool)> = vec![
+    let cases: Vec<Case> = vec![
         ("empty", Vec::new(), |why| matches!(why, Refusal::NotJson { .. })),
         ("no JSON", b"<html>".to_vec(), |why| matches!(why, Refusal::NotJson { .. })),
         ("bytes that are no text", vec![0xff; 64], |why| matches!(why, Refusal::NotJson { .. })),
