@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub mod body;
+pub mod course;
 pub mod dataset_spec;
 pub mod duration;
 pub mod objective;
@@ -21,6 +22,7 @@ pub mod subject;
 pub mod threshold;
 
 pub use body::{Dialect, body};
+pub use course::{Course, CourseUnit};
 pub use objective::Objective;
 pub use problem::{PlanError, Problem};
 pub use scenario::{Overrides, Scenario};

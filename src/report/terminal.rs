@@ -18,7 +18,7 @@ pub fn render_summary(report: &Report, width: usize, colour: bool) -> String {
     let verdict = Verdict::of(report);
     let tone = match verdict.word {
         Word::Ok => Tone::Good,
-        Word::Partial => Tone::Caution,
+        Word::Partial | Word::Accepted => Tone::Caution,
         Word::Failed => Tone::Bad,
     };
     screen.paragraph(&format!("{}:", verdict.word.text()), tone, &verdict.sentence, 0);
