@@ -37,7 +37,9 @@ pub mod stats;
 pub mod verdict;
 
 pub mod bench_py;
+pub mod calibrate;
 pub mod doctor;
+pub mod peaks;
 pub mod run;
 
 pub mod cancel;

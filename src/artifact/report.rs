@@ -13,6 +13,8 @@ use super::sections::{
     Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
     Threshold,
 };
+use super::calibration::CalibrationStep;
+use super::derived::{Derived, Timeline};
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
 use crate::stats::ServerKind;
@@ -54,6 +56,12 @@ pub struct Report {
     pub resources: Resources,
     /// Whether the numbers are evidence, and the client's own error.
     pub client: Client,
+    /// Figures derived from the measurement; `null` where nothing was measured.
+    pub derived: Option<Derived>,
+    /// The load over time; `null` where nothing was measured.
+    pub timeline: Option<Timeline>,
+    /// This client against the simulator, just before (`--calibrate`).
+    pub calibration: Option<CalibrationStep>,
     /// Thresholds that were asked for.
     pub thresholds: Vec<Threshold>,
     /// What a reader should know.

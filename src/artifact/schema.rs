@@ -1,24 +1,36 @@
-//! The JSON Schema of `report.json`, made from the types.
+//! The JSON Schemas of `report.json` and `calibration.json`, made from the types.
 //!
 //! Main function: [`json_schema`]. The committed file is checked against it by a test;
 //! `UPDATE_SCHEMA=1 cargo test --test it report` writes it anew.
 
 use serde_json::Value;
 
-use super::Report;
+use super::{Calibration, Report};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
 
+/// Where that of `calibration.json` is.
+pub const CALIBRATION_SCHEMA_FILE: &str = "schema/bench-ci.calibration.1.json";
+
 /// JSON Schema, draft 2020-12.
 #[must_use]
 pub fn json_schema() -> Value {
-    let mut schema = schemars::schema_for!(Report).to_value();
+    named(schemars::schema_for!(Report).to_value(), super::SCHEMA)
+}
+
+/// The same of `calibration.json`.
+#[must_use]
+pub fn calibration_json_schema() -> Value {
+    named(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
+}
+
+fn named(mut schema: Value, name: &str) -> Value {
     require_nullable(&mut schema);
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert(
             "schema".to_owned(),
-            serde_json::json!({"const": super::SCHEMA, "description": "The name of this version."}),
+            serde_json::json!({"const": name, "description": "The name of this version."}),
         );
     }
     schema

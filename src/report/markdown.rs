@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::verdict::Verdict;
@@ -39,8 +40,10 @@ pub fn render(report: &Report) -> String {
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
+    derived::drawn(report, &mut page);
     server_beside_client(report, &mut page);
     resources(report, &mut page);
+    derived::sections(report, &mut page);
     client(report, &mut page);
     warnings(report, &mut page);
     configuration(report, &mut page);
@@ -49,17 +52,17 @@ pub fn render(report: &Report) -> String {
 
 /// Text that grows by lines and tables.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
-    fn heading(&mut self, words: &str) {
+    pub(super) fn heading(&mut self, words: &str) {
         self.line("");
         self.line(&format!("### {words}"));
         self.line("");

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::gates::Abort;
-use crate::artifact::Report;
+use crate::artifact::{CalibrationStep, Report};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, RequestRecord};
 use crate::model::ModelFile;
+use crate::peaks::Measured;
 use crate::provenance::Provenance;
 use crate::scrape::{ScrapeSummary, ServerIdentity};
 use crate::server::{ServerExit, Version};
@@ -30,6 +31,10 @@ pub(super) struct Findings {
     pub(super) load: Option<LoadOutcome>,
     pub(super) records: Vec<RequestRecord>,
     pub(super) scrape: Option<ScrapeSummary>,
+    /// This client against the simulator; `None` without `--calibrate`.
+    pub(super) calibration: Option<CalibrationStep>,
+    /// What the processors can do, where it was to be measured.
+    pub(super) peaks: MeasuredPeaks,
     /// The threshold that ended the load early; `None` if none did.
     pub(super) abort: Option<Abort>,
     pub(super) server_exit: Option<ServerExit>,
@@ -56,12 +61,21 @@ impl Findings {
             load: None,
             records: Vec::new(),
             scrape: None,
+            calibration: None,
+            peaks: MeasuredPeaks::default(),
             abort: None,
             server_exit: None,
             death: None,
             warnings: Vec::new(),
         }
     }
+}
+
+/// What the processors can do, where it was to be measured.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MeasuredPeaks {
+    pub(super) bandwidth: Option<Measured>,
+    pub(super) flops: Option<Measured>,
 }
 
 /// What is known of a server once it is ready.

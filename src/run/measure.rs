@@ -3,15 +3,18 @@
 //!
 //! Main function: [`measure`].
 
-use super::findings::{Findings, ServerFacts};
+use super::findings::{Findings, MeasuredPeaks, ServerFacts};
 use super::stage::{Running, size};
 use super::under_load::UnderLoad;
+use crate::calibrate;
 use crate::cancel::Cancel;
 use crate::dataset::{self, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
+use crate::peaks;
 use crate::plan::{RunPlan, Secret, ServerSpec, Target};
+use crate::report;
 use crate::scrape::ControlPlane;
 use crate::server::{
     self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError,
@@ -31,6 +34,7 @@ pub(super) async fn measure(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     check_stop(cancel)?;
+    before(plan, findings, events, cancel).await?;
     if let Some(source) = &plan.model {
         let stage = Running::begin(events, Stage::Model, source.to_string());
         let file = model::resolve(source, plan.model_dir.as_deref(), events, cancel).await?;
@@ -56,6 +60,41 @@ pub(super) async fn measure(
         }
         Target::Start(spec) => started(plan, spec, &prompts, findings, events, cancel).await,
     }
+}
+
+/// What is measured of this machine while it is idle: no server is there yet, and no model in memory.
+async fn before(
+    plan: &RunPlan,
+    findings: &mut Findings,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    if plan.peaks.measure {
+        let stage = Running::begin(events, Stage::Calibrate, "the machine's peaks".to_owned());
+        let (bandwidth, flops) = (plan.peaks.bandwidth.is_none(), plan.peaks.flops.is_none());
+        findings.peaks = model::aside(move || MeasuredPeaks {
+            bandwidth: bandwidth.then(peaks::bandwidth),
+            flops: flops.then(peaks::flops),
+        })
+        .await;
+        let found = [&findings.peaks.bandwidth, &findings.peaks.flops];
+        let words: Vec<&str> =
+            found.into_iter().flatten().map(|measured| measured.how.as_str()).collect();
+        stage.done(words.join("; "));
+        check_stop(cancel)?;
+    }
+    if plan.calibrate {
+        let load = calibrate::load_of(&plan.workload, &plan.target);
+        let stage = Running::begin(events, Stage::Calibrate, load.to_string());
+        let duration = calibrate::BESIDE_A_RUN;
+        let step = calibrate::step(load, duration, &findings.provenance, cancel);
+        // A run that calibrates itself by a run: of unknown size unless it is boxed.
+        let step = Box::pin(step).await?;
+        stage.done(report::calibration::sentence(&step));
+        findings.calibration = Some(step);
+        check_stop(cancel)?;
+    }
+    Ok(())
 }
 
 /// Starts the server, loads it, and stops it whatever the load came to.

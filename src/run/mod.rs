@@ -5,6 +5,7 @@
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
 mod conclude;
+mod derived;
 mod dry;
 mod findings;
 mod fit;
@@ -19,6 +20,8 @@ mod words;
 
 use std::path::Path;
 
+pub(crate) use conclude::{machine, tool};
+pub(crate) use watchers::person_alone;
 pub use findings::Finished;
 
 use crate::cancel::{self, Cancel};

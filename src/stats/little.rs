@@ -14,6 +14,10 @@ use crate::load::{RequestRecord, Stamp};
 /// the edges of the window are in flight in it for a part of their latency only.
 const TOLERANCE: f64 = 0.05;
 
+/// Rounds of requests (completed over in flight) that a steady state must have to be looked at: with
+/// fewer, the edges alone may be a tenth of it, and nothing would ever be found.
+const LEAST_ROUNDS: f64 = 10.0;
+
 /// Mean in flight, from both sides. Source: J. D. C. Little, "A Proof for the Queuing Formula
 /// L = λW", Operations Research 9 (1961).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,10 +39,12 @@ pub struct Little {
 }
 
 impl Little {
-    /// Over the steady state where there is one, else over the whole window.
+    /// Over the steady state where it lasted for enough rounds of requests, else over the whole window.
     #[must_use]
     pub fn of(records: &[RequestRecord], rates: &Rates, load_end: Stamp) -> Known<Self> {
-        let steady = rates.steady.as_ref().ok();
+        let steady = rates.steady.as_ref().ok().filter(|steady| {
+            steady.completed as f64 >= LEAST_ROUNDS * steady.plateau_concurrency
+        });
         let window = match steady {
             Some(steady) => steady.window,
             None => rates.window.clone()?,

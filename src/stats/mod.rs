@@ -35,6 +35,7 @@ pub use metric::{Better, Metric};
 pub use rates::{RateSet, Rates, SteadyState, Window};
 pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
+    decode_residual_ms, ttft_residual_ms,
 };
 pub use server_side::{Drafts, ServerRates, ServerWork};
 pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};

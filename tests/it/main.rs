@@ -4,6 +4,7 @@
 
 mod bench_py;
 mod dataset;
+mod derived;
 mod help;
 mod hub_server;
 mod lifecycle;
