@@ -84,8 +84,7 @@ fn best(threads: usize, work: &(dyn Fn(&dyn Fn() -> Instant) -> f64 + Sync)) -> 
             Instant::now()
         };
         std::thread::scope(|scope| {
-            let running: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| work(&start))).collect();
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&start))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum::<f64>()
         })
     };
@@ -115,7 +114,8 @@ fn multiply_add<const N: usize, const FUSED: bool>() -> f64 {
     for _ in 0..ROUNDS {
         for number in &mut numbers {
             // Without the instruction a fused multiplication is a slow call of a library.
-            *number = if FUSED { number.mul_add(factor, summand) } else { *number * factor + summand };
+            *number =
+                if FUSED { number.mul_add(factor, summand) } else { *number * factor + summand };
         }
     }
     black_box(numbers);

@@ -263,11 +263,7 @@ impl From<&stats::Drafts> for Drafts {
 impl Utilization {
     /// With the peaks and what was assumed, which the formulas do not know.
     #[must_use]
-    pub fn new(
-        found: &stats::Utilization,
-        peaks: &stats::Peaks,
-        assumptions: Vec<String>,
-    ) -> Self {
+    pub fn new(found: &stats::Utilization, peaks: &stats::Peaks, assumptions: Vec<String>) -> Self {
         let stats::Utilization {
             decoding_mean,
             weight_bytes_per_step,

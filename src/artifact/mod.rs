@@ -25,9 +25,7 @@ pub use report::{
     Scenario, Server, ServerExit, Tool,
 };
 pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{
-    CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, calibration_json_schema, json_schema,
-};
+pub use schema::{CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, calibration_json_schema, json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{

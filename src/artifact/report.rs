@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::calibration::CalibrationStep;
+use super::derived::{Derived, Timeline};
 use super::sections::{
     Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
     Threshold,
 };
-use super::calibration::CalibrationStep;
-use super::derived::{Derived, Timeline};
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
 use crate::stats::ServerKind;

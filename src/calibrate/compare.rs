@@ -106,8 +106,16 @@ pub(super) fn compare(
             client.arrivals.map(|arrivals| arrivals.achieved_per_second),
             if users.is_some() { "a closed loop has users" } else { too_few },
         ),
-        lateness_us_p50: unknown.option("lateness_us_p50", client.dispatch_lateness_us.p50, too_few),
-        lateness_us_p99: unknown.option("lateness_us_p99", client.dispatch_lateness_us.p99, too_few),
+        lateness_us_p50: unknown.option(
+            "lateness_us_p50",
+            client.dispatch_lateness_us.p50,
+            too_few,
+        ),
+        lateness_us_p99: unknown.option(
+            "lateness_us_p99",
+            client.dispatch_lateness_us.p99,
+            too_few,
+        ),
         client_delay_us_p99: unknown.option(
             "client_delay_us_p99",
             client.client_delay_us.p99,

@@ -9,8 +9,8 @@ mod step;
 
 use std::path::Path;
 
-pub use step::{Load, load_of, step};
 pub(crate) use step::BESIDE_A_RUN;
+pub use step::{Load, load_of, step};
 
 use crate::artifact::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, Unknowns, store};
 use crate::cancel::{self, Cancel};

@@ -193,7 +193,7 @@ pub struct WorkloadArgs {
     /// Force exactly --max-tokens tokens from every request; fewer are a failure
     #[arg(long)]
     pub ignore_eos: bool,
-    /// Ask each prompt twice, for --max-tokens and for K tokens more, both forced
+    /// Ask each prompt twice, for --max-tokens and for K more, both forced
     ///
     /// The time per output token is then also found from the difference, (T(M + K) − T(M)) / K, in which
     /// everything that both answers share falls out. --n-prompts N then makes 2N requests.

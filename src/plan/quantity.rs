@@ -89,7 +89,8 @@ mod tests {
         assert_eq!("2gib/s".parse(), Ok(Bandwidth(2_147_483_648.0)));
         assert_eq!("1TFLOPS".parse(), Ok(Flops(1e12)));
         assert_eq!("312 tflop/s".parse(), Ok(Flops(312e12)));
-        for text in ["", "50", "GB/s", "0GB/s", "-1GB/s", "1e3GB/s", "50GB", "nanGB/s", "1.2.3GB/s"] {
+        for text in ["", "50", "GB/s", "0GB/s", "-1GB/s", "1e3GB/s", "50GB", "nanGB/s", "1.2.3GB/s"]
+        {
             assert_eq!(text.parse::<Bandwidth>(), Err(QuantityError::Bandwidth), "{text}");
         }
         for text in ["1", "1GB/s", "0TFLOPS", "infTFLOPS"] {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::problem::{Place, PlanError, Problem};
 use super::scenario::{self, Origin, Overrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan, Secret,
-    ServerProgram, ServerSpec, Tags, Target, Workload,
+    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan,
+    Secret, ServerProgram, ServerSpec, Tags, Target, Workload,
 };
 use crate::cli::{ConnectionsArg, RunArgs};
 

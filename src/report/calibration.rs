@@ -42,7 +42,8 @@ pub fn markdown(calibration: &Calibration) -> String {
 
 /// The table of [`markdown`], for the report of a run that was calibrated, too.
 pub(super) fn table(steps: &[CalibrationStep]) -> String {
-    let mut text = format!("| {} |\n| :--{} |\n", HEAD.join(" | "), " | --:".repeat(HEAD.len() - 1));
+    let mut text =
+        format!("| {} |\n| :--{} |\n", HEAD.join(" | "), " | --:".repeat(HEAD.len() - 1));
     for step in steps {
         text.push_str(&format!("| {} |\n", row(step).join(" | ")));
     }
@@ -52,7 +53,8 @@ pub(super) fn table(steps: &[CalibrationStep]) -> String {
 /// For stdout: every line ends with a line end.
 #[must_use]
 pub fn terminal(calibration: &Calibration) -> String {
-    let mut text = format!("{}\n{}\n\n", clean(&verdict(calibration)), clean(&machine(calibration)));
+    let mut text =
+        format!("{}\n{}\n\n", clean(&verdict(calibration)), clean(&machine(calibration)));
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(calibration.steps.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();

@@ -126,7 +126,8 @@ fn drafts(derived: &Derived) -> Option<String> {
 
 fn tpot_difference(derived: &Derived) -> Option<String> {
     let found = derived.tpot_difference.as_ref()?;
-    let (short_answer, long_answer) = (found.tokens, found.tokens.saturating_add(found.step_tokens));
+    let (short_answer, long_answer) =
+        (found.tokens, found.tokens.saturating_add(found.step_tokens));
     let Some(p50) = found.tpot_ms_p50 else {
         let reason = found.unknown.reason("tpot_ms_p50").unwrap_or("not recorded");
         return Some(format!("No TPOT by difference: {reason}."));
@@ -145,16 +146,17 @@ fn tpot_difference(derived: &Derived) -> Option<String> {
 }
 
 fn utilization(found: &Utilization) -> Option<String> {
-    let share = |name: &str, field: &str, share: Option<f64>, peak: Option<f64>, unit: &str| {
-        match share.zip(peak) {
+    let share =
+        |name: &str, field: &str, share: Option<f64>, peak: Option<f64>, unit: &str| match share
+            .zip(peak)
+        {
             Some((share, peak)) => {
                 format!("{name} {} % of {} {unit}", short(share * 100.0), short(peak / 1e9))
             }
             None => {
                 format!("no {name}: {}", found.unknown.reason(field).unwrap_or("not recorded"))
             }
-        }
-    };
+        };
     // Without a model there is nothing to say but why, which is in report.json.
     let traffic = found.bytes_per_second?;
     let mut parts = vec![format!(

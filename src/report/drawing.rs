@@ -31,8 +31,7 @@ fn most(values: &[f64]) -> f64 {
 }
 
 fn rows(line: &Timeline) -> [Row<'_>; 3] {
-    let (name, unit) =
-        if counts_users(line) { ("users", "users") } else { ("sent", "requests/s") };
+    let (name, unit) = if counts_users(line) { ("users", "users") } else { ("sent", "requests/s") };
     // The plan and what came of it are compared, so they have one scale.
     let full = most(&line.planned).max(most(&line.achieved));
     let in_flight = most(&line.in_flight);

@@ -378,8 +378,13 @@ fn server_beside_client(report: &Report, page: &mut Page) {
 }
 
 fn residual_line(name: &str, residual: &ResidualFigures) -> Option<String> {
+    let known = [("mean", residual.mean_ms), ("p95", residual.p95_ms), ("p99", residual.p99_ms)];
+    let known: String = known
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} {} ms, ", short(value?))))
+        .collect();
     Some(format!(
-        "{name}, client minus server: p50 {} ms, at most {} ms ({} requests).",
+        "{name}, client minus server: p50 {} ms, {known}at most {} ms ({} requests).",
         short(residual.p50_ms?),
         short(residual.max_ms?),
         whole(residual.count)

@@ -22,8 +22,7 @@ pub(super) fn timeline(plan: &RunPlan, findings: &Findings, load: &LoadOutcome) 
     let users = findings.workload.as_ref().map_or(0, |facts| facts.users);
     let course = Course::of(&workload.shape, users, workload.duration);
     let (start, end) = (load.started, load.ended);
-    let line =
-        stats::Timeline::of(&findings.records, &course, workload.think_time, start, end)?;
+    let line = stats::Timeline::of(&findings.records, &course, workload.think_time, start, end)?;
     Ok(Timeline::from(&line))
 }
 
@@ -41,7 +40,10 @@ pub(super) fn derived(
     let warning = little.as_ref().ok().filter(|little| !little.holds()).map(disagreement);
     let difference = plan.workload.tpot_difference.map(|step| {
         let found = TpotDifference::of(records, plan.workload.request.max_tokens, step);
-        wire::TpotDifference::new(&found, distribution(summary, &metric::TPOT_MS, |d| d.p50.clone()))
+        wire::TpotDifference::new(
+            &found,
+            distribution(summary, &metric::TPOT_MS, |d| d.p50.clone()),
+        )
     });
     let derived = Derived {
         server_rates: wire::ServerRates::from(&server_rates(records, summary, &work)),
@@ -82,7 +84,9 @@ fn server_work(scrape: &ScrapeSummary) -> ServerWork {
             .series
             .iter()
             .filter(|(series, _)| {
-                series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
+                series
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
             })
             .filter_map(|(_, series)| series.delta)
             .collect();
@@ -112,10 +116,7 @@ fn completed(records: &[RequestRecord]) -> impl Iterator<Item = &RequestRecord> 
 }
 
 /// A sum over completed requests, unless one of them did not say.
-fn sum(
-    records: &[RequestRecord],
-    tokens: impl Fn(&RequestRecord) -> Option<u64>,
-) -> Known<f64> {
+fn sum(records: &[RequestRecord], tokens: impl Fn(&RequestRecord) -> Option<u64>) -> Known<f64> {
     let mut sum = 0.0;
     for record in completed(records) {
         let count = tokens(record).ok_or_else(|| {
@@ -187,7 +188,8 @@ fn token_cost(
     let Some(work) = model.gguf.as_ref().and_then(|gguf| gguf.work.as_ref()) else {
         return because("the shape of the model's tensors is not known to this build");
     };
-    assumptions.push("each step reads all weights once from memory, whatever caches hold".to_owned());
+    assumptions
+        .push("each step reads all weights once from memory, whatever caches hold".to_owned());
     assumptions.push("a token of the context costs the same in every layer".to_owned());
     if let Some((used, count)) = work.experts {
         assumptions.push(format!(
@@ -252,8 +254,10 @@ fn argument<'a>(arguments: &'a [String], flags: [&str; 2]) -> Option<&'a str> {
 
 fn peaks(plan: &RunPlan, findings: &Findings, assumptions: &mut Vec<String>) -> Peaks {
     let on_gpu = may_be_on_a_gpu(plan, findings);
-    let mut peak = |given: Option<f64>, measured: Option<&crate::peaks::Measured>, flag: &str| {
-        match (given, measured) {
+    let mut peak =
+        |given: Option<f64>, measured: Option<&crate::peaks::Measured>, flag: &str| match (
+            given, measured,
+        ) {
             (Some(given), _) => {
                 assumptions.push(format!("the peak is that of {flag}"));
                 Ok(given)
@@ -268,8 +272,7 @@ fn peaks(plan: &RunPlan, findings: &Findings, assumptions: &mut Vec<String>) -> 
             (None, None) => Err(Unknown::because(format!(
                 "no peak is known; give it with {flag}, or pass --measure-peaks"
             ))),
-        }
-    };
+        };
     Peaks {
         bandwidth: peak(
             plan.peaks.bandwidth.map(|peak| peak.0),

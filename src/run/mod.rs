@@ -21,8 +21,8 @@ mod words;
 use std::path::Path;
 
 pub(crate) use conclude::{machine, tool};
-pub(crate) use watchers::person_alone;
 pub use findings::Finished;
+pub(crate) use watchers::person_alone;
 
 use crate::cancel::{self, Cancel};
 use crate::cli::RunArgs;

@@ -42,9 +42,10 @@ impl Little {
     /// Over the steady state where it lasted for enough rounds of requests, else over the whole window.
     #[must_use]
     pub fn of(records: &[RequestRecord], rates: &Rates, load_end: Stamp) -> Known<Self> {
-        let steady = rates.steady.as_ref().ok().filter(|steady| {
-            steady.completed as f64 >= LEAST_ROUNDS * steady.plateau_concurrency
-        });
+        let steady =
+            rates.steady.as_ref().ok().filter(|steady| {
+                steady.completed as f64 >= LEAST_ROUNDS * steady.plateau_concurrency
+            });
         let window = match steady {
             Some(steady) => steady.window,
             None => rates.window.clone()?,

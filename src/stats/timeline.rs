@@ -12,21 +12,8 @@ use crate::plan::{Course, CourseUnit};
 
 /// Lengths of a step, in milliseconds. The smallest that gives no more than [`MOST_STEPS`] is taken.
 const STEPS_MS: [u64; 15] = [
-    100,
-    250,
-    500,
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    15_000,
-    30_000,
-    60_000,
-    120_000,
-    300_000,
-    600_000,
-    1_800_000,
-    3_600_000,
+    100, 250, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000,
+    1_800_000, 3_600_000,
 ];
 
 /// As many as a chart shows apart and a person scrolls past in a report.
@@ -105,9 +92,11 @@ impl Timeline {
         let seconds = |step: &Step| (step.to - step.from) as f64 / 1e9;
         let achieved = match course.unit {
             CourseUnit::Users => users,
-            CourseUnit::RequestsPerSecond => {
-                steps.iter().zip(&started).map(|(step, sent)| *sent as f64 / seconds(step)).collect()
-            }
+            CourseUnit::RequestsPerSecond => steps
+                .iter()
+                .zip(&started)
+                .map(|(step, sent)| *sent as f64 / seconds(step))
+                .collect(),
         };
         let offset_s = |stamp: u64| (stamp - start.0) as f64 / 1e9;
         Ok(Self {

@@ -102,18 +102,19 @@ impl Utilization {
                     Err(Unknown::because("the time per output token is 0"))
                 }
             });
-        let flops_of_weights = cost.clone().map(|cost| {
-            2.0 * (cost.dense_parameters + cost.expert_parameters * cost.expert_share)
-        });
+        let flops_of_weights = cost
+            .clone()
+            .map(|cost| 2.0 * (cost.dense_parameters + cost.expert_parameters * cost.expert_share));
         let attention = cost.clone().and_then(|cost| cost.attention_flops_per_token);
         let flops_per_output_token = both(&flops_of_weights, &attention)
             .and_then(|(weights, attention)| Ok(weights + attention * context.clone()?));
-        let flops_per_second = both(&flops_of_weights, &attention).and_then(|(weights, attention)| {
-            // A token of a prompt sees half of it on average.
-            let per_prompt_token = weights + attention * (lengths.clone()?.0 / 2.0);
-            Ok(traffic.output_tokens_per_second.clone()? * flops_per_output_token.clone()?
-                + traffic.prompt_tokens_per_second.clone()? * per_prompt_token)
-        });
+        let flops_per_second =
+            both(&flops_of_weights, &attention).and_then(|(weights, attention)| {
+                // A token of a prompt sees half of it on average.
+                let per_prompt_token = weights + attention * (lengths.clone()?.0 / 2.0);
+                Ok(traffic.output_tokens_per_second.clone()? * flops_per_output_token.clone()?
+                    + traffic.prompt_tokens_per_second.clone()? * per_prompt_token)
+            });
         Self {
             mbu: both(&bytes_per_second, &peaks.bandwidth).map(|(used, peak)| used / peak),
             mfu: both(&flops_per_second, &peaks.flops).map(|(used, peak)| used / peak),

@@ -9,8 +9,7 @@ fn calibration(text: &str) -> Value {
     let found: Value = serde_json::from_str(text).unwrap();
     let schema = calibration_json_schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> =
-        validator.iter_errors(&found).map(|error| error.to_string()).collect();
+    let wrong: Vec<String> = validator.iter_errors(&found).map(|error| error.to_string()).collect();
     assert_eq!(wrong, [""; 0], "{found}");
     assert_eq!(unexplained_nulls(&found), [""; 0]);
     found
@@ -29,14 +28,18 @@ fn users_and_rates_are_tried_and_told() {
         steps.iter().map(|step| format!("{} {}", step["users"], step["rate_per_second"])).collect();
     assert_eq!(loads, ["2 null", "4 null", "null 50.0"]);
     for step in steps {
-        assert!(step["requests"].as_u64().unwrap() > 10, "{step}");
+        assert!(step["requests"].as_u64().unwrap() >= 4, "{step}");
         assert!(step["deltas"].as_u64().unwrap() > 40, "{step}");
         assert!(step["cpu_us_per_delta"].as_f64().unwrap() > 0.0, "{step}");
         // What the simulator was told to do: 20 ms, or 5 ms at a rate.
         let real = step["ttft_error_ms"]["true_p50"].as_f64().unwrap();
         let told = if step["users"].is_null() { 5.0 } else { 20.0 };
         assert!(real >= told * 0.99, "{step}");
-        assert_eq!(step["valid"].as_bool(), step["reasons"].as_array().map(Vec::is_empty), "{step}");
+        assert_eq!(
+            step["valid"].as_bool(),
+            step["reasons"].as_array().map(Vec::is_empty),
+            "{step}"
+        );
     }
     let valid = |step: &Value| step["valid"] == true;
     let expected = if valid(&steps[0]) && valid(&steps[2]) { 0 } else { 5 };

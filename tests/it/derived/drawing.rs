@@ -10,7 +10,8 @@ use super::{bench, column, most, sim};
 fn played(name: &str, duration: &str) -> Value {
     let bench = bench();
     let file = format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-    let flags = ["--scenario", &file, "--duration", duration, "--parallel", "2", "--max-tokens", "8"];
+    let flags =
+        ["--scenario", &file, "--duration", duration, "--parallel", "2", "--max-tokens", "8"];
     let ran = bench.run("out", &sim(&flags, &[])).checked(0);
     let line = ran.report()["timeline"].clone();
     let steps = column(&line["planned"]).len();
