@@ -19,7 +19,7 @@ pub struct DerivedArgs {
     pub peak_flops: Option<Flops>,
     /// Measure the peaks that were not given, on all cores
     ///
-    /// Takes about a second, before the server is started. It says what this machine's processors can do, not a GPU.
+    /// Takes a few seconds, before the server is started. It says what this machine's processors can do, not a GPU.
     #[arg(long)]
     pub measure_peaks: bool,
     /// First measure this client itself, and put its error beside the results

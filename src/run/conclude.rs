@@ -162,9 +162,9 @@ fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report:
         }
         return;
     };
-    let (figures, warning) = derived::derived(plan, findings, load, summary);
+    let (figures, warnings) = derived::derived(plan, findings, load, summary);
     report.derived = Some(figures);
-    report.warnings.extend(warning);
+    report.warnings.extend(warnings);
     report.timeline = report.unknown.take("timeline", derived::timeline(plan, findings, load));
 }
 

@@ -9,6 +9,7 @@ use crate::artifact::derived as wire;
 use crate::artifact::{Derived, Note, Timeline, Unknowns};
 use crate::load::{LoadOutcome, Phase, RequestRecord};
 use crate::model::{ModelWork, TensorType};
+use crate::peaks::Measured;
 use crate::plan::{Course, RunPlan, ServerSpec, Target};
 use crate::scrape::ScrapeSummary;
 use crate::stats::{
@@ -26,18 +27,28 @@ pub(super) fn timeline(plan: &RunPlan, findings: &Findings, load: &LoadOutcome) 
     Ok(Timeline::from(&line))
 }
 
-/// All of it, and the warning where Little's law does not hold.
+/// All of it, and warnings of what cannot be: Little's law does not hold, or more than all was used.
 pub(super) fn derived(
     plan: &RunPlan,
     findings: &Findings,
     load: &LoadOutcome,
     summary: &Summary,
-) -> (Derived, Option<Note>) {
+) -> (Derived, Vec<Note>) {
     let mut unknown = Unknowns::none();
     let records = &findings.records;
     let work = findings.scrape.as_ref().map(server_work).unwrap_or_default();
     let little = Little::of(records, &summary.rates, load.ended);
-    let warning = little.as_ref().ok().filter(|little| !little.holds()).map(disagreement);
+    let mut warnings: Vec<Note> = little
+        .as_ref()
+        .ok()
+        .filter(|little| !little.holds())
+        .map(disagreement)
+        .into_iter()
+        .collect();
+    let utilization = utilization(plan, findings, summary);
+    for (name, share) in [("MBU", utilization.mbu), ("MFU", utilization.mfu)] {
+        warnings.extend(share.filter(|share| *share > 1.0).map(|share| more_than_all(name, share)));
+    }
     let difference = plan.workload.tpot_difference.map(|step| {
         let found = TpotDifference::of(records, plan.workload.request.max_tokens, step);
         wire::TpotDifference::new(
@@ -48,7 +59,7 @@ pub(super) fn derived(
     let derived = Derived {
         server_rates: wire::ServerRates::from(&server_rates(records, summary, &work)),
         littles_law: unknown.take("littles_law", little).as_ref().map(wire::LittlesLaw::from),
-        utilization: utilization(plan, findings, summary),
+        utilization,
         drafts: unknown.take("drafts", Drafts::of(records, &work)).as_ref().map(wire::Drafts::from),
         tpot_difference: unknown.option(
             "tpot_difference",
@@ -57,7 +68,15 @@ pub(super) fn derived(
         ),
         unknown,
     };
-    (derived, warning)
+    (derived, warnings)
+}
+
+fn more_than_all(name: &str, share: f64) -> Note {
+    let message = format!(
+        "{name} is {:.0} % of the peak: either the peak is too low, or caches hold what the formula reads from memory",
+        share * 100.0
+    );
+    Note { code: "utilization".to_owned(), message }
 }
 
 fn disagreement(little: &Little) -> Note {
@@ -254,34 +273,35 @@ fn argument<'a>(arguments: &'a [String], flags: [&str; 2]) -> Option<&'a str> {
 
 fn peaks(plan: &RunPlan, findings: &Findings, assumptions: &mut Vec<String>) -> Peaks {
     let on_gpu = may_be_on_a_gpu(plan, findings);
-    let mut peak =
-        |given: Option<f64>, measured: Option<&crate::peaks::Measured>, flag: &str| match (
-            given, measured,
-        ) {
-            (Some(given), _) => {
-                assumptions.push(format!("the peak is that of {flag}"));
-                Ok(given)
-            }
-            (None, Some(_)) if on_gpu => Err(Unknown::because(format!(
-                "the model may lie on a GPU, whose peak is not measured; give it with {flag}"
-            ))),
-            (None, Some(measured)) => {
-                assumptions.push(format!("the peak was measured: {}", measured.how));
-                Ok(measured.per_second)
-            }
-            (None, None) => Err(Unknown::because(format!(
-                "no peak is known; give it with {flag}, or pass --measure-peaks"
-            ))),
-        };
+    let mut peak = |given: Option<f64>, measured: Option<&Measured>, what: &str, flag: &str| match (
+        given, measured,
+    ) {
+        (Some(given), _) => {
+            assumptions.push(format!("the peak {what} is that of {flag}"));
+            Ok(given)
+        }
+        (None, Some(_)) if on_gpu => Err(Unknown::because(format!(
+            "the model may lie on a GPU, whose peak is not measured; give it with {flag}"
+        ))),
+        (None, Some(measured)) => {
+            assumptions.push(format!("the peak {what} was measured: {}", measured.how));
+            Ok(measured.per_second)
+        }
+        (None, None) => Err(Unknown::because(format!(
+            "no peak is known; give it with {flag}, or pass --measure-peaks"
+        ))),
+    };
     Peaks {
         bandwidth: peak(
             plan.peaks.bandwidth.map(|peak| peak.0),
             findings.peaks.bandwidth.as_ref(),
+            "bandwidth",
             "--peak-bandwidth",
         ),
         flops: peak(
             plan.peaks.flops.map(|peak| peak.0),
             findings.peaks.flops.as_ref(),
+            "arithmetic",
             "--peak-flops",
         ),
     }

@@ -8,6 +8,7 @@ use crate::run::Bench;
 mod calibrate;
 mod drawing;
 mod figures;
+mod real_llama_server;
 
 /// Guards the public contract: the committed schema is the one of the types.
 #[test]
