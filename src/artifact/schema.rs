@@ -1,31 +1,40 @@
-//! The JSON Schemas of `report.json` and `calibration.json`, made from the types.
+//! The JSON Schemas of `report.json`, `ab.json` and `calibration.json`, made from the types.
 //!
-//! Main function: [`json_schema`]. The committed file is checked against it by a test;
-//! `UPDATE_SCHEMA=1 cargo test --test it report` writes it anew.
+//! Main functions: [`json_schema`], [`ab_json_schema`]. The committed files are checked against them by
+//! a test; `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::{Calibration, Report};
+use super::{AbReport, Calibration, Report};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
 
-/// Where that of `calibration.json` is.
-pub const CALIBRATION_SCHEMA_FILE: &str = "schema/bench-ci.calibration.1.json";
+/// Where the schema of `ab.json` is committed.
+pub const AB_SCHEMA_FILE: &str = "schema/bench-ci.ab.1.json";
 
-/// JSON Schema, draft 2020-12.
+/// JSON Schema of `report.json`, draft 2020-12.
 #[must_use]
 pub fn json_schema() -> Value {
-    named(schemars::schema_for!(Report).to_value(), super::SCHEMA)
+    finished(schemars::schema_for!(Report).to_value(), super::SCHEMA)
 }
 
-/// The same of `calibration.json`.
+/// JSON Schema of `ab.json`, likewise.
+#[must_use]
+pub fn ab_json_schema() -> Value {
+    finished(schemars::schema_for!(AbReport).to_value(), super::AB_SCHEMA)
+}
+
+/// Where the schema of `calibration.json` is committed.
+pub const CALIBRATION_SCHEMA_FILE: &str = "schema/bench-ci.calibration.1.json";
+
+/// JSON Schema of `calibration.json`, likewise.
 #[must_use]
 pub fn calibration_json_schema() -> Value {
-    named(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
+    finished(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
 }
 
-fn named(mut schema: Value, name: &str) -> Value {
+fn finished(mut schema: Value, name: &str) -> Value {
     require_nullable(&mut schema);
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert(

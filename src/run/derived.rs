@@ -204,7 +204,7 @@ fn token_cost(
     let Some(model) = &findings.model else {
         return because("bench-ci does not know which model the server has loaded");
     };
-    let Some(work) = model.gguf.as_ref().and_then(|gguf| gguf.work.as_ref()) else {
+    let Some(work) = model.file.gguf.as_ref().and_then(|gguf| gguf.work.as_ref()) else {
         return because("the shape of the model's tensors is not known to this build");
     };
     assumptions
