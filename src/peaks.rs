@@ -48,7 +48,7 @@ pub fn bandwidth() -> Measured {
         black_box(sum);
         read as f64 / begun.elapsed().as_secs_f64()
     });
-    let size_mib = words * size_of::<u64>() * threads >> 20;
+    let size_mib = (words * size_of::<u64>() * threads) >> 20;
     Measured {
         per_second,
         how: format!("read {size_mib} MiB in a loop on {threads} threads, best of {TRIES}{BUILD}"),

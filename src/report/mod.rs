@@ -6,6 +6,7 @@
 //! report; only [`k6`] forms its own, by k6's definitions.
 
 pub mod calibration;
+pub mod comment;
 mod derived;
 mod drawing;
 mod escape;

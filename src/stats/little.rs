@@ -40,7 +40,6 @@ pub struct Little {
 
 impl Little {
     /// Over the steady state where it lasted for enough rounds of requests, else over the whole window.
-    #[must_use]
     pub fn of(records: &[RequestRecord], rates: &Rates, load_end: Stamp) -> Known<Self> {
         let steady =
             rates.steady.as_ref().ok().filter(|steady| {

@@ -102,7 +102,6 @@ pub struct Drafts {
 
 impl Drafts {
     /// From the completed requests' `timings`; where those do not say, from the counters.
-    #[must_use]
     pub fn of(records: &[RequestRecord], work: &ServerWork) -> Known<Self> {
         let (mut drafted, mut accepted) = (0.0, 0.0);
         for record in records.iter().filter(|record| counts(record)) {

@@ -50,7 +50,6 @@ pub struct Timeline {
 
 impl Timeline {
     /// From all records of a load between `start` and `end`. `think_time` is a user's pause.
-    #[must_use]
     pub fn of(
         records: &[RequestRecord],
         course: &Course,
