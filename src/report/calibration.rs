@@ -55,6 +55,11 @@ pub(super) fn table(steps: &[CalibrationStep]) -> String {
 pub fn terminal(calibration: &Calibration) -> String {
     let mut text =
         format!("{}\n{}\n\n", clean(&verdict(calibration)), clean(&machine(calibration)));
+    if calibration.steps.is_empty() {
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        return text;
+    }
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(calibration.steps.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -117,7 +122,8 @@ fn verdict(calibration: &Calibration) -> String {
     .into_iter()
     .flatten()
     .collect();
-    let words = if parts.is_empty() { "nothing was tried".to_owned() } else { parts.join(", ") };
+    let words =
+        if parts.is_empty() { "nothing was tried to its end".to_owned() } else { parts.join(", ") };
     format!("This client, on this machine, as far as it was tried: {words}")
 }
 

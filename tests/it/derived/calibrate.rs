@@ -97,3 +97,40 @@ fn a_folder_that_cannot_be_written_to_is_told_at_once() {
     assert_eq!(ran.exit, 1, "{}", ran.stderr);
     assert!(!ran.stderr.contains("calibrate: 2 users"), "{}", ran.stderr);
 }
+
+#[test]
+fn an_interrupted_calibration_keeps_what_was_tried_and_leaves_no_simulator() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let bench = bench();
+    let arguments = [
+        "calibrate",
+        "--users",
+        "2,3",
+        "--duration",
+        "60s",
+        "--out-dir",
+        "out",
+        "--progress",
+        "plain",
+    ];
+    let (stdout, stderr) = (bench.path("stdout.txt"), bench.path("stderr.txt"));
+    let mut command = bench.command(&arguments);
+    command.stdout(std::fs::File::create(&stdout).unwrap());
+    command.stderr(std::fs::File::create(&stderr).unwrap());
+    let mut child = command.spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    let begun = std::time::Instant::now();
+    while !read(&stderr).contains("calibrate: 2 users") {
+        assert!(begun.elapsed().as_secs() < 60 && child.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    kill(pid, Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", read(&stderr));
+    let found = calibration(&read(&bench.path("out/calibration.json")));
+    assert_eq!(found["exit_code"], 130);
+    assert_eq!(found["steps"].as_array().unwrap().len(), 0, "half a step says nothing");
+    assert!(read(&stdout).contains("nothing was tried to its end"), "{}", read(&stdout));
+    assert!(!read(&stderr).contains("calibrate: 3 users"), "{}", read(&stderr));
+}

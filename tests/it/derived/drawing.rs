@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{bench, column, most, sim};
+use crate::real_mermaid::{assert_charts_parse, blocks};
 
 /// Plays a named scenario from its file in the repository and gives its timeline, after what holds for
 /// any: as many points as steps, and the drawings in the page are those of the columns.
@@ -111,4 +112,20 @@ fn a_constant_number_of_users_is_not_drawn() {
     let ran = bench.run("out", &sim(&["--n-prompts", "8", "--max-tokens", "8"], &[])).checked(0);
     assert_eq!(ran.report()["timeline"]["varies"], false);
     assert!(!ran.file("report.md").contains("xychart"), "{}", ran.file("report.md"));
+}
+
+#[test]
+fn real_mermaid_takes_the_charts() {
+    let bench = bench();
+    let users = ["--scenario", "spike", "--duration", "2s", "--parallel", "1", "--max-tokens", "4"];
+    let rates = ["--rate", "20.5", "--duration", "1s", "--max-tokens", "2"];
+    let mut charts = Vec::new();
+    for flags in [&users[..], &rates] {
+        let flags = [flags, &["--accept-saturated-client"]].concat();
+        let ran = bench.run("out", &sim(&flags, &[]));
+        assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        charts.extend(blocks(&ran.file("report.md")));
+    }
+    assert_eq!(charts.len(), 2);
+    assert_charts_parse(&charts);
 }
