@@ -39,7 +39,9 @@ pub mod verdict;
 pub mod github;
 
 pub mod bench_py;
+pub mod calibrate;
 pub mod doctor;
+pub mod peaks;
 pub mod run;
 
 pub mod cancel;

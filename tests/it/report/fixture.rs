@@ -266,6 +266,9 @@ impl Run4 {
                 unknown: Unknowns::none(),
             },
             client,
+            derived: None,
+            timeline: None,
+            calibration: None,
             thresholds: Vec::new(),
             warnings: sections.warnings,
             files: vec![FileEntry {
