@@ -6,6 +6,7 @@
 
 mod bench_py;
 pub mod environment;
+mod request;
 mod run;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use bench_py::BenchPyArgs;
+pub use request::RequestArgs;
 pub use run::{
     ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
     ServerArgs, TagArgs, WorkloadArgs,

@@ -9,6 +9,8 @@ use super::record::{Phase, Stamp};
 pub(super) struct Ticket {
     /// Position in the order of planning, warm-up first.
     pub(super) index: u64,
+    /// Position among the measured requests, or among the conversations.
+    pub(super) ordinal: u64,
     /// Which body is sent.
     pub(super) body: usize,
     pub(super) phase: Phase,
@@ -24,6 +26,11 @@ pub(super) struct Tickets {
     /// Measured requests in all, if they are counted.
     total: Option<u64>,
     taken: u64,
+    /// Where each body begins a conversation: how many turns it has. The tickets are then for
+    /// conversations, and so is `total`.
+    turns: Option<Vec<u32>>,
+    /// Requests that the tickets taken stand for.
+    requests_taken: u64,
     /// No measured request starts at or after this instant.
     closes: Option<Stamp>,
 }
@@ -32,7 +39,32 @@ impl Tickets {
     /// `bodies` must not be 0.
     pub(super) fn new(bodies: usize, warm_up: u64, total: Option<u64>) -> Self {
         let bodies = (bodies as u64).max(1);
-        Self { bodies, warm_up, warm_up_taken: 0, total, taken: 0, closes: None }
+        Self {
+            bodies,
+            warm_up,
+            warm_up_taken: 0,
+            total,
+            taken: 0,
+            turns: None,
+            requests_taken: 0,
+            closes: None,
+        }
+    }
+
+    /// The same for conversations of so many turns, one for each body.
+    pub(super) fn of_conversations(mut self, turns: Option<Vec<u32>>) -> Self {
+        self.turns = turns;
+        self
+    }
+
+    /// Whether a measured request may start at this instant, be it one that is counted already.
+    pub(super) fn is_open_at(&self, planned: Stamp) -> bool {
+        self.closes.is_none_or(|closes| planned < closes)
+    }
+
+    /// Whether the measured requests are counted, so that those which never start are told.
+    pub(super) fn are_counted(&self) -> bool {
+        self.total.is_some()
     }
 
     /// Sets the instant at or after which no measured request starts.
@@ -46,7 +78,7 @@ impl Tickets {
         let index = self.warm_up_taken;
         self.warm_up_taken += 1;
         let body = (self.bodies - 1 - index % self.bodies) as usize;
-        Ticket { index, body, phase: Phase::WarmUp }
+        Ticket { index, ordinal: index, body, phase: Phase::WarmUp }
     }
 
     /// The next measured request, if one may start at `now`.
@@ -73,11 +105,11 @@ impl Tickets {
         }
         let ordinal = self.taken;
         self.taken += 1;
-        Some(Ticket {
-            index: self.warm_up + ordinal,
-            body: (ordinal % self.bodies) as usize,
-            phase: Phase::Measured,
-        })
+        let index = self.warm_up + self.requests_taken;
+        let body = (ordinal % self.bodies) as usize;
+        let turns = self.turns.as_ref().and_then(|turns| turns.get(body)).copied();
+        self.requests_taken += u64::from(turns.unwrap_or(1));
+        Some(Ticket { index, ordinal, body, phase: Phase::Measured })
     }
 }
 
@@ -93,6 +125,15 @@ mod tests {
             .collect();
         assert_eq!(taken, [(4, 0), (5, 1), (6, 2), (7, 0), (8, 1)]);
         assert_eq!(tickets.left_over(), None);
+    }
+
+    #[test]
+    fn a_ticket_of_a_conversation_stands_for_all_its_turns() {
+        let mut tickets = Tickets::new(2, 3, Some(3)).of_conversations(Some(vec![4, 2]));
+        let taken: Vec<_> = std::iter::from_fn(|| tickets.measured(Stamp(0)))
+            .map(|ticket| (ticket.index, ticket.ordinal, ticket.body))
+            .collect();
+        assert_eq!(taken, [(3, 0, 0), (7, 1, 1), (9, 2, 0)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! and a finished run out. Measuring is in `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
+mod bodies;
 mod conclude;
 mod dry;
 mod findings;

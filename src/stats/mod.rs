@@ -15,6 +15,7 @@ mod rates;
 mod reconcile;
 mod summary;
 pub mod threshold;
+pub mod turns;
 mod validity;
 
 #[cfg(test)]

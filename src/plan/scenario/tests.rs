@@ -113,7 +113,7 @@ fn every_key_is_read() {
     assert_eq!(workload.graceful_stop, Duration::ZERO);
     assert_eq!(workload.warm_up_requests_per_user, 0);
     assert_eq!(workload.connections, Connections::Fresh);
-    assert_eq!(workload.request.temperature, Some(0.0));
+    assert_eq!(workload.request.sampling.temperature, Some(0.0));
     assert!(
         workload.request.cache_prompt
             && workload.request.ignore_eos
