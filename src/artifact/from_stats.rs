@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
-    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, Turn, WarmUp,
-    WindowFigures,
+    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, RateFigures, Rates,
+    Reconciliation, RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures,
+    Turn, WarmUp, WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sections::{
-    Client, Conversations, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
-    Threshold,
+    Client, Conversations, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources,
+    ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;

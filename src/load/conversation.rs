@@ -53,11 +53,6 @@ impl Conversations {
         self.scripts.len()
     }
 
-    /// Requests of each.
-    pub(super) fn turns(&self) -> Vec<u32> {
-        self.scripts.iter().map(Script::length).collect()
-    }
-
     /// Requests of the first so many conversations, which go round.
     pub(super) fn turns_of(&self, conversations: u64) -> u64 {
         let lengths = || self.scripts.iter().map(|script| u64::from(script.length()));
@@ -68,9 +63,10 @@ impl Conversations {
 
     /// Everything said after the first turns, with the position of its conversation; for the hash.
     pub(super) fn later_turns(&self) -> impl Iterator<Item = (u64, &String)> {
-        self.scripts.iter().zip(0_u64..).flat_map(|(script, position)| {
-            script.turns.iter().map(move |turn| (position, turn))
-        })
+        self.scripts
+            .iter()
+            .zip(0_u64..)
+            .flat_map(|(script, position)| script.turns.iter().map(move |turn| (position, turn)))
     }
 
     fn next_body(&self, script: &Script, said: &[ChatMessage], first: &PlannedBody) -> PlannedBody {
@@ -108,7 +104,7 @@ impl Stage {
         let ticket = self.tickets.borrow_mut().measured(acted)?;
         let script = conversations.scripts.get(ticket.body)?;
         let first = self.body(ticket).clone();
-        let mut errand = Errand { ticket, body: first.clone(), turn: Some(1) };
+        let mut errand = Errand { ticket, index: ticket.index, body: first.clone(), turn: Some(1) };
         let mut said = script.opening.clone();
         let mut turn = 1;
         for words in &script.turns {
@@ -132,7 +128,6 @@ impl Stage {
             said.push(ChatMessage::text("assistant", player.take_text()));
             said.push(ChatMessage::text("user", words.as_str()));
             let body = conversations.next_body(script, &said, &first);
-            errand = Errand { ticket, body, turn: Some(turn) };
             planned = player.freed.after(self.pause(player)).max(now());
             let is_open = self.tickets.borrow().is_open_at(planned);
             if !is_open || player.idle(self, planned).await.is_err() {
@@ -140,6 +135,8 @@ impl Stage {
                 return is_open.then_some(());
             }
             acted = now();
+            let index = self.tickets.borrow_mut().later_turn();
+            errand = Errand { ticket, index, body, turn: Some(turn) };
         }
         let outcome = self.run_errand(player, &errand, planned, acted).await;
         (outcome != Outcome::Cut).then_some(())
@@ -161,7 +158,12 @@ impl Stage {
         let Unsent { ticket, from_turn, user_index, planned } = unsent;
         let Some(script) = conversations.scripts.get(ticket.body) else { return };
         for turn in from_turn..=script.length() {
-            let errand = Errand { ticket, body: self.body(ticket).clone(), turn: Some(turn) };
+            let index = match turn {
+                1 => ticket.index,
+                _ => self.tickets.borrow_mut().later_turn(),
+            };
+            let body = self.body(ticket).clone();
+            let errand = Errand { ticket, index, body, turn: Some(turn) };
             let mut record = errand.blank_record(user_index, planned);
             record.dropped_because = cause;
             self.file_unsent(record);

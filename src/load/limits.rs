@@ -26,9 +26,9 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Those of measured request `ordinal`, or of one of the warm-up, which has no deadline: it is
-    /// there to be slow in place of others.
-    pub(super) fn of(plan: &LoadPlan, phase: Phase, ordinal: u64, written: Stamp) -> Self {
+    /// Those of a measured request, which has this number among the draws, or of one of the warm-up,
+    /// which has no deadline: it is there to be slow in place of others.
+    pub(super) fn of(plan: &LoadPlan, phase: Phase, draw: u64, written: Stamp) -> Self {
         let total = plan.timeouts.total;
         let mut limits = Self {
             give_up: written.after(total),
@@ -45,7 +45,7 @@ impl Limits {
             limits.overrun = (FailureKind::Deadline, deadline);
             limits.is_deadline = true;
         }
-        match plan.cancel.filter(|cancel| is_chosen(cancel, plan.seed, ordinal)) {
+        match plan.cancel.filter(|cancel| is_chosen(cancel, plan.seed, draw)) {
             Some(CancelSpec { after: CancelAfter::AfterTokens(tokens), .. }) => {
                 limits.cancel_after_deltas = Some(u64::from(tokens));
             }
@@ -84,11 +84,11 @@ impl Limits {
     }
 }
 
-/// Whether measured request `ordinal` is one of those that are hung up. Each request has a draw of
+/// Whether the request of this number is one of those that are hung up. Each request has a draw of
 /// its own, so that which are chosen does not depend on how fast the server is.
-fn is_chosen(cancel: &CancelSpec, seed: u64, ordinal: u64) -> bool {
+fn is_chosen(cancel: &CancelSpec, seed: u64, number: u64) -> bool {
     let mut random = ChaCha12Rng::seed_from_u64(seed);
-    random.set_stream(ordinal);
+    random.set_stream(number);
     let draw = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
     draw < cancel.share
 }

@@ -341,7 +341,12 @@ impl Player {
         record: &mut RequestRecord,
     ) -> Ending {
         let timeouts = &stage.plan.timeouts;
-        let limits = Limits::of(&stage.plan, record.phase, stage.ordinal(record.index), written);
+        let draw = match (record.conversation_index, record.turn) {
+            // Users reach their turns in an order that depends on the server; the draw must not.
+            (Some(conversation), Some(turn)) => (conversation << 16) + u64::from(turn),
+            _ => stage.ordinal(record.index),
+        };
+        let limits = Limits::of(&stage.plan, record.phase, draw, written);
         loop {
             let deadline = match self.answer.latest() {
                 _ if !self.answer.is_stream() => Stamp(u64::MAX),
@@ -452,6 +457,8 @@ impl Opening {
 pub(super) struct Errand {
     /// Of a conversation, that of its first turn.
     pub(super) ticket: Ticket,
+    /// Position in the order of planning.
+    pub(super) index: u64,
     pub(super) body: PlannedBody,
     /// Which turn of its conversation, from 1; `None` where it stands for itself.
     pub(super) turn: Option<u32>,
@@ -461,8 +468,8 @@ impl Errand {
     /// A record about which nothing is known yet.
     pub(super) fn blank_record(&self, user_index: u32, planned: Stamp) -> RequestRecord {
         let mut record = blank_record(self.ticket, &self.body, user_index, planned);
+        record.index = self.index;
         if let Some(turn) = self.turn {
-            record.index += u64::from(turn.saturating_sub(1));
             record.conversation_index = Some(self.ticket.ordinal);
             record.turn = Some(turn);
         }

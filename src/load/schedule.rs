@@ -26,10 +26,7 @@ pub(super) struct Tickets {
     /// Measured requests in all, if they are counted.
     total: Option<u64>,
     taken: u64,
-    /// Where each body begins a conversation: how many turns it has. The tickets are then for
-    /// conversations, and so is `total`.
-    turns: Option<Vec<u32>>,
-    /// Requests that the tickets taken stand for.
+    /// Requests begun: the tickets taken, and the later turns of the conversations that some stand for.
     requests_taken: u64,
     /// No measured request starts at or after this instant.
     closes: Option<Stamp>,
@@ -39,22 +36,14 @@ impl Tickets {
     /// `bodies` must not be 0.
     pub(super) fn new(bodies: usize, warm_up: u64, total: Option<u64>) -> Self {
         let bodies = (bodies as u64).max(1);
-        Self {
-            bodies,
-            warm_up,
-            warm_up_taken: 0,
-            total,
-            taken: 0,
-            turns: None,
-            requests_taken: 0,
-            closes: None,
-        }
+        Self { bodies, warm_up, warm_up_taken: 0, total, taken: 0, requests_taken: 0, closes: None }
     }
 
-    /// The same for conversations of so many turns, one for each body.
-    pub(super) fn of_conversations(mut self, turns: Option<Vec<u32>>) -> Self {
-        self.turns = turns;
-        self
+    /// The index of the next turn of a conversation that has its ticket.
+    pub(super) fn later_turn(&mut self) -> u64 {
+        let index = self.warm_up + self.requests_taken;
+        self.requests_taken += 1;
+        index
     }
 
     /// Whether a measured request may start at this instant, be it one that is counted already.
@@ -107,8 +96,7 @@ impl Tickets {
         self.taken += 1;
         let index = self.warm_up + self.requests_taken;
         let body = (ordinal % self.bodies) as usize;
-        let turns = self.turns.as_ref().and_then(|turns| turns.get(body)).copied();
-        self.requests_taken += u64::from(turns.unwrap_or(1));
+        self.requests_taken += 1;
         Some(Ticket { index, ordinal, body, phase: Phase::Measured })
     }
 }
@@ -128,12 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_a_conversation_stands_for_all_its_turns() {
-        let mut tickets = Tickets::new(2, 3, Some(3)).of_conversations(Some(vec![4, 2]));
-        let taken: Vec<_> = std::iter::from_fn(|| tickets.measured(Stamp(0)))
-            .map(|ticket| (ticket.index, ticket.ordinal, ticket.body))
-            .collect();
-        assert_eq!(taken, [(3, 0, 0), (7, 1, 1), (9, 2, 0)]);
+    fn later_turns_are_counted_with_the_requests_and_not_with_the_conversations() {
+        let mut tickets = Tickets::new(2, 3, Some(2));
+        let seen = |ticket: Ticket| (ticket.index, ticket.ordinal, ticket.body);
+        assert_eq!(tickets.measured(Stamp(0)).map(seen), Some((3, 0, 0)));
+        assert_eq!((tickets.later_turn(), tickets.later_turn()), (4, 5));
+        assert_eq!(tickets.measured(Stamp(0)).map(seen), Some((6, 1, 1)));
+        assert_eq!(tickets.later_turn(), 7);
+        assert_eq!(tickets.measured(Stamp(0)), None);
     }
 
     #[test]

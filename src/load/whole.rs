@@ -104,12 +104,14 @@ fn of_list(
         #[serde(default)]
         object: Option<serde_json::Value>,
     }
-    if let Ok(errors) = serde_json::from_slice::<Errors>(body)
+    // A list would be read as the fields of the struct in their order.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    if is_object
+        && let Ok(errors) = serde_json::from_slice::<Errors>(body)
         && (errors.error.is_some() || errors.object.is_some_and(|object| object == "error"))
     {
         let message = error_message(&String::from_utf8_lossy(body)).unwrap_or_default();
-        let fault =
-            Fault::new(FailureKind::StreamError, format!("the server reports: {message}"));
+        let fault = Fault::new(FailureKind::StreamError, format!("the server reports: {message}"));
         return (Whole::default(), Some(fault));
     }
     match results(body) {
@@ -149,6 +151,9 @@ struct EmbeddingItem {
 }
 
 fn embeddings(body: &[u8], wanted: u32) -> Result<Whole, Fault> {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(not_json(body, &"a list, expected an object with \"data\""));
+    }
     let read: EmbeddingsBody =
         serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
     complete(read.data.iter().map(|item| item.index), wanted, "embedding", "text")?;
@@ -223,9 +228,8 @@ fn complete(
         1 => format!("1 {word}"),
         count => format!("{count} {word}s"),
     };
-    let words = || {
-        format!("{} came back for {}", plural(got, result), plural(wanted as usize, sent))
-    };
+    let words =
+        || format!("{} came back for {}", plural(got, result), plural(wanted as usize, sent));
     match got.cmp(&(wanted as usize)) {
         std::cmp::Ordering::Less if got == 0 => {
             return Err(Fault::new(FailureKind::Empty, words()));
@@ -366,14 +370,20 @@ mod tests {
                 r#"{"model":"m","object":"list","usage":{"prompt_tokens":11,"total_tokens":11},"data":[{"embedding":[0.5,-1,2e3],"index":1,"object":"embedding"},{"embedding":[1,2,3],"index":0}]}"#,
                 "Some(2) Some(3) Some((11, 0))",
             ),
-            (r#"{"data":[{"embedding":[1]},{"embedding":[2]}],"usage":{"total_tokens":4}}"#, "Some(2) Some(1) Some((4, 0))"),
+            (
+                r#"{"data":[{"embedding":[1]},{"embedding":[2]}],"usage":{"total_tokens":4}}"#,
+                "Some(2) Some(1) Some((4, 0))",
+            ),
             (r#"{"data":[{"embedding":[1]}]}"#, "short: 1 embedding came back for 2 texts"),
             (r#"{"data":[]}"#, "empty: 0 embeddings came back for 2 texts"),
             (
                 r#"{"data":[{"embedding":[1]},{"embedding":[1]},{"embedding":[1]}]}"#,
                 "protocol: 3 embeddings came back for 2 texts",
             ),
-            (r#"{"data":[{"embedding":[]},{"embedding":[1]}]}"#, "empty: an embedding has no numbers"),
+            (
+                r#"{"data":[{"embedding":[]},{"embedding":[1]}]}"#,
+                "empty: an embedding has no numbers",
+            ),
             (
                 r#"{"data":[{"embedding":[1,2]},{"embedding":[1]}]}"#,
                 "protocol: one embedding has 2 numbers and another 1",
@@ -394,17 +404,33 @@ mod tests {
                 r#"{"data":[{"embedding":"AAAA"},{"embedding":[1]}]}"#,
                 "protocol: an embedding is not a list of finite numbers",
             ),
-            (r#"{"error":{"message":"no such model"}}"#, "stream_error: the server reports: no such model"),
-            (r#"{"object":"error","message":"too long"}"#, "stream_error: the server reports: too long"),
+            (
+                r#"{"error":{"message":"no such model"}}"#,
+                "stream_error: the server reports: no such model",
+            ),
+            (
+                r#"{"object":"error","message":"too long"}"#,
+                "stream_error: the server reports: too long",
+            ),
         ] {
             assert_eq!(seen(body, Wanted::Embeddings(2)), expected, "{body}");
         }
         for body in [
-            "", "[]", "{}", "null", "<html>", "{\"data\":[{\"embedding\":[NaN]},{\"embedding\":[1]}]}",
-            "{\"data\":[{\"embedding\":[1e999]},{\"embedding\":[1]}]}", "{\"data\":7}", "{\"data\":[{}]}",
+            "",
+            "[]",
+            "{}",
+            "null",
+            "<html>",
+            "{\"data\":[{\"embedding\":[NaN]},{\"embedding\":[1]}]}",
+            "{\"data\":[{\"embedding\":[1e999]},{\"embedding\":[1]}]}",
+            "{\"data\":7}",
+            "{\"data\":[{}]}",
         ] {
             let seen = seen(body, Wanted::Embeddings(2));
-            assert!(seen.starts_with("protocol: the answer is not what was asked for"), "{body}: {seen}");
+            assert!(
+                seen.starts_with("protocol: the answer is not what was asked for"),
+                "{body}: {seen}"
+            );
         }
     }
 
@@ -416,7 +442,10 @@ mod tests {
                 r#"{"results":[{"index":1,"relevance_score":1.5},{"index":0,"relevance_score":-2}],"usage":{"prompt_tokens":20,"total_tokens":20}}"#,
                 format!("{two}Some((20, 0))"),
             ),
-            (r#"{"data":[{"index":0,"relevance_score":1},{"index":1,"relevance_score":2}]}"#, format!("{two}None")),
+            (
+                r#"{"data":[{"index":0,"relevance_score":1},{"index":1,"relevance_score":2}]}"#,
+                format!("{two}None"),
+            ),
             (r#"[{"index":0,"score":0.1},{"index":1,"score":0.2}]"#, format!("{two}None")),
             (
                 r#"{"results":[{"index":0,"relevance_score":1}]}"#,
@@ -433,7 +462,10 @@ mod tests {
         ] {
             assert_eq!(seen(body, Wanted::Scores(2)), expected, "{body}");
         }
-        assert!(seen("{\"results\":[{\"index\":0,\"relevance_score\":NaN}]}", Wanted::Scores(1)).starts_with("protocol"));
+        assert!(
+            seen("{\"results\":[{\"index\":0,\"relevance_score\":NaN}]}", Wanted::Scores(1))
+                .starts_with("protocol")
+        );
     }
 
     #[test]
@@ -447,12 +479,27 @@ mod tests {
         assert_eq!(text(chat.as_bytes()), " left\nhi");
         for (body, expected) in [
             (r#"{"choices":[{"text":"a","finish_reason":"stop"}]}"#, "None None None"),
-            (r#"{"content":"a","stop":true,"stop_type":"limit","tokens_predicted":1,"tokens_evaluated":2}"#, "None None Some((2, 1))"),
-            (r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"x"}]},"finish_reason":"tool_calls"}]}"#, "None None None"),
-            (r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#, "empty: the answer finished without content"),
+            (
+                r#"{"content":"a","stop":true,"stop_type":"limit","tokens_predicted":1,"tokens_evaluated":2}"#,
+                "None None Some((2, 1))",
+            ),
+            (
+                r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"x"}]},"finish_reason":"tool_calls"}]}"#,
+                "None None None",
+            ),
+            (
+                r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
+                "empty: the answer finished without content",
+            ),
             (r#"{"choices":[]}"#, "empty: the answer finished without content"),
-            (r#"{"error":{"message":"boom"},"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#, "stream_error: the server reports: boom"),
-            ("data: {\"choices\":[]}\n\n", "protocol: the server streams its answer, although \"stream\" was false"),
+            (
+                r#"{"error":{"message":"boom"},"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#,
+                "stream_error: the server reports: boom",
+            ),
+            (
+                "data: {\"choices\":[]}\n\n",
+                "protocol: the server streams its answer, although \"stream\" was false",
+            ),
         ] {
             assert_eq!(seen(body, Wanted::Tokens), expected, "{body}");
         }

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use super::arrivals::spans;
 use super::connection::{Connection, Dialer};
-use super::conversation::{Conversations, Unsent};
+use super::conversation::Unsent;
 use super::leash::Leash;
 use super::live::{LiveCounters, LivePhase};
 use super::open;
@@ -82,8 +82,7 @@ impl Stage {
         let warm_up = u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user);
         let conversations = plan.conversations.as_ref();
         let total = conversations.map_or_else(|| plan.requests(), |_| plan.total_requests);
-        let tickets = Tickets::new(plan.bodies.len(), warm_up, total)
-            .of_conversations(conversations.map(Conversations::turns));
+        let tickets = Tickets::new(plan.bodies.len(), warm_up, total);
         Self {
             dialer,
             receiver: Receiver::new(plan.clock),
@@ -213,7 +212,8 @@ impl Stage {
         planned: Stamp,
         acted: Stamp,
     ) {
-        let errand = Errand { ticket, body: self.body(ticket).clone(), turn: None };
+        let errand =
+            Errand { ticket, index: ticket.index, body: self.body(ticket).clone(), turn: None };
         self.run_errand(player, &errand, planned, acted).await;
     }
 

@@ -11,8 +11,8 @@ use super::problem::{Place, PlanError, Problem};
 use super::request::PLACEHOLDER;
 use super::scenario::{self, Origin, Overrides, RequestOverrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Sampling, Secret,
-    ServerProgram, ServerSpec, Tags, Target, Workload, Yield,
+    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Sampling,
+    Secret, ServerProgram, ServerSpec, Tags, Target, Workload, Yield,
 };
 use crate::cli::{ConnectionsArg, RunArgs};
 

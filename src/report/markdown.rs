@@ -307,12 +307,10 @@ fn rates(report: &Report, page: &mut Page) {
     let row = |name: String, figures: &RateFigures| {
         let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
         let more = match yields {
-            Yield::Tokens => {
-                [figures.output_tokens_per_second, figures.prompt_tokens_per_second]
-                    .into_iter()
-                    .chain([figures.total_tokens_per_second])
-                    .collect::<Vec<_>>()
-            }
+            Yield::Tokens => [figures.output_tokens_per_second, figures.prompt_tokens_per_second]
+                .into_iter()
+                .chain([figures.total_tokens_per_second])
+                .collect::<Vec<_>>(),
             Yield::Embeddings => {
                 vec![figures.embeddings_per_second, figures.prompt_tokens_per_second]
             }

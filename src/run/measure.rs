@@ -189,11 +189,10 @@ async fn prompts(plan: &RunPlan, events: &Events, cancel: &Cancel) -> Result<Pro
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit =
-        workload.n_prompts.map(|wanted| {
-            let each = prompts_per_request(workload).saturating_mul(SPARE_PROMPTS);
-            wanted.saturating_mul(each).saturating_add(64)
-        });
+    let limit = workload.n_prompts.map(|wanted| {
+        let each = prompts_per_request(workload).saturating_mul(SPARE_PROMPTS);
+        wanted.saturating_mul(each).saturating_add(64)
+    });
     let prompts = dataset::load(
         &workload.dataset,
         &workload.filter,

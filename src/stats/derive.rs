@@ -224,7 +224,8 @@ impl RequestMetrics {
         let queue_ms = milliseconds(record.written, record.headers).filter(|_| marked);
         let prefill_ms = milliseconds(record.headers, first).filter(|_| marked);
         let tokens = TokenCounts::of(record);
-        let completion = tokens.map(|tokens| tokens.completion).filter(|_| record.results.is_none());
+        let completion =
+            tokens.map(|tokens| tokens.completion).filter(|_| record.results.is_none());
         let decode_ms = milliseconds(first, record.last_content)
             .filter(|decode| record.content_deltas >= 2 && *decode > 0.0);
         let steps = completion.filter(|count| *count >= 2).map(|count| (count - 1) as f64);

@@ -261,7 +261,8 @@ fn steady_state(records: &[RequestRecord], window: Window, load_end: Stamp) -> K
         )));
     }
     let prompt = sum_tokens(records, "prompt", |record| {
-        prompt_tokens(record).map(|count| if inside(record.first_content.or(record.end)) { count } else { 0.0 })
+        prompt_tokens(record)
+            .map(|count| if inside(record.first_content.or(record.end)) { count } else { 0.0 })
     });
     let output = sum_output(records, |record| {
         let count = completion_tokens(record)?;

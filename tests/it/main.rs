@@ -12,6 +12,7 @@ mod model;
 mod open_loop;
 mod provenance;
 mod report;
+mod requests;
 mod run;
 mod scrape;
 mod server;

@@ -2,10 +2,10 @@
 //!
 //! The rest of [`Answer`]: nothing is read here any more.
 
+use super::super::delta::error_message;
 use super::super::http::{ContentKind, Framing, Head};
 use super::super::record::{FailureKind, Outcome};
 use super::super::sse::text;
-use super::super::delta::error_message;
 use super::super::whole::{self, Whole};
 use super::{Answer, BodyKind, Ending};
 

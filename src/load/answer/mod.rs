@@ -142,8 +142,7 @@ impl Answer {
     }
 
     fn read_body(&mut self, head: &mut Head, input: &mut &[u8], stamp: Stamp) -> Progress {
-        let is_plain_success =
-            (200..300).contains(&head.status) && head.content_encoding.is_none();
+        let is_plain_success = (200..300).contains(&head.status) && head.content_encoding.is_none();
         self.takes_whole = is_plain_success && !self.is_stream();
         let expects_stream =
             is_plain_success && self.is_stream() && head.content == ContentKind::Stream;

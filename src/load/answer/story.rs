@@ -119,4 +119,3 @@ impl Story {
         self.last_content_read = read;
     }
 }
-

@@ -101,6 +101,7 @@ fn a_recorded_answer_gives_the_same_record_split_at_every_byte() {
     let without_stamps = |mut record: RequestRecord| {
         record.headers = None;
         record.first_content = None;
+        record.first_answer = None;
         record.last_content = None;
         record.finish = None;
         record.coalesced_deltas = 0;

@@ -402,9 +402,8 @@ mod tests {
 
     fn read(text: &str, overrides: &Overrides) -> Result<Workload, String> {
         let origin = Origin::File("mine.toml".into());
-        workload(&format!("n_prompts = 3\n{text}"), &origin, overrides).map_err(|error| {
-            format!("{error}\n{}", error.hint().unwrap_or_default())
-        })
+        workload(&format!("n_prompts = 3\n{text}"), &origin, overrides)
+            .map_err(|error| format!("{error}\n{}", error.hint().unwrap_or_default()))
     }
 
     fn flags(requests: RequestOverrides) -> Overrides {
@@ -465,18 +464,42 @@ mod tests {
     #[test]
     fn what_does_not_fit_the_route_is_said_before_anything_starts() {
         for (text, message) in [
-            ("endpoint = \"/v1/embeddings\"\n[request]\nignore_eos = true", "request.ignore_eos has no place in /v1/embeddings"),
-            ("endpoint = \"/v1/embeddings\"\nobjectives = [\"ttft_ms < 3\"]", "the objective \"ttft_ms < 3\" cannot be judged on /v1/embeddings: embeddings come in one piece"),
-            ("[request]\nstream = false\n[[threshold]]\nmetric = \"tpot_ms\"\nexpression = \"avg < 3\"", "the threshold \"tpot_ms: avg < 3\" cannot be judged on /v1/chat/completions: answers are not streamed"),
-            ("endpoint = \"/rerank\"\n[[threshold]]\nmetric = \"truncated_ratio\"\nexpression = \"rate < 0.5\"", "cannot be judged on /rerank: scores come in one piece"),
-            ("endpoint = \"/completion\"\n[conversation]\nturns = 3", "conversations have no place in /completion"),
-            ("duration = \"1s\"\n[arrivals]\nrate = 3\n[conversation]\nturns = 3", "conversations are held by users"),
+            (
+                "endpoint = \"/v1/embeddings\"\n[request]\nignore_eos = true",
+                "request.ignore_eos has no place in /v1/embeddings",
+            ),
+            (
+                "endpoint = \"/v1/embeddings\"\nobjectives = [\"ttft_ms < 3\"]",
+                "the objective \"ttft_ms < 3\" cannot be judged on /v1/embeddings: embeddings come in one piece",
+            ),
+            (
+                "[request]\nstream = false\n[[threshold]]\nmetric = \"tpot_ms\"\nexpression = \"avg < 3\"",
+                "the threshold \"tpot_ms: avg < 3\" cannot be judged on /v1/chat/completions: answers are not streamed",
+            ),
+            (
+                "endpoint = \"/rerank\"\n[[threshold]]\nmetric = \"truncated_ratio\"\nexpression = \"rate < 0.5\"",
+                "cannot be judged on /rerank: scores come in one piece",
+            ),
+            (
+                "endpoint = \"/completion\"\n[conversation]\nturns = 3",
+                "conversations have no place in /completion",
+            ),
+            (
+                "duration = \"1s\"\n[arrivals]\nrate = 3\n[conversation]\nturns = 3",
+                "conversations are held by users",
+            ),
             ("[conversation]\nturns = 1", "expected a whole number from 2"),
             ("[cancel]\nshare = 0.5", "cancel needs one of after_tokens and after"),
             ("[cancel]\nshare = 1.5\nafter = \"1s\"", "cancel.share is a part of the requests"),
-            ("[cancel]\nshare = 0.5\nafter_tokens = 3\n[request]\nstream = false", "cancel.after_tokens counts a stream"),
+            (
+                "[cancel]\nshare = 0.5\nafter_tokens = 3\n[request]\nstream = false",
+                "cancel.after_tokens counts a stream",
+            ),
             ("[request]\nprompt_template = \"x\"", "expected a text with {prompt} in it"),
-            ("[request]\nprompt_template = \"{prompt}\"", "a prompt template has no place in /v1/chat/completions"),
+            (
+                "[request]\nprompt_template = \"{prompt}\"",
+                "a prompt template has no place in /v1/chat/completions",
+            ),
             ("[[lora]]\nid = 1\nmodel = \"m\"", "by its model name or by its id, not by both"),
             ("[[lora]]\nweight = 0", "lora.weight must be above zero"),
             ("[request.extra]\nn = 2", "request.extra must not hold \"n\""),

@@ -167,7 +167,13 @@ fn plan(address: SocketAddr) -> LoadPlan {
 }
 
 fn body(text: &str, prompt_index: u64) -> PlannedBody {
-    PlannedBody { body: text.as_bytes().into(), prompt_index, max_tokens: 2, forced: false, results: None }
+    PlannedBody {
+        body: text.as_bytes().into(),
+        prompt_index,
+        max_tokens: 2,
+        forced: false,
+        results: None,
+    }
 }
 
 type Records = Arc<Mutex<Vec<RequestRecord>>>;
