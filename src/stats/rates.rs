@@ -141,7 +141,8 @@ fn sum_tokens(
     let said: Vec<f64> =
         records.iter().filter(|record| counts(record)).filter_map(tokens).collect();
     if said.len() == completed {
-        Ok(said.iter().sum())
+        // The empty sum of floats is −0, which would be shown.
+        Ok(said.iter().sum::<f64>() + 0.0)
     } else {
         Err(Unknown::because(format!(
             "{} of {completed} completed requests came without a count of {what} tokens",

@@ -211,7 +211,8 @@ fn reasoning_is_told_from_the_answer() {
     assert!(answer > first + 20.0, "{first} {answer}");
     assert!(ran.rows().iter().all(|row| row["reasoning_deltas"] == 6));
     assert!(ran.file("report.md").contains("`time_to_first_answer_ms`"));
-    let plain = on_sim(&Bench::new(), "", tables, &["--n-prompts", "2", "--users", "1"]).checked(0);
+    let bench = Bench::new();
+    let plain = on_sim(&bench, "", tables, &["--n-prompts", "2", "--users", "1"]).checked(0);
     assert!(!plain.file("report.md").contains("time_to_first_answer_ms"));
 }
 

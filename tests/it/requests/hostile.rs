@@ -22,7 +22,8 @@ fn load(bench: &Bench, server: &Stranger, lines: &str, more: &[&str]) -> Ran {
 /// Both requests fail as this kind, with these words.
 fn check_failing(lines: &str, answer: Vec<u8>, kind: &str, words: &str) {
     let server = posting(move |_| answer.clone());
-    let ran = load(&Bench::new(), &server, lines, &["--inputs-per-request", "2"]).checked(5);
+    let bench = Bench::new();
+    let ran = load(&bench, &server, lines, &["--inputs-per-request", "2"]).checked(5);
     assert_eq!(ran.failures(), [(kind.to_owned(), 2)], "{words}");
     let told = ran.rows()[0]["failure_detail"].as_str().unwrap().to_owned();
     assert!(told.contains(words), "{told}");
@@ -78,7 +79,8 @@ fn a_model_whose_vectors_change_their_length_is_a_failure() {
             vec![1.0; n]
         ))
     });
-    let ran = load(&Bench::new(), &server, "endpoint = \"/v1/embeddings\"", &[]).checked(5);
+    let bench = Bench::new();
+    let ran = load(&bench, &server, "endpoint = \"/v1/embeddings\"", &[]).checked(5);
     assert_eq!(ran.failures(), [("protocol".to_owned(), 1)]);
     let rows = ran.rows();
     assert_eq!(rows[0]["outcome"], "completed");
@@ -95,7 +97,8 @@ fn scores_of_three_makers_are_read() {
     ] {
         let server = posting(move |_| json(body));
         let more = ["--inputs-per-request", "2"];
-        let ran = load(&Bench::new(), &server, "endpoint = \"/v1/rerank\"", &more).checked(0);
+        let bench = Bench::new();
+        let ran = load(&bench, &server, "endpoint = \"/v1/rerank\"", &more).checked(0);
         let report = ran.report();
         assert!(report["rates"]["documents_per_second"].as_f64().unwrap() > 0.0);
         assert_eq!(report["rates"]["prompt_tokens_per_second"].is_null(), body.starts_with('['));
@@ -120,7 +123,8 @@ fn a_whole_answer_of_a_server_that_streams_all_the_same_is_a_failure() {
         "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n",
     );
     let server = posting(move |_| stream.clone());
-    let ran = load(&Bench::new(), &server, "", &["--no-stream"]).checked(5);
+    let bench = Bench::new();
+    let ran = load(&bench, &server, "", &["--no-stream"]).checked(5);
     assert_eq!(ran.failures(), [("protocol".to_owned(), 2)]);
     let told = ran.rows()[0]["failure_detail"].as_str().unwrap().to_owned();
     assert!(told.contains("although \"stream\" was false"), "{told}");
@@ -136,7 +140,8 @@ fn whole_answers_without_usage_complete_without_token_rates() {
             r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#,
         )
     });
-    let ran = load(&Bench::new(), &server, "", &["--no-stream"]).checked(0);
+    let bench = Bench::new();
+    let ran = load(&bench, &server, "", &["--no-stream"]).checked(0);
     let report = ran.report();
     assert_eq!(report["requests"]["by_finish_reason"]["stop"], 2);
     assert!(report["rates"]["output_tokens_per_second"].is_null());
@@ -160,7 +165,8 @@ fn a_conversation_repeats_the_servers_own_words() {
         ];
         plain(200, "text/event-stream", &body.concat())
     });
-    let ran = load(&Bench::new(), &server, "", &["--turns", "3"]).checked(0);
+    let bench = Bench::new();
+    let ran = load(&bench, &server, "", &["--turns", "3"]).checked(0);
     assert_eq!(ran.report()["requests"]["completed"], 6);
     let posts = server.posts();
     let said = |post: usize| posts[post].json()["messages"].as_array().unwrap().clone();

@@ -148,11 +148,11 @@ fn model(bench: &Bench) -> String {
 #[test]
 fn hanging_up_frees_the_slot_of_the_real_server() {
     let bench = Bench::new();
-    let server = Own::start(&bench, &["--parallel", "1", "--ctx-size", "65536", "--slots"]);
+    let server = Own::start(&bench, &["--parallel", "1", "--ctx-size", "32768", "--slots"]);
     let url = format!("http://127.0.0.1:{}", server.port);
-    // Each would take tens of thousands of tokens; the next can only begin once the slot is free.
+    // Each would take twenty thousand tokens; the next can only begin once the slot is free.
     let tables =
-        "[cancel]\nshare = 1\nafter_tokens = 5\n[request]\nmax_tokens = 60000\nignore_eos = true\n";
+        "[cancel]\nshare = 1\nafter_tokens = 5\n[request]\nmax_tokens = 20000\nignore_eos = true\n";
     let scenario = scenario(&bench, "", tables);
     let flags = ["--url", &url, "--scenario", &scenario, "--users", "1", "--n-prompts", "5"];
     let ran = bench.run("out", &[&flags[..], &["--max-lateness", "1000"]].concat()).checked(5);
@@ -174,8 +174,8 @@ fn hanging_up_frees_the_slot_of_the_real_server() {
 #[test]
 fn a_deadline_frees_the_slot_too() {
     let bench = Bench::new();
-    let tables = "[request]\nmax_tokens = 60000\nignore_eos = true\n";
-    let flags = ["--users", "1", "--n-prompts", "2", "--parallel", "1", "--ctx-size", "65536"];
+    let tables = "[request]\nmax_tokens = 20000\nignore_eos = true\n";
+    let flags = ["--users", "1", "--n-prompts", "2", "--parallel", "1", "--ctx-size", "32768"];
     let more = ["--deadline", "300ms", "--max-failed", "2"];
     let ran = on_real(&bench, "", tables, &[&flags[..], &more].concat()).checked(5);
     assert_eq!(ran.failures(), [("deadline".to_owned(), 2)]);
