@@ -23,7 +23,7 @@ pub struct RequestArgs {
     /// come whole.
     #[arg(long)]
     pub no_stream: bool,
-    /// Texts of one embeddings request, documents of one reranking request [default: 1, 8]
+    /// Texts to embed, or documents to rank, in one request [default: 1, or 8]
     #[arg(long, value_name = "N")]
     pub inputs_per_request: Option<u32>,
     /// Hold conversations of so many turns, each with the model's own answers

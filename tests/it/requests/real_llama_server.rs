@@ -176,9 +176,10 @@ fn a_deadline_frees_the_slot_too() {
     let bench = Bench::new();
     let tables = "[request]\nmax_tokens = 20000\nignore_eos = true\n";
     let flags = ["--users", "1", "--n-prompts", "2", "--parallel", "1", "--ctx-size", "32768"];
-    let more = ["--deadline", "300ms", "--max-failed", "2"];
+    let more = ["--deadline", "1s", "--max-failed", "2"];
     let ran = on_real(&bench, "", tables, &[&flags[..], &more].concat()).checked(5);
     assert_eq!(ran.failures(), [("deadline".to_owned(), 2)]);
     let rows = ran.rows();
-    assert!(rows.iter().all(|row| row["content_deltas"].as_u64().unwrap() > 0), "{rows:?}");
+    // llama-server sends headers when a slot begins: the first must have let go of the only one.
+    assert!(rows.iter().all(|row| row["headers_s"].is_number()), "{rows:?}");
 }
