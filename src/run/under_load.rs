@@ -47,9 +47,9 @@ const DEATH_GRACE: Duration = Duration::from_millis(250);
 pub(super) struct UnderLoad<'a> {
     pub(super) plan: &'a RunPlan,
     pub(super) prompts: &'a PromptSet,
-    pub(super) control: ControlPlane,
+    pub(super) control: &'a ControlPlane,
     pub(super) base_url: &'a str,
-    pub(super) api_key: Option<Secret>,
+    pub(super) api_key: Option<&'a Secret>,
 }
 
 impl UnderLoad<'_> {
@@ -62,7 +62,7 @@ impl UnderLoad<'_> {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let asking = async {
-            let identity = ServerIdentity::ask(&self.control).await;
+            let identity = ServerIdentity::ask(self.control).await;
             // One of ours that dies just now is told as a death, by the load.
             if let (Some(why), None) = (&identity.unreachable, &server) {
                 return Err(ServerError::Unreachable {
@@ -185,7 +185,7 @@ impl UnderLoad<'_> {
                 self.base_url,
                 workload.endpoint.path(),
                 &credentials.headers,
-                self.api_key.as_ref(),
+                self.api_key,
             )?,
             bodies: bodies.bodies,
             conversations: bodies.conversations,
@@ -233,7 +233,7 @@ impl UnderLoad<'_> {
         let context = identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp);
         if let Some(spec) = workload.conversation {
             let talks =
-                bodies::converse(workload, dialect, &prompts, spec.turns, context, &self.control)
+                bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
                     .await;
             let context = context.unwrap_or_default();
             if talks.left_out > 0 {
@@ -255,7 +255,7 @@ impl UnderLoad<'_> {
         }
         if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
             let left_out =
-                fit::leave_out_too_long(&mut prompts, workload, room, &self.control).await;
+                fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
             if left_out > 0 {
                 warnings.push(format!(
                     "{left_out} prompts of the dataset do not fit {place} and were left out; \

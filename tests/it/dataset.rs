@@ -49,7 +49,7 @@ fn text(prompt: &Prompt) -> &str {
 }
 
 fn texts(set: &PromptSet) -> Vec<&str> {
-    set.prompts.iter().map(|prompt| text(prompt)).collect()
+    set.prompts.iter().map(text).collect()
 }
 
 fn talk(prompt: &str, answer: &str) -> Value {
