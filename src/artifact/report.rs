@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::calibration::CalibrationStep;
 use super::derived::{Derived, Timeline};
 use super::sections::{
-    Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
-    Threshold,
+    Client, Conversations, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources,
+    ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
@@ -48,6 +48,9 @@ pub struct Report {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// Requests and tokens per second.
     pub rates: Rates,
+    /// By turn; `null` where requests stand for themselves.
+    #[serde(default)]
+    pub conversations: Option<Conversations>,
     /// Client against server.
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
@@ -286,6 +289,9 @@ pub struct Scenario {
     /// The route that was asked.
     #[schemars(with = "String")]
     pub endpoint: Endpoint,
+    /// Whether answers were streamed.
+    #[serde(default = "streamed")]
+    pub stream: bool,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
@@ -300,6 +306,11 @@ pub struct Scenario {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+/// Reports that do not say it are of streams.
+fn streamed() -> bool {
+    true
 }
 
 /// A part of the load.

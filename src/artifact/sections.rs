@@ -12,7 +12,7 @@ use super::unknowns::Unknowns;
 use crate::load::{ClockSource, FailureKind};
 use crate::stats::Better;
 
-/// What became of the measured requests: planned = completed + failed + dropped + cut.
+/// What became of the measured requests: planned = completed + failed + cancelled + dropped + cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RequestsSection {
     /// Planned.
@@ -27,6 +27,9 @@ pub struct RequestsSection {
     pub dropped: u64,
     /// In flight when the run ended; neither a success nor a failure.
     pub cut: u64,
+    /// Hung up by us on purpose; neither a success nor a failure.
+    #[serde(default)]
+    pub cancelled: u64,
     /// Sent a second time because the idle connection had been closed by the server.
     pub resent: u64,
     /// Failed ones by kind; kinds that did not occur are absent.
@@ -123,8 +126,49 @@ pub struct RateFigures {
     pub output_tokens_per_second: Option<f64>,
     /// The sum of both.
     pub total_tokens_per_second: Option<f64>,
+    /// Embeddings per second.
+    #[serde(default)]
+    pub embeddings_per_second: Option<f64>,
+    /// Documents scored per second.
+    #[serde(default)]
+    pub documents_per_second: Option<f64>,
     /// Completed requests per second that met every objective.
     pub goodput_requests_per_second: Option<f64>,
+}
+
+/// The conversations of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Conversations {
+    /// Those of which at least one turn was sent.
+    pub begun: u64,
+    /// Those of which every turn completed.
+    pub completed: u64,
+    /// Those that a failed turn ended; their later turns are among the dropped.
+    pub broken: u64,
+    /// By turn, from the first.
+    pub turns: Vec<Turn>,
+}
+
+/// One turn over all conversations; figures are of its completed requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Turn {
+    /// Which, from 1.
+    pub turn: u32,
+    /// Requests sent.
+    pub requests: u64,
+    /// Of those, completed.
+    pub completed: u64,
+    /// Mean prompt tokens, cached ones included.
+    pub prompt_tokens_mean: Option<f64>,
+    /// Mean prompt tokens that came from the server's cache.
+    pub cached_tokens_mean: Option<f64>,
+    /// Median time to the first content.
+    pub ttft_ms_p50: Option<f64>,
+    /// Median time to the end.
+    pub e2e_ms_p50: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// A span of time, relative to the begin of the measured load.

@@ -8,6 +8,7 @@ mod bench_py;
 mod calibrate;
 mod derived;
 pub mod environment;
+mod request;
 mod run;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
 pub use derived::DerivedArgs;
+pub use request::RequestArgs;
 pub use run::{
     ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
     ServerArgs, TagArgs, WorkloadArgs,

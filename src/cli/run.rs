@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::DerivedArgs;
+use super::request::RequestArgs;
 use crate::plan::{ArrivalProcess, duration};
 
 /// Everything `bench-ci run` takes.
@@ -20,6 +21,9 @@ pub struct RunArgs {
     /// Workload flags.
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    /// Request flags.
+    #[command(flatten)]
+    pub request: RequestArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -128,7 +132,7 @@ pub struct ServerArgs {
     next_help_heading = "Workload (each overrides the scenario; --dry-run shows the outcome)"
 )]
 pub struct WorkloadArgs {
-    /// The workload: chat, load, soak, spike or breakpoint, or a TOML file
+    /// The workload: chat, load, soak, spike, breakpoint, conversation, or a TOML file
     ///
     /// chat is people talking to an assistant, after llama.cpp's script.js; the others are its users in
     /// growing and shrinking numbers. What holds a / or ends in

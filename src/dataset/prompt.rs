@@ -64,7 +64,7 @@ impl ChatMessage {
     }
 
     /// Its texts, without what is no text.
-    fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let parts = self.content.as_array().map_or(&[][..], Vec::as_slice);
         let of_parts = parts.iter().filter_map(|part| part.get("text")?.as_str());
         self.content.as_str().into_iter().chain(of_parts)

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::problem::{Place, PlanError, Problem};
-use super::scenario::{self, Origin, Overrides};
+use super::request::PLACEHOLDER;
+use super::scenario::{self, Origin, Overrides, RequestOverrides};
 use super::{
     ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan,
-    Secret, ServerProgram, ServerSpec, Tags, Target, Workload,
+    Sampling, Secret, ServerProgram, ServerSpec, Tags, Target, Workload, Yield,
 };
 use crate::cli::{ConnectionsArg, RunArgs};
 
@@ -47,7 +48,8 @@ pub fn resolve(
     if args.server.url.is_some() {
         refuse_with_url(args, model.as_ref(), &mut problems);
     }
-    let workload = match workload(args, dataset) {
+    let template = prompt_template(args, &mut problems);
+    let workload = match workload(args, dataset, template) {
         Ok(workload) => Some(workload),
         Err(PlanError::Invalid { problems: found, .. }) => {
             problems.extend(found);
@@ -61,7 +63,7 @@ pub fn resolve(
     let api_key = args.server.api_key.clone().filter(|key| !key.is_empty()).map(Secret::new);
     let target = match &args.server.url {
         Some(url) => Target::External { base_url: url.clone() },
-        None => Target::Start(server_spec(args, surroundings)?),
+        None => Target::Start(server_spec(args, surroundings, &workload, model.as_ref())?),
     };
     // What cannot be sent is said before a server is started for it, and before a password inside a
     // URL could get into a report.
@@ -206,7 +208,54 @@ fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut V
     }
 }
 
-fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, PlanError> {
+/// The text of `--prompt-template`: what holds the placeholder is the template, all else its file.
+fn prompt_template(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<String> {
+    let typed = args.request.prompt_template.as_deref()?;
+    if typed.contains(PLACEHOLDER) {
+        return Some(typed.to_owned());
+    }
+    match std::fs::read_to_string(typed) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            problems.push(
+                Problem::new(
+                    Place::Flag("--prompt-template"),
+                    format!("cannot read \"{typed}\": {error}"),
+                )
+                .hinting(format!("give a text with {PLACEHOLDER} in it, or the path of its file")),
+            );
+            None
+        }
+    }
+}
+
+fn request_overrides(args: &RunArgs, prompt_template: Option<String>) -> RequestOverrides {
+    let flags = &args.request;
+    RequestOverrides {
+        endpoint: flags.endpoint,
+        stream: flags.no_stream.then_some(false),
+        deadline: flags.deadline,
+        sampling: Sampling {
+            temperature: flags.temperature,
+            top_p: flags.top_p,
+            top_k: flags.top_k,
+            min_p: flags.min_p,
+            repeat_penalty: flags.repeat_penalty,
+            presence_penalty: flags.presence_penalty,
+            frequency_penalty: flags.frequency_penalty,
+        },
+        extra_body: flags.extra_body.clone(),
+        prompt_template,
+        inputs_per_request: flags.inputs_per_request,
+        turns: flags.turns,
+    }
+}
+
+fn workload(
+    args: &RunArgs,
+    dataset: Option<DatasetSpec>,
+    prompt_template: Option<String>,
+) -> Result<Workload, PlanError> {
     let flags = &args.workload;
     let overrides = Overrides {
         duration: flags.duration,
@@ -226,6 +275,8 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
             ConnectionsArg::Ahead => Connections::Ahead,
             ConnectionsArg::Fresh => Connections::Fresh,
         }),
+        requests: request_overrides(args, prompt_template),
+        cache_prompt: args.request.cache_prompt,
         ignore_eos: flags.ignore_eos.then_some(true),
         tpot_difference: flags.tpot_difference,
         thresholds: flags.thresholds.clone(),
@@ -266,6 +317,8 @@ fn unreadable_scenario(path: &Path, error: &std::io::Error) -> PlanError {
 fn server_spec(
     args: &RunArgs,
     surroundings: &Surroundings,
+    workload: &Workload,
+    model: Option<&ModelSource>,
 ) -> Result<ServerSpec, crate::error::Error> {
     let server = &args.server;
     let choice = match server.server.as_deref().filter(|choice| !choice.is_empty()) {
@@ -290,10 +343,42 @@ fn server_spec(
         ctx_size: server.ctx_size,
         batch_size: server.batch_size,
         ubatch_size: server.ubatch_size,
-        extra_args: server.extra_args.clone(),
+        extra_args: with_flags_of_the_route(&server.extra_args, workload, model),
         start_timeout: server.start_timeout,
         stop_grace: server.stop_grace,
     })
+}
+
+/// llama-server offers embeddings and reranking only where it is told to; what was typed goes first.
+fn with_flags_of_the_route(
+    typed: &[String],
+    workload: &Workload,
+    model: Option<&ModelSource>,
+) -> Vec<String> {
+    let has = |names: &[&str]| {
+        typed.iter().any(|typed| {
+            let name = typed.split_once('=').map_or(typed.as_str(), |(name, _)| name);
+            names.contains(&name)
+        })
+    };
+    let mut all = typed.to_vec();
+    let mut add = |flags: &[&str]| all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    match workload.endpoint.yields() {
+        Yield::Tokens => {}
+        Yield::Embeddings => {
+            if !has(&["--embedding", "--embeddings"]) {
+                add(&["--embeddings"]);
+            }
+            // Real embedding models say themselves how they pool; ours cannot know.
+            let synthetic = matches!(model, Some(ModelSource::Synthetic { .. }));
+            if synthetic && !has(&["--pooling"]) {
+                add(&["--pooling", "mean"]);
+            }
+        }
+        Yield::Scores if !has(&["--rerank", "--reranking"]) => add(&["--reranking"]),
+        Yield::Scores => {}
+    }
+    all
 }
 
 /// Whether llama-server's own arguments already say which model it takes.

@@ -24,7 +24,7 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, Stamp};
 use crate::model::ModelFile;
-use crate::plan::{LoadShape, RunPlan, ServerProgram, Target};
+use crate::plan::{Endpoint, LoadShape, RunPlan, ServerProgram, Target};
 use crate::provenance::{self, Machine};
 use crate::report;
 use crate::scrape::ResourceSummary;
@@ -94,6 +94,7 @@ pub(crate) fn conclude(
         requests: sections.requests,
         metrics: sections.metrics,
         rates: sections.rates,
+        conversations: sections.conversations,
         reconciliation: sections.reconciliation,
         server_metrics: server_metrics(&findings),
         resources: resources(&findings),
@@ -206,6 +207,8 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
             // told as what it is.
             interrupted: load.interrupted && findings.death.is_none() && findings.abort.is_none(),
             open_loop: plan.workload.shape.is_open(),
+            endpoint: plan.workload.endpoint,
+            stream: plan.workload.request.stream,
             ..figures_of(load, server, plan.workload.think_time, counters)
         },
         None => LoadFigures::nothing(server),
@@ -233,6 +236,8 @@ fn figures_of(
         window_end: load.ended,
         interrupted: load.interrupted,
         open_loop: false,
+        endpoint: Endpoint::ChatCompletions,
+        stream: true,
         counters,
     }
 }
@@ -497,6 +502,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         seed: workload.seed,
         objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
+        stream: workload.request.stream,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
         max_prompt_words: unknown.option(
             "max_prompt_words",

@@ -3,6 +3,7 @@
 //!
 //! Main function: [`measure`].
 
+use super::bodies::prompts_per_request;
 use super::findings::{Findings, MeasuredPeaks, ReadyModel};
 use super::host::Host;
 use super::stage::{Running, size};
@@ -104,8 +105,10 @@ pub(crate) async fn prompts(
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit =
-        workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
+    let limit = workload.n_prompts.map(|wanted| {
+        let each = prompts_per_request(workload).saturating_mul(SPARE_PROMPTS);
+        wanted.saturating_mul(each).saturating_add(64)
+    });
     let prompts = dataset::load(
         &workload.dataset,
         &workload.filter,

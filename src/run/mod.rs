@@ -4,6 +4,7 @@
 //! and a finished run out. A server that is held across several loads is a [`host::Host`]. Measuring is in `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
+mod bodies;
 pub(crate) mod conclude;
 mod derived;
 mod dry;

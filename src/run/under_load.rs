@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use super::bodies::{self, Bodies, Numbered};
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
 use super::gates::{Abort, LiveGates};
@@ -13,13 +14,13 @@ use super::measure::unless_stopped;
 use super::spool::Spool;
 use super::stage::Running;
 use crate::cancel::{self, Cancel, StopReason};
-use crate::dataset::{Prompt, PromptSet};
+use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, Schedule, Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::plan::{Dialect, RunPlan, Secret, ServerProgram, Target, Workload, Yield};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -28,6 +29,12 @@ pub(super) const SERVER_METRICS: &str = "server-metrics.jsonl";
 
 /// How often the load is looked at for the people who watch.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// llama-server's own physical batch.
+const UBATCH: u32 = 512;
+
+/// Tokens around a query and a document that are read together.
+const TOKENS_OF_A_PAIR: u64 = 8;
 
 /// Users where neither the plan nor the server says how many slots there are.
 const USERS_WITHOUT_SLOTS: u32 = 4;
@@ -157,7 +164,6 @@ impl UnderLoad<'_> {
         findings: &mut Findings,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
-        let shorter = workload.request.max_tokens;
         // What must fit a slot is the longer of two answers.
         workload.request.max_tokens += workload.tpot_difference.unwrap_or(0);
         let ours = matches!(self.plan.target, Target::Start(_));
@@ -174,28 +180,7 @@ impl UnderLoad<'_> {
         if let Some(most) = workload.shape.max_in_flight() {
             users = users.min(most); // those of the warm-up
         }
-        let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
-        if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
-            let left_out =
-                fit::leave_out_too_long(&mut prompts, &workload, context, self.control).await;
-            if left_out > 0 {
-                findings.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
-                     raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
-                ));
-            }
-        }
-        if let Some(wanted) = workload.n_prompts {
-            prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-        }
-        findings.warnings.extend(repeats(&workload, prompts.len()));
-        let mut bodies = Vec::with_capacity(prompts.len());
-        for (position, (index, prompt)) in prompts.iter().enumerate() {
-            for budget in budgets(shorter, workload.tpot_difference, position) {
-                workload.request.max_tokens = budget;
-                bodies.push(planned_body(&workload, dialect, *index, prompt));
-            }
-        }
+        let bodies = self.bodies(&workload, dialect, identity, &mut findings.warnings).await;
         let answers = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let total_requests = workload.n_prompts.map(|prompts| prompts.saturating_mul(answers));
         let credentials = &self.plan.credentials;
@@ -206,7 +191,8 @@ impl UnderLoad<'_> {
                 &credentials.headers,
                 self.api_key,
             )?,
-            bodies,
+            bodies: bodies.bodies,
+            conversations: bodies.conversations,
             schedule: Schedule::of(
                 &workload.shape,
                 workload.seed,
@@ -221,9 +207,13 @@ impl UnderLoad<'_> {
             graceful_stop: workload.graceful_stop,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
+            deadline: workload.deadline,
+            cancel: workload.cancel,
+            seed: workload.seed,
             connections: workload.connections,
             clock: self.plan.clock,
             endpoint: workload.endpoint,
+            stream: workload.request.stream,
             tag_requests: ours,
         };
         findings.workload = Some(WorkloadFacts {
@@ -234,38 +224,84 @@ impl UnderLoad<'_> {
         });
         Ok(load_plan)
     }
-}
 
-/// The budgets with which a prompt is asked. Which of two comes first takes turns, so that neither is
-/// always the one whose prompt the server has just seen.
-fn budgets(max_tokens: u32, difference: Option<u32>, position: usize) -> Vec<u32> {
-    match difference {
-        None => vec![max_tokens],
-        Some(step) if position.is_multiple_of(2) => vec![max_tokens, max_tokens + step],
-        Some(step) => vec![max_tokens + step, max_tokens],
+    /// The bodies of all requests, of the prompts that fit this server; warns of what was left out.
+    async fn bodies(
+        &self,
+        workload: &Workload,
+        dialect: Dialect,
+        identity: &ServerIdentity,
+        warnings: &mut Vec<String>,
+    ) -> Bodies {
+        let mut prompts: Vec<Numbered<'_>> = self.prompts.prompts.iter().enumerate().collect();
+        let context = identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp);
+        if let Some(spec) = workload.conversation {
+            let talks =
+                bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
+                    .await;
+            let context = context.unwrap_or_default();
+            if talks.left_out > 0 {
+                warnings.push(format!(
+                    "{} conversations do not fit the {context} tokens of a slot and were left out; raise \
+                     --ctx-size, or lower --max-tokens or --max-prompt-tokens",
+                    talks.left_out
+                ));
+            }
+            if talks.shortened > 0 {
+                warnings.push(format!(
+                    "{} conversations have fewer than {} turns, to fit the {context} tokens of a slot with \
+                     all their answers; raise --ctx-size, or lower --max-tokens",
+                    talks.shortened, spec.turns
+                ));
+            }
+            warnings.extend(repeats(workload, talks.bodies.bodies.len() as u64, "conversations"));
+            return talks.bodies;
+        }
+        if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
+            let left_out =
+                fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
+            if left_out > 0 {
+                warnings.push(format!(
+                    "{left_out} prompts of the dataset do not fit {place} and were left out; \
+                     raise {cure}, or choose shorter ones with --max-prompt-tokens"
+                ));
+            }
+        }
+        let batch = bodies::prompts_per_request(workload);
+        warnings.extend(repeats(workload, prompts.len() as u64 / batch, "requests"));
+        bodies::plan(workload, dialect, &prompts)
     }
-}
 
-fn planned_body(
-    workload: &Workload,
-    dialect: Dialect,
-    index: usize,
-    prompt: &Prompt,
-) -> PlannedBody {
-    PlannedBody {
-        body: body(workload, dialect, prompt).into(),
-        prompt_index: index as u64,
-        max_tokens: prompt.max_tokens.unwrap_or(workload.request.max_tokens),
-        forced: workload.request.ignore_eos,
+    /// How many tokens a text may have, which part of the server says so, and which flag.
+    fn room(&self, workload: &Workload, context: u64) -> (u64, String, &'static str) {
+        let slot = (context, format!("the {context} tokens of a slot"), "--ctx-size");
+        let Target::Start(spec) = &self.plan.target else { return slot };
+        if workload.endpoint.yields() == Yield::Tokens || spec.program == ServerProgram::Sim {
+            return slot;
+        }
+        // What is not generated from is read in one physical batch; so is a query with a document.
+        let batch = u64::from(spec.ubatch_size.unwrap_or(UBATCH));
+        let room = match workload.endpoint.yields() {
+            Yield::Scores => (batch / 2).saturating_sub(TOKENS_OF_A_PAIR),
+            _ => batch,
+        };
+        if room >= context {
+            return slot;
+        }
+        (room, format!("a physical batch of {batch} tokens"), "--ubatch-size")
     }
 }
 
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
-fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
+fn repeats(workload: &Workload, there_are: u64, what: &str) -> Option<String> {
     let wanted = workload.n_prompts?;
-    let short = (prompts as u64) < wanted;
-    short.then(|| {
-        format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")
+    (there_are < wanted).then(|| match what {
+        "requests" if bodies::prompts_per_request(workload) == 1 => format!(
+            "--n-prompts {wanted}: the dataset has only {there_are} that fit; they go round"
+        ),
+        what => format!(
+            "--n-prompts {wanted}: the dataset gives only {there_are} {what} that fit; they go round"
+        ),
     })
 }
 

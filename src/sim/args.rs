@@ -68,6 +68,12 @@ pub struct SimArgs {
     /// seed of jitter, words and answer lengths (default: -1, -1 = 42)
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, hide_default_value = true)]
     pub seed: i64,
+    /// offer embeddings (default: disabled)
+    #[arg(long)]
+    pub embeddings: bool,
+    /// enable reranking endpoint on server (default: disabled)
+    #[arg(long)]
+    pub reranking: bool,
     /// log nothing but the address
     #[arg(long)]
     pub log_disable: bool,

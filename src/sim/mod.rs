@@ -24,6 +24,7 @@ mod routes;
 mod server;
 mod slots;
 mod truth;
+mod vectors;
 
 pub use args::{CommandLineEnd, SimArgs, version_text};
 pub use flags::LIST as FLAGS;

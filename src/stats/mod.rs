@@ -19,6 +19,7 @@ mod server_side;
 mod summary;
 pub mod threshold;
 mod timeline;
+pub mod turns;
 mod utilization;
 mod validity;
 

@@ -366,7 +366,8 @@ fn counter_disagreements(
         record
             .timings
             .map(|timings| timings.prompt_n)
-            .or_else(|| counts.prompt?.checked_sub(counts.cached?))
+            // What is not generated from is not kept, so nothing of it is cached.
+            .or_else(|| counts.prompt?.checked_sub(counts.cached.or(record.results.map(|_| 0))?))
     });
     let mut compare = |code, what: &str, delta: Option<f64>, client: &Known<u64>| {
         let (Ok(server), Ok(client)) = (counter(delta), client) else { return };

@@ -15,6 +15,7 @@ mod open_loop;
 mod provenance;
 mod real_mermaid;
 mod report;
+mod requests;
 mod run;
 mod scrape;
 mod server;

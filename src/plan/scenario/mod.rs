@@ -7,6 +7,7 @@
 mod gates;
 mod load_shape;
 mod reader;
+mod requests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,17 +15,19 @@ use std::time::Duration;
 use super::problem::{Place, PlanError, Problem};
 use super::{
     ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
-    RequestTimeouts, Workload,
+    RequestTimeouts, Sampling, Workload,
 };
 use reader::Section;
+pub use requests::RequestOverrides;
 
 /// The compiled-in scenarios: name and text.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("chat", include_str!("../../../scenarios/chat.toml")),
     ("load", include_str!("../../../scenarios/load.toml")),
     ("soak", include_str!("../../../scenarios/soak.toml")),
     ("spike", include_str!("../../../scenarios/spike.toml")),
     ("breakpoint", include_str!("../../../scenarios/breakpoint.toml")),
+    ("conversation", include_str!("../../../scenarios/conversation.toml")),
 ];
 
 /// The names of the compiled-in scenarios.
@@ -135,6 +138,8 @@ pub struct Overrides {
     pub connections: Option<Connections>,
     /// llama-server's `cache_prompt`.
     pub cache_prompt: Option<bool>,
+    /// What the flags about requests change.
+    pub requests: RequestOverrides,
     /// Force exactly the budget. `Some(true)` also drops the scenario's stop strings, which would
     /// end an answer early all the same.
     pub ignore_eos: Option<bool>,
@@ -222,13 +227,17 @@ fn silent(origin: &Origin) -> Workload {
         request: RequestSpec {
             model: None,
             system_prompt: None,
+            prompt_template: None,
+            stream: true,
             max_tokens: 512,
+            inputs_per_request: None,
             stop: Vec::new(),
             seed: None,
-            temperature: None,
+            sampling: Sampling::default(),
             cache_prompt: false,
             ignore_eos: false,
             include_usage: true,
+            lora: Vec::new(),
             extra: serde_json::Map::new(),
         },
         tpot_difference: None,
@@ -241,6 +250,9 @@ fn silent(origin: &Origin) -> Workload {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
         },
+        deadline: None,
+        cancel: None,
+        conversation: None,
         connections: Connections::Ahead,
         seed: 42,
         thresholds: Vec::new(),
@@ -289,10 +301,8 @@ fn read_top(
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) {
-    let endpoints = [Endpoint::ChatCompletions, Endpoint::Completions, Endpoint::LlamaCompletion]
-        .map(|endpoint| (endpoint.path(), endpoint));
     set(&mut workload.scenario, top.string(problems, "name"));
-    set(&mut workload.endpoint, top.choice(problems, "endpoint", &endpoints));
+    set(&mut workload.endpoint, top.parsed(problems, "endpoint", str::parse));
     let dataset = top.parsed(problems, "dataset", str::parse::<DatasetSpec>);
     let folder = origin.file().and_then(Path::parent);
     set(
@@ -320,9 +330,7 @@ fn read_top(
     workload.filter.max_context_words = filter.whole(problems, "max_context_words", 1..=u64::MAX);
     filter.finish(problems);
 
-    let mut request = top.section(problems, "request");
-    read_request(&mut workload.request, &mut request, problems);
-    request.finish(problems);
+    requests::read(workload, &mut top, problems);
 
     let mut timeouts = top.section(problems, "timeouts");
     set(&mut workload.timeouts.connect, timeouts.duration_above_zero(problems, "connect"));
@@ -334,49 +342,12 @@ fn read_top(
     top.finish(problems);
 }
 
-fn read_request(
-    request: &mut RequestSpec,
-    section: &mut Section<'_, '_>,
-    problems: &mut Vec<Problem>,
-) {
-    request.model = section.string(problems, "model");
-    request.system_prompt = section.string(problems, "system_prompt");
-    set(&mut request.max_tokens, section.whole_u32(problems, "max_tokens", 1..=u32::MAX));
-    set(&mut request.stop, section.strings(problems, "stop"));
-    request.seed = section.whole(problems, "seed", 0..=LARGEST_SEED);
-    request.temperature = section.number(problems, "temperature");
-    set(&mut request.cache_prompt, section.switch(problems, "cache_prompt"));
-    set(&mut request.ignore_eos, section.switch(problems, "ignore_eos"));
-    set(&mut request.include_usage, section.switch(problems, "include_usage"));
-    set(&mut request.extra, section.json_table(problems, "extra"));
-    for (own, instead) in OWN_FIELDS {
-        if request.extra.contains_key(own) {
-            let message = format!("request.extra must not hold \"{own}\"");
-            problems.push(Problem::new(section.place("extra"), message).hinting(instead));
-        }
-    }
-}
-
 /// Most users that can be asked for; one connection each, and no machine has more ports.
 const MOST_USERS: u32 = 60_000;
 
 /// llama-server reads a seed as 32 bits, and 4294967295 means "random" to it, which would undo the
 /// promise of "same seed, same plan".
 const LARGEST_SEED: u64 = 4_294_967_294;
-
-/// Fields of the body that have a key of their own or on which the measuring rests, and what to
-/// write instead.
-const OWN_FIELDS: [(&str, &str); 9] = [
-    ("stream", "answers are always streamed: without it there is no first token to time"),
-    ("messages", "prompts come from the dataset"),
-    ("prompt", "prompts come from the dataset"),
-    ("n", "one answer a request: several in one stream cannot be timed apart"),
-    ("max_tokens", "write request.max_tokens"),
-    ("max_completion_tokens", "write request.max_tokens"),
-    ("n_predict", "write request.max_tokens"),
-    ("stop", "write request.stop"),
-    ("ignore_eos", "write request.ignore_eos"),
-];
 
 fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Problem>) {
     // Destructured, so that a new override cannot be forgotten here.
@@ -398,6 +369,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         warm_up_requests_per_user,
         connections,
         cache_prompt,
+        requests,
         ignore_eos,
         tpot_difference,
         thresholds,
@@ -445,6 +417,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     set(&mut workload.graceful_stop, *graceful_stop);
     set(&mut workload.warm_up_requests_per_user, *warm_up_requests_per_user);
     set(&mut workload.connections, *connections);
+    requests::apply(workload, requests, problems);
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
     load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
@@ -482,22 +455,7 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
             );
         }
     }
-    let request = &workload.request;
-    if workload.endpoint != Endpoint::ChatCompletions && request.system_prompt.is_some() {
-        problems.push(
-            Problem::new(
-                Place::Whole,
-                format!("request.system_prompt has no place in {}", workload.endpoint.path()),
-            )
-            .hinting("remove it, or use the endpoint /v1/chat/completions"),
-        );
-    }
-    if request.ignore_eos && !request.stop.is_empty() {
-        problems.push(
-            Problem::new(Place::Whole, "request.ignore_eos forces the whole budget, but request.stop would end answers early")
-                .hinting("remove one of them"),
-        );
-    }
+    requests::together(workload, problems);
     let filter = &workload.filter;
     for (name, most) in [
         ("max_prompt_words", filter.max_prompt_words),
