@@ -5,6 +5,7 @@
 //! more than an [`Impression`]. A verdict needs repeated runs of one machine that were taken in turn,
 //! and then comes from [`crate::verdict`] like any other. Everything is pure but [`read`].
 
+mod command;
 mod other_tools;
 pub mod read;
 mod report_side;
@@ -16,6 +17,7 @@ use crate::verdict::{
     difference, judge, looks::Looks,
 };
 
+pub use command::main;
 pub use other_tools::{is_k6, is_llama_bench, k6_trial, llama_bench_trial};
 pub use report_side::{figures, major, server_flags, trial};
 pub use sameness::{Check, checks};
@@ -62,6 +64,15 @@ pub enum CompareError {
 }
 
 impl CompareError {
+    /// What the process leaves with.
+    #[must_use]
+    pub const fn exit_code(&self) -> crate::exit::ExitCode {
+        match self {
+            CompareError::NothingMeasured { .. } => crate::exit::ExitCode::NotEvidence,
+            _ => crate::exit::ExitCode::Usage,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -79,9 +90,9 @@ impl CompareError {
             CompareError::NothingInCommon { .. } => {
                 Some("compare files of the same tool".to_owned())
             }
-            CompareError::NothingMeasured { .. } => {
-                Some("run the benchmark again; server.log beside the report may say more".to_owned())
-            }
+            CompareError::NothingMeasured { .. } => Some(
+                "run the benchmark again; server.log beside the report may say more".to_owned(),
+            ),
         }
     }
 }
@@ -112,6 +123,8 @@ pub enum Impression {
     LooksFaster,
     /// They differ by less than the bar.
     Alike,
+    /// They differ by more than the bar, but by less than anybody notices.
+    BelowFloor,
     /// They differ by more, but the runs' own spread holds both.
     WithinSpread,
 }
@@ -124,6 +137,7 @@ impl Impression {
             Impression::LooksSlower => "looks slower",
             Impression::LooksFaster => "looks faster",
             Impression::Alike => "about the same",
+            Impression::BelowFloor => "below what matters",
             Impression::WithinSpread => "within the spread of the runs",
         }
     }
@@ -190,7 +204,8 @@ pub fn compare(base: &Side, head: &Side, accepted: &[What]) -> Result<Comparison
         }
     }
     let checks = checks(base, head);
-    let forbidden = || checks.iter().filter(|check| check.forbids() && !accepted.contains(&check.what));
+    let forbidden =
+        || checks.iter().filter(|check| check.forbids() && !accepted.contains(&check.what));
     let accept: Vec<What> = forbidden().map(|check| check.what).collect();
     if !accept.is_empty() {
         let differences = forbidden().filter_map(Check::difference).collect();
@@ -252,11 +267,8 @@ fn doubts(base: &Side, head: &Side) -> Vec<String> {
 }
 
 fn unknown(checks: &[Check]) -> Option<String> {
-    let names: Vec<&str> = checks
-        .iter()
-        .filter(|check| check.same.is_none())
-        .map(|check| check.what.name())
-        .collect();
+    let names: Vec<&str> =
+        checks.iter().filter(|check| check.same.is_none()).map(|check| check.what.name()).collect();
     (!names.is_empty())
         .then(|| format!("it is not known whether these are the same: {}", names.join(", ")))
 }
@@ -282,8 +294,16 @@ fn total_work(side: &Side) -> Option<Work> {
         Some(Work {
             requests: sum.requests.saturating_add(work.requests),
             failed: sum.failed.saturating_add(work.failed),
-            prompt_tokens: if first { work.prompt_tokens } else { add(sum.prompt_tokens, work.prompt_tokens) },
-            output_tokens: if first { work.output_tokens } else { add(sum.output_tokens, work.output_tokens) },
+            prompt_tokens: if first {
+                work.prompt_tokens
+            } else {
+                add(sum.prompt_tokens, work.prompt_tokens)
+            },
+            output_tokens: if first {
+                work.output_tokens
+            } else {
+                add(sum.output_tokens, work.output_tokens)
+            },
         })
     })
 }
@@ -310,7 +330,8 @@ fn rows(base: &Side, head: &Side) -> Vec<Row> {
         .iter()
         .filter_map(|figure| {
             let rule = Rule::by_default(&figure.metric, &figure.unit, figure.better, figure.role);
-            let (base, head) = (side_value(base, &figure.metric)?, side_value(head, &figure.metric)?);
+            let (base, head) =
+                (side_value(base, &figure.metric)?, side_value(head, &figure.metric)?);
             let slower = difference(rule.better, base.value, head.value).ok();
             let impression = slower.map(|slower| impression(&rule, slower, &base, &head));
             let change_pct = slower.map(|slower| crate::verdict::change_pct(rule.better, slower));
@@ -340,6 +361,7 @@ fn impression(rule: &Rule, slower: f64, base: &SideValue, head: &SideValue) -> I
         .zip(head.spread)
         .is_some_and(|(base, head)| base[0] <= head[1] && head[0] <= base[1]);
     match (beyond, overlap) {
+        (false, _) if slower.abs() >= rule.bar.ln_1p() => Impression::BelowFloor,
         (false, _) => Impression::Alike,
         (true, true) => Impression::WithinSpread,
         (true, false) if slower > 0.0 => Impression::LooksSlower,
@@ -361,6 +383,13 @@ fn design(base: &Side, head: &Side, checks: &[Check], rows: &[Row]) -> Design {
              other; there are {runs_of_base} and {runs_of_head}"
         ));
     }
+    for (name, side) in [("base", base), ("head", head)] {
+        let commits = |trial: &Trial| trial.commit.clone();
+        let first = side.trials.first().and_then(commits);
+        if side.trials.iter().any(|trial| trial.commit != first) {
+            return no(format!("the runs of {name} are of several commits"));
+        }
+    }
     let trials = || base.trials.iter().chain(&head.trials);
     let mut ids: Vec<&str> = trials().filter_map(|trial| trial.id.as_deref()).collect();
     ids.sort_unstable();
@@ -372,12 +401,11 @@ fn design(base: &Side, head: &Side, checks: &[Check], rows: &[Row]) -> Design {
     if ids.len() < known {
         return no("a run was given twice".to_owned());
     }
-    let one_machine = checks
-        .iter()
-        .any(|check| check.what == What::Machine && check.same == Some(true))
-        && [base, head]
-            .iter()
-            .all(|side| sameness::unlike(side).iter().all(|(what, _)| *what != What::Machine));
+    let one_machine =
+        checks.iter().any(|check| check.what == What::Machine && check.same == Some(true))
+            && [base, head]
+                .iter()
+                .all(|side| sameness::unlike(side).iter().all(|(what, _)| *what != What::Machine));
     if !one_machine {
         return no("the runs are not all of one machine".to_owned());
     }
@@ -403,7 +431,8 @@ fn design(base: &Side, head: &Side, checks: &[Check], rows: &[Row]) -> Design {
     let head_first = orders.iter().filter(|order| **order == Order::HeadFirst).count();
     if head_first == 0 || head_first == orders.len() {
         return no(
-            "the same side always went first, and the second of two runs has another machine".to_owned(),
+            "the same side always went first, and the second of two runs has another machine"
+                .to_owned(),
         );
     }
     Design::Paired { orders }
@@ -514,7 +543,8 @@ fn headline(
         (true, false) => format!("looks faster: {faster}"),
         (true, true) => "no difference to be seen".to_owned(),
     };
-    let machine = checks.iter().any(|check| check.what == What::Machine && check.same == Some(false));
+    let machine =
+        checks.iter().any(|check| check.what == What::Machine && check.same == Some(false));
     let but = match design {
         _ if machine => "but the machines differ, which alone is often 4 to 15 %",
         Design::Single => "but two single runs cannot tell a change from luck",

@@ -47,9 +47,7 @@ pub fn k6_trial(file: &str, value: &Value) -> Trial {
     add("output_tokens_per_second", "tokens/s", higher, Role::Gate, generated);
     let done = stat("iterations", "rate");
     add("requests_per_second", "requests/s", higher, Role::Observe, done);
-    for (percentile, name, role) in
-        [("med", "p50", Role::Gate), ("p(95)", "p95", Role::Observe)]
-    {
+    for (percentile, name, role) in [("med", "p50", Role::Gate), ("p(95)", "p95", Role::Observe)] {
         let first = stat("llamacpp_emit_first_token_second", percentile).map(|s| 1e3 * s);
         add(&format!("ttft_ms_{name}"), "ms", lower, role, first);
         let whole = stat("http_req_duration", percentile);
@@ -61,12 +59,13 @@ pub fn k6_trial(file: &str, value: &Value) -> Trial {
     }
     let count = |metric: &str, name: &str| stat(metric, name).map(|count| count.max(0.0) as u64);
     let total = |metric: &str| count(&format!("llamacpp_{metric}_tokens_total_counter"), "count");
-    let work = count("checks", "passes").zip(count("checks", "fails")).map(|(passed, failed)| Work {
-        requests: passed + failed,
-        failed,
-        prompt_tokens: total("prompt"),
-        output_tokens: total("completion"),
-    });
+    let work =
+        count("checks", "passes").zip(count("checks", "fails")).map(|(passed, failed)| Work {
+            requests: passed + failed,
+            failed,
+            prompt_tokens: total("prompt"),
+            output_tokens: total("completion"),
+        });
     trial(file, Source::K6, BTreeMap::new(), work, figures)
 }
 
@@ -83,7 +82,9 @@ pub fn is_llama_bench(value: &Value) -> bool {
 pub fn llama_bench_trial(file: &str, rows: &[Value]) -> Trial {
     let mut figures: Vec<Figure> = Vec::new();
     for row in rows {
-        let Some(value) = row["avg_ts"].as_f64().filter(|value| value.is_finite()) else { continue };
+        let Some(value) = row["avg_ts"].as_f64().filter(|value| value.is_finite()) else {
+            continue;
+        };
         let samples: Vec<f64> = row["samples_ts"]
             .as_array()
             .map(|samples| samples.iter().filter_map(Value::as_f64).collect())
@@ -251,8 +252,7 @@ mod tests {
         let rows = [row(512, 0, 0), row(0, 128, 0), row(512, 128, 1024), row(0, 128, 0)];
         assert!(is_llama_bench(&Value::Array(rows.to_vec())));
         let trial = llama_bench_trial("lb.json", &rows);
-        let names: Vec<&str> =
-            trial.figures.iter().map(|figure| figure.metric.as_str()).collect();
+        let names: Vec<&str> = trial.figures.iter().map(|figure| figure.metric.as_str()).collect();
         assert_eq!(names, ["pp512", "tg128", "pp512+tg128 @ d1024", "tg128 #2"]);
         // t(0.975, 2) = 4.303; 4.303 · 2 / √3 = 4.968
         let [low, high] = trial.figures[0].interval.unwrap_or_default();

@@ -51,7 +51,8 @@ fn facts(report: &Report) -> BTreeMap<What, Fact> {
         if let Some(value) = value {
             let digest = model.sha256.as_deref().map(|digest| first(digest, 12));
             let name = model.file.as_deref().unwrap_or(&model.source);
-            let shown = digest.map_or_else(|| name.to_owned(), |digest| format!("{name} ({digest})"));
+            let shown =
+                digest.map_or_else(|| name.to_owned(), |digest| format!("{name} ({digest})"));
             facts.insert(What::Model, Fact { value, shown });
         }
     }
@@ -62,7 +63,8 @@ fn facts(report: &Report) -> BTreeMap<What, Fact> {
     if let Some(fingerprint) = &report.machine.fingerprint {
         let cpu = report.machine.cpu_model.as_deref().unwrap_or("unknown processor");
         let cores = report.machine.cores.map_or_else(String::new, |cores| format!(" × {cores}"));
-        let gpus: String = report.machine.gpus.iter().map(|gpu| format!(", {}", gpu.name)).collect();
+        let gpus: String =
+            report.machine.gpus.iter().map(|gpu| format!(", {}", gpu.name)).collect();
         let shown = format!("{cpu}{cores}{gpus} ({fingerprint})");
         facts.insert(What::Machine, Fact { value: fingerprint.clone(), shown });
     }
@@ -155,9 +157,11 @@ pub fn figures(report: &Report) -> Vec<Figure> {
     ));
     for (metric, role) in SHOWN {
         let Some(summary) = report.metrics.get(metric.name) else { continue };
+        // The fast tail of a rate says nothing; the slow tail of a latency needs many requests.
+        let tail = summary.better == Better::Lower && summary.count >= LEAST_FOR_P95;
         let percentiles = [
             ("p50", summary.p50, summary.ci95.p50, role),
-            ("p95", summary.p95, summary.ci95.p95, Role::Observe),
+            ("p95", summary.p95.filter(|_| tail), summary.ci95.p95, Role::Observe),
         ];
         for (name, value, interval, role) in percentiles {
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
@@ -174,6 +178,9 @@ pub fn figures(report: &Report) -> Vec<Figure> {
     }
     found
 }
+
+/// Values that a 95th percentile needs before it is compared: twenty beyond it.
+const LEAST_FOR_P95: u64 = 400;
 
 /// Metrics of a request whose p50 and p95 are compared, and the role of the p50.
 const SHOWN: [(&Metric, Role); 6] = [

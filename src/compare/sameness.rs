@@ -41,7 +41,8 @@ impl Check {
 pub fn checks(base: &Side, head: &Side) -> Vec<Check> {
     let mut checks = Vec::new();
     for what in What::ALL {
-        let of = |side: &Side| side.trials.first().and_then(|trial| trial.facts.get(&what)).cloned();
+        let of =
+            |side: &Side| side.trials.first().and_then(|trial| trial.facts.get(&what)).cloned();
         let (base, head) = (of(base), of(head));
         if base.is_none() && head.is_none() {
             continue;
@@ -57,7 +58,7 @@ pub fn checks(base: &Side, head: &Side) -> Vec<Check> {
 
 /// What the runs of one side do not have in common, in words; empty where they are of one kind.
 #[must_use]
-pub fn unlike(side: &Side) -> Vec<(What, String)> {
+pub(super) fn unlike(side: &Side) -> Vec<(What, String)> {
     let Some(first) = side.trials.first() else { return Vec::new() };
     let mut found: Vec<(What, String)> = Vec::new();
     for trial in &side.trials {

@@ -74,9 +74,9 @@ pub fn sides(values: &[f64]) -> Vec<Option<i8>> {
 #[must_use]
 pub fn drift(sides: &[Option<i8>]) -> Option<i8> {
     let last = &sides[sides.len().saturating_sub(LAST)..];
-    [-1, 1].into_iter().find(|wanted| {
-        last.iter().filter(|side| **side == Some(*wanted)).count() >= OUTSIDE
-    })
+    [-1, 1]
+        .into_iter()
+        .find(|wanted| last.iter().filter(|side| **side == Some(*wanted)).count() >= OUTSIDE)
 }
 
 #[cfg(test)]
@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn the_band_is_that_of_the_formula() {
         // Median 0, distances 1, 1, 2, 2, 3, 3, 4, 4, 5, 5: MAD 3. t(0.995, 9) = 3.2498.
-        let before: Vec<f64> = (1..=5).flat_map(|size| [f64::from(size), -f64::from(size)]).collect();
+        let before: Vec<f64> =
+            (1..=5).flat_map(|size| [f64::from(size), -f64::from(size)]).collect();
         let band = Band::of(&before).unwrap();
         let half = 3.249_836 * 1.4826 * 3.0 * 1.1_f64.sqrt();
         assert!((band.high - half).abs() < 1e-5 && (band.low + half).abs() < 1e-5, "{band:?}");

@@ -111,8 +111,7 @@ fn best_split(values: &[f64], least: usize) -> Option<(usize, f64)> {
         }
         let (m, n) = (at as f64, (count - at) as f64);
         let pairs = |size: f64| size * (size - 1.0) / 2.0;
-        let energy =
-            2.0 / (m * n) * between - within_left / pairs(m) - within_right / pairs(n);
+        let energy = 2.0 / (m * n) * between - within_left / pairs(m) - within_right / pairs(n);
         let q = m * n / (m + n) * energy;
         if best.is_none_or(|(_, most)| q > most) {
             best = Some((at, q));
@@ -130,7 +129,11 @@ fn merge(values: &[f64], mut candidates: Vec<usize>, search: &Search) -> Vec<Cha
                 let to = candidates.get(place + 1).copied().unwrap_or(values.len());
                 let index = candidates[place];
                 let (before, after) = (&values[from..index], &values[index..to]);
-                ChangePoint { index, shift: mean(after) - mean(before), p: welch::p_value(before, after) }
+                ChangePoint {
+                    index,
+                    shift: mean(after) - mean(before),
+                    p: welch::p_value(before, after),
+                }
             })
             .collect();
         let by_p = points.iter().enumerate().max_by(|one, other| one.1.p.total_cmp(&other.1.p));
@@ -158,8 +161,9 @@ mod tests {
     #[test]
     fn a_clean_step_is_found_where_it_is() {
         for at in 5..36 {
-            let values: Vec<f64> =
-                (0..40).map(|index| f64::from(u8::from(index >= at)) * 0.05 + 0.001 * f64::from(index % 3)).collect();
+            let values: Vec<f64> = (0..40)
+                .map(|index| f64::from(u8::from(index >= at)) * 0.05 + 0.001 * f64::from(index % 3))
+                .collect();
             let found = change_points(&values, &Search::DEFAULT);
             assert_eq!(found.iter().map(|point| point.index as i32).collect::<Vec<_>>(), [at]);
             assert!((found[0].shift - 0.05).abs() < 0.002 && found[0].p < 0.001);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::artifact::Report;
+use crate::artifact::{AbReport, AbVerdict, ComparisonRole, Report};
 use crate::compare::{self, What};
 use crate::stats::Better;
 
@@ -113,11 +113,40 @@ impl About {
         }
     }
 
+    /// Of a comparison: of its head.
+    #[must_use]
+    pub fn of_ab(report: &AbReport) -> Self {
+        let unknown = || "unknown".to_owned();
+        let model = report.model.as_ref();
+        let side = &report.sides.head;
+        let hash = report.scenario.workload_hash.clone().unwrap_or_else(unknown);
+        Self {
+            scenario: bounded(&report.scenario.name),
+            // The figures of a block are not those of a whole run, even of the same requests.
+            workload: format!("{hash} in an ab, {:?}", report.design.kind),
+            model: model.and_then(|model| model.file.as_deref()).map_or_else(unknown, bounded),
+            model_digest: model.and_then(|model| model.sha256.clone()).unwrap_or_else(unknown),
+            server: side.kind.name().to_owned(),
+            flags: bounded(&compare::server_flags(&side.command).join(" ")),
+            tool_major: compare::major(&report.tool.version),
+            machine: report.machine.cpu_model.as_deref().map_or_else(unknown, bounded),
+            machine_fingerprint: report.machine.fingerprint.clone().unwrap_or_else(unknown),
+        }
+    }
+
     /// 16 hex digits. What is only for people is not in it.
     #[must_use]
     pub fn key(&self) -> String {
-        let Self { scenario, workload, model_digest, server, flags, tool_major, machine_fingerprint, .. } =
-            self;
+        let Self {
+            scenario,
+            workload,
+            model_digest,
+            server,
+            flags,
+            tool_major,
+            machine_fingerprint,
+            ..
+        } = self;
         let parts =
             [scenario, workload, model_digest, server, flags, tool_major, machine_fingerprint];
         digest("bench-ci series 1", parts.into_iter().map(String::as_str))
@@ -172,7 +201,8 @@ impl Point {
                 Some((metric, Reading { value: super::median(&values)?, unit, better }))
             })
             .collect();
-        let first = reports.iter().min_by(|one, other| one.run.started_at.cmp(&other.run.started_at));
+        let first =
+            reports.iter().min_by(|one, other| one.run.started_at.cmp(&other.run.started_at));
         let Some(first) = first.filter(|_| !metrics.is_empty()) else {
             let id = reports.first().map_or("", |report| &report.run.id).to_owned();
             return Err(NoPoint::NoFigure { id });
@@ -187,6 +217,42 @@ impl Point {
             name: bounded(&first.run.name),
             tool: first.tool.version.clone(),
             trials: u32::try_from(reports.len()).unwrap_or(u32::MAX),
+            metrics,
+        })
+    }
+
+    /// Of a comparison: the medians of its head over the pairs.
+    ///
+    /// # Errors
+    /// Where it is no evidence, or there is no figure.
+    pub fn of_ab(report: &AbReport) -> Result<Self, NoPoint> {
+        let id = || report.run.id.clone();
+        if report.verdict == AbVerdict::Invalid {
+            let reason =
+                report.reasons.first().map_or("its verdict is invalid", String::as_str).to_owned();
+            return Err(NoPoint::NotEvidence { id: id(), reason });
+        }
+        let metrics: BTreeMap<String, Reading> = report
+            .comparisons
+            .iter()
+            .filter(|found| found.role != ComparisonRole::Exact)
+            .filter(|found| found.head.median.is_finite() && found.head.median > 0.0)
+            .map(|found| {
+                let (unit, better) = (found.unit.clone(), found.better);
+                (found.metric.clone(), Reading { value: found.head.median, unit, better })
+            })
+            .collect();
+        if metrics.is_empty() {
+            return Err(NoPoint::NoFigure { id: id() });
+        }
+        Ok(Self {
+            id: digest("bench-ci point 1", std::iter::once(report.run.id.as_str())),
+            at: report.run.started_at.clone(),
+            commit: report.sides.head.commit.clone().or_else(|| report.run.commit.clone()),
+            branch: report.run.branch.as_deref().map(bounded),
+            name: bounded(&report.run.name),
+            tool: report.tool.version.clone(),
+            trials: u32::try_from(report.design.pairs_used).unwrap_or(u32::MAX),
             metrics,
         })
     }
@@ -211,7 +277,11 @@ impl Point {
             Some("a text in it is too long")
         } else if self.metrics.len() > MAX_METRICS {
             Some("it has too many metrics")
-        } else if self.metrics.values().any(|reading| !(reading.value.is_finite() && reading.value > 0.0)) {
+        } else if self
+            .metrics
+            .values()
+            .any(|reading| !(reading.value.is_finite() && reading.value > 0.0))
+        {
             Some("a value in it is not above 0")
         } else {
             None
@@ -300,7 +370,11 @@ pub fn instant_ms(at: &str) -> Option<i64> {
 /// Cut at a character's end, so that a line stays within what is read.
 fn bounded(text: &str) -> String {
     const MOST: usize = 400;
-    let end = text.char_indices().map(|(at, one)| at + one.len_utf8()).take_while(|end| *end <= MOST).last();
+    let end = text
+        .char_indices()
+        .map(|(at, one)| at + one.len_utf8())
+        .take_while(|end| *end <= MOST)
+        .last();
     text[..end.unwrap_or(0)].to_owned()
 }
 

@@ -73,7 +73,8 @@ fn in_order(mut points: Vec<Point>, places: &Places) -> Vec<Point> {
     });
     let mut seen = std::collections::BTreeSet::new();
     points.retain(|point| seen.insert(point.id.clone()));
-    let place = |point: &Point| point.commit.as_ref().and_then(|commit| places.get(commit)).copied();
+    let place =
+        |point: &Point| point.commit.as_ref().and_then(|commit| places.get(commit)).copied();
     let (mut placed, others): (Vec<Point>, Vec<Point>) =
         points.into_iter().partition(|point| place(point).is_some());
     // Stable: measured again, a commit's points stay in the order of time.
@@ -99,7 +100,11 @@ fn begin(points: &[Point], annotation: &Annotation, places: &Places) -> usize {
         exactly.or_else(|| {
             let wanted = *places.get(commit)?;
             let later = |point: &Point| {
-                point.commit.as_ref().and_then(|commit| places.get(commit)).is_some_and(|at| *at >= wanted)
+                point
+                    .commit
+                    .as_ref()
+                    .and_then(|commit| places.get(commit))
+                    .is_some_and(|at| *at >= wanted)
             };
             Some(points.iter().position(later).unwrap_or(points.len()))
         })
@@ -143,7 +148,8 @@ mod tests {
 
     #[test]
     fn commits_stand_in_the_order_of_first_parents_whenever_they_were_measured() {
-        let places: Places = [("c1", 0), ("c2", 1), ("c3", 2)].map(|(c, p)| (c.to_owned(), p)).into();
+        let places: Places =
+            [("c1", 0), ("c2", 1), ("c3", 2)].map(|(c, p)| (c.to_owned(), p)).into();
         let points = vec![
             point("x", "05", None),
             point("c", "03", Some("c3")),
@@ -157,9 +163,11 @@ mod tests {
 
     #[test]
     fn an_epoch_begins_after_its_date_or_with_its_commit() {
-        let places: Places = [("c1", 0), ("c2", 1), ("c3", 2)].map(|(c, p)| (c.to_owned(), p)).into();
-        let points =
-            || vec![point("a", "01", Some("c1")), point("b", "02", None), point("c", "03", Some("c3"))];
+        let places: Places =
+            [("c1", 0), ("c2", 1), ("c3", 2)].map(|(c, p)| (c.to_owned(), p)).into();
+        let points = || {
+            vec![point("a", "01", Some("c1")), point("b", "02", None), point("c", "03", Some("c3"))]
+        };
         let current = |annotations: &[Annotation]| {
             Series::new("k".to_owned(), None, points(), annotations, &places).current_epoch()
         };
@@ -167,7 +175,11 @@ mod tests {
         assert_eq!(current(&[note("01", None, None)]), 1);
         assert_eq!(current(&[note("09", None, None)]), 3, "none in it yet");
         assert_eq!(current(&[note("09", Some("c1"), None)]), 0);
-        assert_eq!(current(&[note("09", Some("c2"), None)]), 2, "never measured: the first after it");
+        assert_eq!(
+            current(&[note("09", Some("c2"), None)]),
+            2,
+            "never measured: the first after it"
+        );
         assert_eq!(current(&[note("01", None, Some("other"))]), 0);
     }
 }

@@ -7,7 +7,8 @@
 /// than two values decide nothing: 1. Without any variance, 1 where the means agree, else 0.
 #[must_use]
 pub fn p_value(one: &[f64], other: &[f64]) -> f64 {
-    let (Some((mean, error, n)), Some((other_mean, other_error, m))) = (moments(one), moments(other))
+    let (Some((mean, error, n)), Some((other_mean, other_error, m))) =
+        (moments(one), moments(other))
     else {
         return 1.0;
     };
@@ -45,8 +46,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    let front =
-        (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp();
+    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp();
     if x < (a + 1.0) / (a + b + 2.0) {
         front * fraction(x, a, b) / a
     } else {
@@ -121,6 +121,8 @@ mod tests {
         // Then ν is whole: t = 1, ν = 8, p = 0.3466 in any table.
         let one = [-2.0, -1.0, 0.0, 1.0, 2.0];
         let other = one.map(|value| value + 1.0);
-        assert!((p_value(&one, &other) - crate::verdict::student_t::two_sided_p(1.0, 8)).abs() < 1e-13);
+        assert!(
+            (p_value(&one, &other) - crate::verdict::student_t::two_sided_p(1.0, 8)).abs() < 1e-13
+        );
     }
 }

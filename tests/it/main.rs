@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
 mod bench_py;
+mod compare;
 mod dataset;
 mod help;
+mod history;
 mod hub_server;
 mod lifecycle;
 mod load;
