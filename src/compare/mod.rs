@@ -230,6 +230,10 @@ pub fn compare(base: &Side, head: &Side, accepted: &[What]) -> Result<Comparison
     let doubts = doubts(base, head);
     let mut warnings: Vec<String> = checks.iter().filter_map(Check::difference).collect();
     warnings.extend(unknown(&checks));
+    if checks.is_empty() {
+        warnings
+            .push("these files do not say of which machine, model and work they are".to_owned());
+    }
     warnings.extend(mixed_tools(base, head));
     let work = [base, head].map(total_work);
     let rise = match &work {
@@ -250,7 +254,12 @@ pub fn compare(base: &Side, head: &Side, accepted: &[What]) -> Result<Comparison
         verdict = Some(if doubts.is_empty() { judgement.verdict } else { Verdict::Invalid });
     }
     reasons.extend(doubts.iter().cloned());
-    let headline = headline(&design, &rows, verdict, &checks, rise.as_deref(), &doubts);
+    let mut headline = headline(&design, &rows, verdict, &checks, rise.as_deref(), &doubts);
+    let simulated =
+        |trial: &Trial| trial.facts.get(&What::Server).is_some_and(|kind| kind.value == "sim");
+    if base.trials.iter().chain(&head.trials).any(simulated) {
+        headline.push_str("; made with the simulator (bench-ci sim), not a real server");
+    }
     Ok(Comparison { checks, design, rows, verdict, headline, reasons, warnings, doubts })
 }
 

@@ -130,6 +130,16 @@ fn what_cannot_be_compared_is_refused_with_its_exit_code() {
 }
 
 #[test]
+fn the_simulator_is_named_in_the_headline() {
+    let desk = Desk::new();
+    desk.write("sim.json", &fixture::simulator().to_json());
+    let said = desk.compare(&["sim.json", "sim.json", "--format", "json"]);
+    assert_eq!(said.exit, 0, "{}", said.stderr);
+    let json: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert!(json["headline"].as_str().unwrap().ends_with("not a real server"), "{}", said.stdout);
+}
+
+#[test]
 fn a_run_that_is_no_evidence_is_marked() {
     let desk = Desk::new();
     desk.report("base.json", |_| {});
@@ -191,6 +201,7 @@ fn k6_and_llama_bench_can_be_a_side() {
     desk.write("head-k6.json", &k6(0.2));
     let said = desk.compare(&["base-k6.json", "head-k6.json", "--format", "json"]);
     assert_eq!(said.exit, 0, "{}", said.stderr);
+    assert!(said.stdout.contains("do not say of which machine"), "{}", said.stdout);
     let json: Value = serde_json::from_str(&said.stdout).unwrap();
     let ttft =
         json["comparisons"].as_array().unwrap().iter().find(|row| row["metric"] == "ttft_ms_p50");

@@ -171,9 +171,9 @@ fn chart(series: &Series, course: &Course) -> String {
         let point = place.and_then(|(index, _)| series.points.get(*index));
         point.and_then(|point| point.at.get(..10)).unwrap_or_default().to_owned()
     };
-    let _infallible = write!(
+    let _infallible = writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"{HEIGHT}\">{}</text><text x=\"{:.1}\" y=\"{HEIGHT}\" text-anchor=\"end\">{}</text></svg>\n",
+        "<text x=\"{LEFT}\" y=\"{HEIGHT}\">{}</text><text x=\"{:.1}\" y=\"{HEIGHT}\" text-anchor=\"end\">{}</text></svg>",
         escaped(&day(shown.first())),
         WIDTH - RIGHT,
         escaped(&day(shown.last()))

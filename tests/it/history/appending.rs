@@ -148,6 +148,38 @@ fn what_is_no_evidence_or_no_place_is_refused_by_name() {
 }
 
 #[test]
+fn of_a_comparison_the_head_is_the_point_and_an_invalid_one_is_none() {
+    use crate::report::comparison::{SLOWER, TTFT_SAME, comparing};
+    let place = Place::new();
+    let folder = place.path("out");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |verdict| {
+        let text = comparing(&[SLOWER, TTFT_SAME], verdict).to_json();
+        std::fs::write(folder.join("ab.json"), text).unwrap();
+        place.history(&["append", folder.to_str().unwrap()])
+    };
+    let refused = write("invalid");
+    assert_eq!(refused.exit, 5, "{refused:?}");
+    let done = write("regressed");
+    assert_eq!(done.exit, 0, "{done:?}");
+    let lines = place.lines(&place.path("repository.git"));
+    let point: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(point["commit"], "a".repeat(40), "the commit of head");
+    assert_eq!(point["trials"], 12);
+    let rate = point["metrics"]["output_tokens_per_second"]["value"].as_f64().unwrap();
+    assert!((rate - 812.0 * 0.966).abs() < 1e-9, "{rate}");
+
+    // A run of the same work is not of the same series: a block is not a run.
+    let mut run = crate::report::fixture::ok();
+    run.scenario.workload_hash = Some("d".repeat(64));
+    let run = place.write("run.json", &run);
+    place.history(&["append", run.to_str().unwrap()]);
+    let exported = place.history(&["export", "--format", "json"]).stdout;
+    let exported: serde_json::Value = serde_json::from_str(&exported).unwrap();
+    assert_eq!(exported["series"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_full_shard_is_followed_by_another_and_both_are_read() {
     use bench_ci::history::store::{Addition, Branch};
     let place = Place::new();

@@ -212,8 +212,9 @@ fn answer(
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        child.stdin.take()?.write_all(&body).ok()?;
-        let output = child.wait_with_output().ok()?.stdout;
+        let sent = child.stdin.take().unwrap().write_all(&body);
+        let output = child.wait_with_output().unwrap().stdout;
+        sent.ok()?;
         let end = output.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&output[..end]).into_owned();
         let status =

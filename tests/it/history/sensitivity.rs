@@ -68,17 +68,11 @@ fn noise_alone_raises_alerts_at_the_stated_rate() {
             drifts += usize::from(drift(&sides).is_some());
             outside += sides.iter().flatten().filter(|side| **side != 0).count();
         }
-        println_to_test(noise, changes, drifts, outside);
         assert!(changes <= change_rate, "{changes} change points with noise of {noise}");
         assert!(drifts <= 1, "{drifts} drifts with noise of {noise}");
         // The band promises one in a hundred.
         assert!(outside <= 2_000, "{outside} of 90,000 points outside");
     }
-}
-
-fn println_to_test(noise: f64, changes: usize, drifts: usize, outside: usize) {
-    // Shown by `--nocapture` alone.
-    println!("noise {noise}: {changes} change points, {drifts} drifts, {outside} points outside");
 }
 
 #[test]
