@@ -124,7 +124,8 @@ fn append(paths: &[PathBuf], push: Option<&str>, place: &PlaceArgs) -> Result<Do
         0 => String::new(),
         old => format!(", {old} there already"),
     };
-    let keys: Vec<&str> = additions.iter().map(|addition| addition.folder.as_str()).collect();
+    let mut keys: Vec<&str> = additions.iter().map(|addition| addition.folder.as_str()).collect();
+    keys.dedup();
     let pushed = pushed(&mut branch, push)?;
     let plural = if new == 1 { "" } else { "s" };
     Ok(Done::text(format!(

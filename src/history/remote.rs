@@ -72,8 +72,9 @@ pub fn push(
             return Ok(());
         }
         let outcome = match local(branch, remote) {
-            Some(path) => push_beside(branch, &path, theirs, ours),
-            None => push_away(branch, remote),
+            Ok(Some(path)) => push_beside(branch, &path, theirs, ours),
+            Ok(None) => push_away(branch, remote),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(None) => return Ok(()),
@@ -114,10 +115,46 @@ fn fetch(branch: &Branch, name: &str) -> Result<Option<Oid>, HistoryError> {
 
 /// The remote of this name, or else at this address.
 fn remote<'a>(repository: &'a Repository, name: &str) -> Result<git2::Remote<'a>, git2::Error> {
-    repository.find_remote(name).or_else(|error| {
+    let named = repository.find_remote(name).or_else(|error| {
         let address = name.contains([':', '/', '\\']) || name.starts_with('.');
         if address { repository.remote_anonymous(name) } else { Err(error) }
-    })
+    })?;
+    let url = String::from_utf8_lossy(named.url_bytes()).into_owned();
+    match place(repository, &url)? {
+        // libgit2 would look for a relative path from where we happen to stand.
+        Place::Beside(path) => repository.remote_anonymous(&path.to_string_lossy()),
+        Place::Away => Ok(named),
+    }
+}
+
+/// Where a remote is.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// On this machine.
+    Beside(PathBuf),
+    /// Behind HTTP.
+    Away,
+}
+
+/// Where an address points to; a relative path is taken from the repository, as git takes it.
+fn place(repository: &Repository, url: &str) -> Result<Place, git2::Error> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(Place::Away);
+    }
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    // `git@host:path` has its colon before any slash.
+    let scp = path.split('/').next().is_some_and(|first| first.contains(':'));
+    if path.contains("://") || scp {
+        return Err(git2::Error::from_str(
+            "bench-ci speaks http and https to a remote, no ssh; push the branch with git",
+        ));
+    }
+    let root = repository.workdir().unwrap_or_else(|| repository.path());
+    let path = root.join(path);
+    if !path.is_dir() {
+        return Err(git2::Error::from_str("there is no such folder"));
+    }
+    Ok(Place::Beside(path))
 }
 
 /// Moves the local branch to where it holds everything that `theirs` does.
@@ -173,13 +210,14 @@ fn join(branch: &Branch, ours: Oid, theirs: Oid) -> Result<Oid, HistoryError> {
     branch.commit(Some(theirs), &changed, "bench-ci history: join what was appended meanwhile")
 }
 
-/// The repository of a remote that lies on this machine.
-fn local(branch: &Branch, name: &str) -> Option<PathBuf> {
-    let remote = remote(&branch.repository, name).ok()?;
-    let url = String::from_utf8_lossy(remote.pushurl_bytes().unwrap_or_else(|| remote.url_bytes()))
-        .into_owned();
-    let path = PathBuf::from(url.strip_prefix("file://").unwrap_or(&url));
-    path.is_dir().then_some(path)
+/// The repository that a push to this remote would reach, if it lies on this machine.
+fn local(branch: &Branch, name: &str) -> Result<Option<PathBuf>, git2::Error> {
+    let remote = remote(&branch.repository, name)?;
+    let url = remote.pushurl_bytes().unwrap_or_else(|| remote.url_bytes());
+    Ok(match place(&branch.repository, &String::from_utf8_lossy(url))? {
+        Place::Beside(path) => Some(path),
+        Place::Away => None,
+    })
 }
 
 /// To a repository on this machine. libgit2's own push there does not compare before it moves the
@@ -270,6 +308,22 @@ mod tests {
         assert_eq!(shown("https://me:s3cret@example.org/a.git"), "https://example.org/a.git");
         assert_eq!(shown("origin"), "origin");
         assert_eq!(shown("git@example.org:a/b"), "git@example.org:a/b");
+    }
+
+    #[test]
+    fn an_address_is_beside_us_behind_http_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init(folder.path().join("work")).unwrap();
+        Repository::init_bare(folder.path().join("other.git")).unwrap();
+        let beside = |url: &str| place(&repository, url).ok();
+        let other = folder.path().join("other.git");
+        assert_eq!(beside(&other.to_string_lossy()), Some(Place::Beside(other.clone())));
+        assert_eq!(beside(&format!("file://{}", other.display())), Some(Place::Beside(other)));
+        assert!(matches!(beside("../other.git"), Some(Place::Beside(_))), "from the repository");
+        assert_eq!(beside("https://example.org/a.git"), Some(Place::Away));
+        for refused in ["git@example.org:a/b", "ssh://git@example.org/a", "../nowhere.git"] {
+            assert_eq!(beside(refused), None, "{refused}");
+        }
     }
 
     #[test]
