@@ -125,6 +125,7 @@ fn append(paths: &[PathBuf], push: Option<&str>, place: &PlaceArgs) -> Result<Do
         old => format!(", {old} there already"),
     };
     let mut keys: Vec<&str> = additions.iter().map(|addition| addition.folder.as_str()).collect();
+    keys.sort_unstable();
     keys.dedup();
     let pushed = pushed(&mut branch, push)?;
     let plural = if new == 1 { "" } else { "s" };
