@@ -5,6 +5,8 @@
 mod bench_py;
 mod compare;
 mod dataset;
+mod derived;
+mod github;
 mod help;
 mod history;
 mod hub_server;
