@@ -32,6 +32,8 @@ pub mod load;
 pub mod scrape;
 
 pub mod artifact;
+pub mod compare;
+pub mod history;
 pub mod report;
 pub mod stats;
 pub mod verdict;

@@ -47,6 +47,13 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "Pushing a history",
+        &[
+            ("GITHUB_TOKEN", "sent to GITHUB_SERVER_URL alone; needs contents: write"),
+            ("GITHUB_SERVER_URL", "the server of that token [default: https://github.com]"),
+        ],
+    ),
+    (
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),

@@ -7,9 +7,11 @@
 
 pub mod calibration;
 pub mod comment;
+pub mod compare;
 mod derived;
 mod drawing;
 mod escape;
+pub mod history;
 pub mod junit;
 pub mod k6;
 pub mod markdown;

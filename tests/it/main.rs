@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
 mod bench_py;
+mod compare;
 mod dataset;
 mod derived;
 mod github;
 mod help;
+mod history;
 mod hub_server;
 mod lifecycle;
 mod load;
