@@ -14,8 +14,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use bench_py::BenchPyArgs;
 pub use run::{
-    ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
-    ServerArgs, TagArgs, WorkloadArgs,
+    ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
+    ProgressMode, RunArgs, ServerArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?

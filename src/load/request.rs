@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::answer::{Answer, Ending, Progress};
 use super::connection::{Connection, Unsent};
+use super::dial::DialError;
 use super::leash::{Leash, Pulled};
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use super::schedule::Ticket;
@@ -54,7 +55,7 @@ enum Link {
 /// A connection being opened ahead of its request.
 struct Opening {
     started: Stamp,
-    dialing: Pin<Box<dyn Future<Output = io::Result<Connection>>>>,
+    dialing: Pin<Box<dyn Future<Output = Result<Connection, DialError>>>>,
 }
 
 impl std::fmt::Debug for Link {
@@ -220,7 +221,8 @@ impl Player {
         let timeouts = &stage.plan.timeouts;
         let limit = timeouts.first.min(timeouts.total);
         self.leash.arm(now().after(limit));
-        let sent = self.leash.hold(connection.send(&self.head, &body.body)).await;
+        let tag = stage.plan.tag_requests.then_some(record.index);
+        let sent = self.leash.hold(connection.send(&self.head, &body.body, tag)).await;
         let mut refused = None;
         let written = match sent {
             Ok(Ok(written)) => {
@@ -314,9 +316,7 @@ impl Player {
                 record.connected = Some(connection.opened);
                 Ok((connection, false))
             }
-            Ok(Err(error)) => {
-                Err(Ending::Unconnected(FailureKind::Connect, format!("cannot connect: {error}")))
-            }
+            Ok(Err(error)) => Err(Ending::Unconnected(error.kind, error.detail)),
             Err(Pulled::Deadline) => Err(Ending::Unconnected(
                 FailureKind::Connect,
                 format!("no connection within {limit:?}"),
@@ -349,6 +349,10 @@ impl Player {
                 Ok(Err(error)) => {
                     self.freed = now();
                     record.end = Some(self.freed);
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.answer.give_up(error.to_string());
+                        return Ending::Broken;
+                    }
                     return Ending::Reset(error.to_string());
                 }
                 Err(Pulled::Stop) => {
@@ -409,7 +413,7 @@ impl Player {
     fn keep(&mut self, stage: &Stage, mut connection: Connection) {
         connection.answers += 1;
         if stage.plan.connections == Connections::Ahead
-            && self.answer.may_keep_connection()
+            && (connection.outlives_answers() || self.answer.may_keep_connection())
             && stage.trusts(&connection)
         {
             if connection.answers > 1 {

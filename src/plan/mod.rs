@@ -19,6 +19,7 @@ pub mod scenario;
 pub mod shape;
 pub mod subject;
 pub mod threshold;
+pub mod transport;
 
 pub use body::{Dialect, body};
 pub use objective::Objective;
@@ -26,6 +27,7 @@ pub use problem::{PlanError, Problem};
 pub use scenario::{Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape};
 pub use threshold::Threshold;
+pub use transport::{HttpVersion, Proxy, Transport};
 
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +40,8 @@ pub struct RunPlan {
     pub model_dir: Option<PathBuf>,
     /// The server that is loaded.
     pub target: Target,
+    /// How it is reached besides its address.
+    pub transport: Transport,
     /// What our requests carry besides their body.
     pub credentials: Credentials,
     /// What it is loaded with.
@@ -52,6 +56,17 @@ pub struct RunPlan {
     pub bench_py_names: bool,
     /// Interval between two scrapes of `/metrics`.
     pub scrape_interval: Duration,
+}
+
+impl RunPlan {
+    /// The way to the server of this plan.
+    #[must_use]
+    pub fn way(&self) -> Transport {
+        match &self.target {
+            Target::External { .. } => self.transport.clone(),
+            Target::Start(_) => self.transport.to_child(),
+        }
+    }
 }
 
 /// What the report is tagged with.

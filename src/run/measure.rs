@@ -11,7 +11,7 @@ use crate::dataset::{self, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
-use crate::plan::{RunPlan, Secret, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerSpec, Target, Transport};
 use crate::scrape::ControlPlane;
 use crate::server::{
     self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError,
@@ -48,14 +48,39 @@ pub(super) async fn measure(
                 version: None,
                 start_s: None,
             });
-            let control = ControlPlane::of_external(base_url, &plan.credentials)
-                .map_err(|source| ServerError::Client { base_url: base_url.clone(), source })?;
+            findings.warnings.extend(words_on_the_way(&plan.transport));
+            let control =
+                ControlPlane::of_external(base_url, &plan.credentials, &plan.transport)
+                    .map_err(|source| ServerError::Client { base_url: base_url.clone(), source })?;
             let api_key = plan.credentials.api_key.clone();
             let under_load = UnderLoad { plan, prompts: &prompts, control, base_url, api_key };
             under_load.play(None, findings, events, cancel).await
         }
         Target::Start(spec) => started(plan, spec, &prompts, findings, events, cancel).await,
     }
+}
+
+/// What a reader of the figures must know of the way to the server.
+fn words_on_the_way(transport: &Transport) -> Vec<String> {
+    let mut words = Vec::new();
+    if transport.insecure {
+        words.push(
+            "no certificate was checked (--insecure): whoever answered may not be the server that was meant"
+                .to_owned(),
+        );
+    }
+    if let Some(proxy) = &transport.proxy {
+        words.push(format!(
+            "the load went through the proxy {}: its time is in the figures",
+            proxy.authority()
+        ));
+    }
+    if let Some(variable) = &transport.ignored_proxy_variable {
+        words.push(format!(
+            "{variable} is set and was not used: a load goes straight to the server, unless --proxy says otherwise"
+        ));
+    }
+    words
 }
 
 /// Starts the server, loads it, and stops it whatever the load came to.

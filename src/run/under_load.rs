@@ -61,6 +61,7 @@ impl UnderLoad<'_> {
                 return Err(ServerError::Unreachable {
                     base_url: self.base_url.to_owned(),
                     why: why.clone(),
+                    cure: identity.cure,
                 }
                 .into());
             }
@@ -197,7 +198,8 @@ impl UnderLoad<'_> {
                 workload.endpoint.path(),
                 &credentials.headers,
                 self.api_key.as_ref(),
-            )?,
+            )?
+            .through(&self.plan.way())?,
             bodies,
             schedule: Schedule::of(
                 &workload.shape,

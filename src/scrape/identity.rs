@@ -34,6 +34,8 @@ pub struct ServerIdentity {
     pub missing: Vec<String>,
     /// Why no connection could be made for any of the questions; `None` if one could.
     pub unreachable: Option<String>,
+    /// What to do about that, where it is known.
+    pub cure: Option<&'static str>,
 }
 
 impl ServerIdentity {
@@ -48,13 +50,20 @@ impl ServerIdentity {
         let unreachable = asked
             .iter()
             .map(|result| result.as_ref().err()?.unreachable.clone())
-            .collect::<Option<Vec<String>>>()
+            .collect::<Option<Vec<_>>>()
             .and_then(|mut causes| causes.pop());
+        let (unreachable, cure) = unreachable.unzip();
         let missing = asked.iter().filter_map(|result| Some(result.as_ref().err()?.words.clone()));
         let missing = missing.collect();
         let none = Value::Null;
         let read = |result: &Result<Value, NoAnswer>| result.as_ref().unwrap_or(&none).clone();
-        Self { missing, unreachable, ..Self::read(&read(&props), &read(&slots), &read(&models)) }
+        let cure = cure.flatten();
+        Self {
+            missing,
+            unreachable,
+            cure,
+            ..Self::read(&read(&props), &read(&slots), &read(&models))
+        }
     }
 
     /// Reads the three answers; `null` stands for a missing one.
@@ -84,6 +93,7 @@ impl ServerIdentity {
                 .or_else(|| model["max_model_len"].as_u64()),
             missing: Vec::new(),
             unreachable: None,
+            cure: None,
         }
     }
 }
@@ -92,7 +102,7 @@ impl ServerIdentity {
 struct NoAnswer {
     words: String,
     /// Why there was not even a connection; `None` if there was one.
-    unreachable: Option<String>,
+    unreachable: Option<(String, Option<&'static str>)>,
 }
 
 async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, NoAnswer> {
@@ -104,7 +114,7 @@ async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, NoAnswer> 
         Ok(answer) => Err(answered(format!("{path} answered {}", answer.status))),
         Err(error) => Err(NoAnswer {
             words: format!("{path}: {error}"),
-            unreachable: error.is_connect().then(|| error.to_string()),
+            unreachable: error.is_connect().then(|| (error.to_string(), error.cure())),
         }),
     }
 }

@@ -118,6 +118,8 @@ pub enum ServerError {
         base_url: String,
         /// What the connection came to.
         why: String,
+        /// What to do about it, where that is known.
+        cure: Option<&'static str>,
     },
 
     /// The log file cannot be written.
@@ -180,10 +182,9 @@ impl ServerError {
             ServerError::NeverHealthy { log, .. } => {
                 Some(with_log(Some("raise --start-timeout if the model needs longer to load"), log))
             }
-            ServerError::Unreachable { .. } => Some(
-                "start that server first and wait until it is ready, or have bench-ci start one with --server PATH"
-                    .to_owned(),
-            ),
+            ServerError::Unreachable { cure, .. } => Some(cure.unwrap_or(
+                "start that server first and wait until it is ready, or have bench-ci start one with --server PATH",
+            ).to_owned()),
             ServerError::Log { .. } => Some("choose another --out-dir".to_owned()),
             ServerError::Cancelled { .. }
             | ServerError::NoFreePort { .. }

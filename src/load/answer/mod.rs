@@ -213,6 +213,11 @@ impl Answer {
         Progress::Broken
     }
 
+    /// What came below HTTP cannot be read any further.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.story.unreadable.get_or_insert(why);
+    }
+
     /// No byte has come.
     pub(super) fn is_untouched(&self) -> bool {
         self.bytes == 0
