@@ -25,8 +25,8 @@ pub use schema::{SCHEMA_FILE, json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
-    Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
-    Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Ci95, Client, GpuUse, HeaderFigures, Limits, MetricSummary, Note, ProcessUse, RateFigures,
+    Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread,
+    SteadyState, Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

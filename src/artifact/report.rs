@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sections::{
-    Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
-    Threshold,
+    Client, HeaderFigures, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources,
+    ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
@@ -50,6 +50,10 @@ pub struct Report {
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
     pub server_metrics: BTreeMap<String, ServerMetric>,
+    /// Times that the server told in its response headers, by name (`server-timing:db`); empty where
+    /// it told none.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, HeaderFigures>,
     /// Processor, memory, GPU.
     pub resources: Resources,
     /// Whether the numbers are evidence, and the client's own error.

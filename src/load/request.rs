@@ -181,6 +181,9 @@ impl Player {
         }
         self.leash.disarm();
         self.answer.conclude(&exchange.ending, body.forced, &mut record);
+        for value in record.server_headers.values_mut() {
+            *value = stage.plan.target.without_secrets(value);
+        }
         if let Outcome::Failed { detail, .. } = &mut record.outcome {
             *detail = cleaned(detail, stage);
         }
@@ -454,6 +457,7 @@ pub(super) fn blank_record(
         finish: None,
         end: None,
         status: None,
+        server_headers: std::collections::BTreeMap::new(),
         finish_reason: None,
         terminated: false,
         usage: None,

@@ -13,6 +13,7 @@ mod gates;
 mod measure;
 mod spool;
 mod stage;
+mod tongue;
 mod under_load;
 mod watchers;
 mod words;

@@ -12,6 +12,7 @@ use super::gates::{Abort, LiveGates};
 use super::measure::unless_stopped;
 use super::spool::Spool;
 use super::stage::Running;
+use super::tongue;
 use crate::cancel::{self, Cancel, StopReason};
 use crate::dataset::{Prompt, PromptSet};
 use crate::error::Error;
@@ -64,6 +65,13 @@ impl UnderLoad<'_> {
                     cure: identity.cure,
                 }
                 .into());
+            }
+            if identity.mute
+                && server.is_none()
+                && let Some((why, cure)) = tongue::instead(self.base_url, &self.plan.way()).await
+            {
+                let (base_url, cure) = (self.base_url.to_owned(), Some(cure));
+                return Err(ServerError::Unreachable { base_url, why, cure }.into());
             }
             let load_plan = self.load_plan(&identity, findings).await?;
             findings.identity = Some(identity);

@@ -111,6 +111,13 @@ pub enum ServerError {
         reason: StopReason,
     },
 
+    /// The Unix socket of `--host` is there already.
+    #[error("cannot listen on \"{}\": the file exists", path.display())]
+    SocketTaken {
+        /// Its path.
+        path: PathBuf,
+    },
+
     /// Nobody listens where `--url` points.
     #[error("no server answers at \"{base_url}\": {why}")]
     Unreachable {
@@ -176,6 +183,10 @@ impl ServerError {
             ServerError::PortTaken { .. } => {
                 Some("stop that process, or leave --port out to get a free one".to_owned())
             }
+            ServerError::SocketTaken { .. } => Some(
+                "stop the server that listens there, or remove the file that one has left behind"
+                    .to_owned(),
+            ),
             ServerError::DiedEarly { cause, log, .. } => {
                 Some(with_log(cause.cure(), log))
             }
@@ -204,6 +215,7 @@ impl ServerError {
             | ServerError::NoSuchFile { .. }
             | ServerError::CannotStart { .. }
             | ServerError::PortTaken { .. }
+            | ServerError::SocketTaken { .. }
             | ServerError::DiedEarly { .. }
             | ServerError::NeverHealthy { .. }
             | ServerError::NoFreePort { .. }

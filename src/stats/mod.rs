@@ -13,6 +13,7 @@ pub mod metric;
 pub mod quantile;
 mod rates;
 mod reconcile;
+mod server_headers;
 mod summary;
 pub mod threshold;
 mod validity;
@@ -29,5 +30,6 @@ pub use rates::{RateSet, Rates, SteadyState, Window};
 pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
 };
+pub use server_headers::{HeaderFigures, figures as server_headers};
 pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
 pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};

@@ -19,4 +19,5 @@ mod sim;
 mod sse;
 mod thresholds;
 mod tidy;
+mod transport;
 mod verdict;

@@ -266,6 +266,11 @@ impl Answer {
         record.last_content = story.last_content;
         record.finish = story.finish;
         record.status = self.head.as_ref().map(|head| head.status);
+        record.server_headers = self
+            .head
+            .as_mut()
+            .map(|head| std::mem::take(&mut head.server_headers))
+            .unwrap_or_default();
         record.finish_reason = story.finish_reason.take();
         record.terminated = story.terminated;
         record.usage = story.usage;
