@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::servers::{Http2Server, Manner, ProxyServer, SimProcess};
+use super::servers::{Http2Server, Manner, ProxyServer, SimProcess, plain_server};
 use super::{Authority, load};
 use crate::run::{Bench, Ran};
 
@@ -88,9 +88,11 @@ fn http2_in_the_clear_and_under_tls_gives_the_same_counts() {
     let tls = Http2Server::start(Manner::Frames(50), Some(&signed));
     let proxy = ProxyServer::start(None);
     let (ca, through) = (authority.file(), format!("http://{}", proxy.address()));
-    let own = SimProcess::start(&[]);
+    let http1 = plain_server();
 
-    let expected = counts(load(&bench, "http1", &own.url, REQUESTS, &[]));
+    let expected =
+        counts(load(&bench, "http1", &format!("http://{}", http1.address), REQUESTS, &[]));
+    assert_eq!(expected["deltas"], u64::from(REQUESTS) * 12);
     let clear_url = format!("http://{}/v1", clear.address);
     let tls_url = format!("https://{}", tls.address);
     for (out, url, more) in [

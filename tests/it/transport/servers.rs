@@ -288,6 +288,22 @@ impl Drop for Listening {
     }
 }
 
+/// What the HTTP/2 server answers, over HTTP/1.1.
+pub(super) fn plain_server() -> Listening {
+    Listening::serve(|mut stream| {
+        let Some(tokens) = read_request(&mut stream) else {
+            let nothing =
+                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            // A connection that was opened ahead of time and never used has nobody left to tell.
+            drop(stream.write_all(nothing));
+            return;
+        };
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+        drop(stream.write_all(format!("{head}{}", events(tokens).concat()).as_bytes()));
+    })
+}
+
 /// A TLS end that answers every request of a connection, and closes as it is told.
 pub(super) fn tls_server(signed: &Signed, piece: usize, says_farewell: bool) -> Listening {
     let config = server_config(signed, &[b"http/1.1"]);
