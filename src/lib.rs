@@ -30,6 +30,7 @@ pub mod sim;
 
 pub mod load;
 pub mod scrape;
+pub mod transport;
 
 pub mod artifact;
 pub mod compare;

@@ -38,8 +38,8 @@ pub use schema::{
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, Conversations, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures,
-    Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread,
-    SteadyState, Threshold, Tokens, TtftFigures, Turn, WarmUp, WindowFigures,
+    Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, ProcessUse,
+    RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric,
+    Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, WarmUp, WindowFigures,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

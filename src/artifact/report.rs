@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::calibration::CalibrationStep;
 use super::derived::{Derived, Timeline};
 use super::sections::{
-    Client, Conversations, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources,
-    ServerMetric, Threshold,
+    Client, Conversations, HeaderFigures, MetricSummary, Note, Rates, Reconciliation,
+    RequestsSection, Resources, ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
@@ -55,6 +55,10 @@ pub struct Report {
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
     pub server_metrics: BTreeMap<String, ServerMetric>,
+    /// Times that the server told in its response headers, by name (`server-timing:db`); empty where
+    /// it told none.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, HeaderFigures>,
     /// Processor, memory, GPU.
     pub resources: Resources,
     /// Whether the numbers are evidence, and the client's own error.

@@ -3,6 +3,8 @@
 //! Main type: [`RequestRow`]. Both files have the same columns in the same order. In a row a missing
 //! value is `null` (an empty cell in CSV) and needs no reason: the outcome says why.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,6 +62,9 @@ pub struct RequestRow {
     pub end_s: Option<f64>,
     /// HTTP status.
     pub status: Option<u16>,
+    /// Response headers in which the server tells times or what it calls this request.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, String>,
     /// The server's finish reason.
     pub finish_reason: Option<String>,
     /// The terminator was seen.
@@ -166,6 +171,7 @@ impl RequestRow {
             finish_s: at(record.finish),
             end_s: at(record.end),
             status: record.status,
+            server_headers: record.server_headers.clone(),
             finish_reason: record.finish_reason.clone(),
             terminated: record.terminated,
             max_tokens: record.max_tokens,
@@ -244,6 +250,9 @@ fn header() -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
+        Value::Object(entries) if entries.is_empty() => String::new(),
+        // JSON in one cell, quoted as every text is that holds commas.
+        Value::Object(_) => cell(&Value::String(value.to_string())),
         Value::String(text) => {
             // A cell that a spreadsheet would take for a formula is made plain text by a quote:
             // the words of a failure come from a server that we do not know.
@@ -314,5 +323,7 @@ mod tests {
         assert_eq!(cell(&Value::from("a,\"b\"\nc")), "\"a,\"\"b\"\"\nc\"");
         assert_eq!(cell(&Value::from("=cmd()")), "'=cmd()");
         assert_eq!(cell(&Value::Null), "");
+        assert_eq!(cell(&serde_json::json!({})), "");
+        assert_eq!(cell(&serde_json::json!({"a": "b"})), "\"{\"\"a\"\":\"\"b\"\"}\"");
     }
 }

@@ -439,3 +439,26 @@ pub struct Note {
     /// The sentence.
     pub message: String,
 }
+
+/// Numbers of one response header, in whatever unit the server sends them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeaderFigures {
+    /// Requests whose answer had it; at least 1.
+    pub count: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The median.
+    pub p50: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl From<crate::stats::HeaderFigures> for HeaderFigures {
+    fn from(found: crate::stats::HeaderFigures) -> Self {
+        // Destructured so that a new figure cannot be forgotten here.
+        let crate::stats::HeaderFigures { count, mean, min, p50, max } = found;
+        Self { count, mean, min, p50, max }
+    }
+}

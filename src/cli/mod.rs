@@ -24,8 +24,8 @@ pub use derived::DerivedArgs;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
 pub use request::RequestArgs;
 pub use run::{
-    ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
-    ServerArgs, TagArgs, WorkloadArgs,
+    ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
+    ProgressMode, RunArgs, ServerArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?

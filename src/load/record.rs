@@ -4,6 +4,7 @@
 //! stamps, so that a formula can change without measuring again. A request that failed, was
 //! dropped or was cut is a record like any other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -251,6 +252,11 @@ pub struct RequestRecord {
 
     /// HTTP status; `None` if no status line arrived.
     pub status: Option<u16>,
+    /// Response headers in which the server tells times or what it calls this request, such as
+    /// `server-timing`; names in lower case, values at most 100 characters each. Empty where there
+    /// are none.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, String>,
     /// `finish_reason` (or `stop_type`) as the server said it.
     pub finish_reason: Option<String>,
     /// The terminator `[DONE]` was seen.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::answer::{Answer, Ending, Progress};
 use super::connection::{Connection, Unsent};
+use super::dial::DialError;
 use super::leash::{Leash, Pulled};
 use super::limits::Limits;
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
@@ -55,7 +56,7 @@ enum Link {
 /// A connection being opened ahead of its request.
 struct Opening {
     started: Stamp,
-    dialing: Pin<Box<dyn Future<Output = io::Result<Connection>>>>,
+    dialing: Pin<Box<dyn Future<Output = Result<Connection, DialError>>>>,
 }
 
 impl std::fmt::Debug for Link {
@@ -182,6 +183,9 @@ impl Player {
         self.leash.disarm();
         self.answer.conclude(&exchange.ending, body.forced, &mut record);
         stage.hold_to_the_first(&mut record);
+        for value in record.server_headers.values_mut() {
+            *value = stage.plan.target.without_secrets(value);
+        }
         if let Outcome::Failed { detail, .. } = &mut record.outcome {
             *detail = cleaned(detail, stage);
         }
@@ -227,7 +231,8 @@ impl Player {
         let timeouts = &stage.plan.timeouts;
         let limit = timeouts.first.min(timeouts.total);
         self.leash.arm(now().after(limit));
-        let sent = self.leash.hold(connection.send(&self.head, &body.body)).await;
+        let tag = stage.plan.tag_requests.then_some(record.index);
+        let sent = self.leash.hold(connection.send(&self.head, &body.body, tag)).await;
         let mut refused = None;
         let written = match sent {
             Ok(Ok(written)) => {
@@ -321,9 +326,7 @@ impl Player {
                 record.connected = Some(connection.opened);
                 Ok((connection, false))
             }
-            Ok(Err(error)) => {
-                Err(Ending::Unconnected(FailureKind::Connect, format!("cannot connect: {error}")))
-            }
+            Ok(Err(error)) => Err(Ending::Unconnected(error.kind, error.detail)),
             Err(Pulled::Deadline) => Err(Ending::Unconnected(
                 FailureKind::Connect,
                 format!("no connection within {limit:?}"),
@@ -362,6 +365,10 @@ impl Player {
                 Ok(Err(error)) => {
                     self.freed = now();
                     record.end = Some(self.freed);
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.answer.give_up(error.to_string());
+                        return Ending::Broken;
+                    }
                     return Ending::Reset(error.to_string());
                 }
                 Err(Pulled::Stop) => {
@@ -434,7 +441,7 @@ impl Player {
     fn keep(&mut self, stage: &Stage, mut connection: Connection) {
         connection.answers += 1;
         if stage.plan.connections == Connections::Ahead
-            && self.answer.may_keep_connection()
+            && (connection.outlives_answers() || self.answer.may_keep_connection())
             && stage.trusts(&connection)
         {
             if connection.answers > 1 {
@@ -511,6 +518,7 @@ pub(super) fn blank_record(
         finish: None,
         end: None,
         status: None,
+        server_headers: std::collections::BTreeMap::new(),
         finish_reason: None,
         terminated: false,
         usage: None,

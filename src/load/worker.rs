@@ -14,8 +14,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use super::arrivals::spans;
-use super::connection::{Connection, Dialer};
+use super::connection::Connection;
 use super::conversation::Unsent;
+use super::dial::Dialer;
 use super::leash::Leash;
 use super::live::{LiveCounters, LivePhase};
 use super::open;
@@ -40,7 +41,7 @@ const LONGEST_FAILURE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Stage {
     pub(super) plan: LoadPlan,
     pub(super) dialer: Dialer,
-    pub(super) receiver: Receiver,
+    pub(super) receiver: Rc<Receiver>,
     pub(super) pacer: Rc<Pacer>,
     pub(super) live: Arc<LiveCounters>,
     pub(super) head_prefix: Vec<u8>,
@@ -74,6 +75,7 @@ impl Stage {
     pub(super) fn new(
         plan: LoadPlan,
         dialer: Dialer,
+        receiver: Rc<Receiver>,
         pacer: Rc<Pacer>,
         live: Arc<LiveCounters>,
         most_in_flight: u32,
@@ -85,7 +87,7 @@ impl Stage {
         let tickets = Tickets::new(plan.bodies.len(), warm_up, total);
         Self {
             dialer,
-            receiver: Receiver::new(plan.clock),
+            receiver,
             pacer,
             live,
             head_prefix: plan.target.head_prefix(plan.connections),

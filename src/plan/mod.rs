@@ -23,6 +23,7 @@ pub mod scenario;
 pub mod shape;
 pub mod subject;
 pub mod threshold;
+pub mod transport;
 
 pub use body::{Ask, Dialect, body, body_of, continued};
 pub use course::{Course, CourseUnit};
@@ -36,6 +37,7 @@ pub use request::{
 pub use scenario::{Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape};
 pub use threshold::Threshold;
+pub use transport::{HttpVersion, Proxy, Transport};
 
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +50,8 @@ pub struct RunPlan {
     pub model_dir: Option<PathBuf>,
     /// The server that is loaded.
     pub target: Target,
+    /// How it is reached besides its address.
+    pub transport: Transport,
     /// What our requests carry besides their body.
     pub credentials: Credentials,
     /// What it is loaded with.
@@ -77,6 +81,17 @@ pub struct PeaksSpec {
     pub flops: Option<Flops>,
     /// Whether those that were not given are measured before the server is started.
     pub measure: bool,
+}
+
+impl RunPlan {
+    /// The way to the server of this plan.
+    #[must_use]
+    pub fn way(&self) -> Transport {
+        match &self.target {
+            Target::External { .. } => self.transport.clone(),
+            Target::Start(_) => self.transport.to_child(),
+        }
+    }
 }
 
 /// What the report is tagged with.

@@ -11,10 +11,11 @@ use super::problem::{Place, PlanError, Problem};
 use super::request::PLACEHOLDER;
 use super::scenario::{self, Origin, Overrides, RequestOverrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan,
-    Sampling, Secret, ServerProgram, ServerSpec, Tags, Target, Workload, Yield,
+    ClockChoice, Connections, Credentials, DatasetSpec, HttpVersion, Limits, ModelSource,
+    PeaksSpec, Proxy, RunPlan, Sampling, Secret, ServerProgram, ServerSpec, Tags, Target,
+    Transport, Workload, Yield,
 };
-use crate::cli::{ConnectionsArg, RunArgs};
+use crate::cli::{ConnectionsArg, HttpVersionArg, RunArgs};
 
 /// Seconds between two scrapes: llama-server's own averages are over about as long.
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub struct Surroundings {
     pub tags: Tags,
     /// The value of `PATH`.
     pub search_path: Option<OsString>,
+    /// Variables that name a proxy, such as `HTTPS_PROXY`, as far as they are set.
+    pub proxy_variables: Vec<String>,
     /// This executable, which is also the simulator.
     pub own_executable: std::path::PathBuf,
 }
@@ -43,6 +46,7 @@ pub fn resolve(
     let model = model_source(args, &mut problems);
     let headers = headers(&args.server.headers, &mut problems);
     let dataset = dataset(args, &mut problems);
+    let mut transport = transport(args, &mut problems);
     check_ratio("--max-lateness", args.limits.max_lateness, &mut problems);
     check_ratio("--max-client-delay", args.limits.max_client_delay, &mut problems);
     if args.server.url.is_some() {
@@ -71,7 +75,13 @@ pub fn resolve(
         Target::External { base_url } => base_url,
         Target::Start(_) => "http://127.0.0.1",
     };
-    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?;
+    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?
+        .through(&transport)?;
+    let url = crate::transport::ServerUrl::parse(base_url).expect("the same URL was read above");
+    if url.secure {
+        crate::transport::client_config(&transport).map_err(crate::load::LoadError::Tls)?;
+    }
+    transport.ignored_proxy_variable = ignored_proxy(&url, &transport, surroundings);
     if let (
         None,
         Target::Start(ServerSpec {
@@ -95,6 +105,7 @@ pub fn resolve(
         model,
         model_dir: args.model.model_path_prefix.clone(),
         target,
+        transport,
         credentials: Credentials { api_key, headers },
         workload,
         limits: Limits {
@@ -160,6 +171,46 @@ fn headers(typed: &[String], problems: &mut Vec<Problem>) -> Vec<(String, Secret
         }
     }
     headers
+}
+
+fn transport(args: &RunArgs, problems: &mut Vec<Problem>) -> Transport {
+    let server = &args.server;
+    let proxy = server.proxy.as_deref().and_then(|typed| match typed.parse::<Proxy>() {
+        Ok(proxy) => Some(proxy),
+        Err(why) => {
+            problems.push(
+                Problem::new(Place::Flag("--proxy"), format!("no proxy: {why}"))
+                    .hinting("write it as --proxy http://host:3128, with user:password@ before the host where it wants them"),
+            );
+            None
+        }
+    });
+    Transport {
+        http_version: match server.http_version {
+            _ if server.http2 => HttpVersion::Http2,
+            HttpVersionArg::Http1 => HttpVersion::Http1,
+            HttpVersionArg::Http2 => HttpVersion::Http2,
+            HttpVersionArg::Auto => HttpVersion::Auto,
+        },
+        ca_file: server.cacert.clone(),
+        insecure: server.insecure,
+        proxy,
+        ignored_proxy_variable: None,
+    }
+}
+
+/// The variable by which other programs would go through a proxy to this server.
+fn ignored_proxy(
+    url: &crate::transport::ServerUrl,
+    transport: &Transport,
+    surroundings: &Surroundings,
+) -> Option<String> {
+    if transport.proxy.is_some() || url.is_loopback() {
+        return None;
+    }
+    let scheme = if url.secure { "https_proxy" } else { "http_proxy" };
+    let mut set = surroundings.proxy_variables.iter();
+    set.find(|name| [scheme, "all_proxy"].contains(&name.to_ascii_lowercase().as_str())).cloned()
 }
 
 fn dataset(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {

@@ -45,6 +45,7 @@ pub fn render(report: &Report) -> String {
     derived::drawn(report, &mut page);
     conversations(report, &mut page);
     server_beside_client(report, &mut page);
+    server_headers(report, &mut page);
     resources(report, &mut page);
     derived::sections(report, &mut page);
     client(report, &mut page);
@@ -391,6 +392,22 @@ fn failures(report: &Report, page: &mut Page) {
         }
     }
     page.table(&["Kind", "requests", "for example"], &rows);
+}
+
+fn server_headers(report: &Report, page: &mut Page) {
+    if report.server_headers.is_empty() {
+        return;
+    }
+    page.heading("Times in the server's response headers");
+    let rows: Vec<Vec<String>> = report
+        .server_headers
+        .iter()
+        .map(|(name, found)| {
+            let figures = [found.mean, found.min, found.p50, found.max].map(short);
+            [vec![format!("`{}`", escape(name)), whole(found.count)], figures.to_vec()].concat()
+        })
+        .collect();
+    page.table(&["Header, in its own unit", "n", "mean", "min", "p50", "max"], &rows);
 }
 
 fn server_beside_client(report: &Report, page: &mut Page) {

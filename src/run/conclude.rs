@@ -97,6 +97,10 @@ pub(crate) fn conclude(
         conversations: sections.conversations,
         reconciliation: sections.reconciliation,
         server_metrics: server_metrics(&findings),
+        server_headers: stats::server_headers(&findings.records)
+            .into_iter()
+            .map(|(name, figures)| (name, figures.into()))
+            .collect(),
         resources: resources(&findings),
         client: sections.client,
         derived: None,
@@ -400,6 +404,9 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
     let base_url = match (facts, &plan.target) {
         (Some(ServerFacts { base_url, .. }), _) | (None, Target::External { base_url }) => {
             base_url.clone()
+        }
+        (None, Target::Start(spec)) if spec.host.ends_with(".sock") => {
+            format!("unix:{}", spec.host)
         }
         (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
     };

@@ -16,6 +16,7 @@ pub(crate) mod host;
 pub(crate) mod measure;
 mod spool;
 mod stage;
+mod tongue;
 mod under_load;
 mod watchers;
 mod words;
@@ -134,6 +135,10 @@ pub(crate) fn server_log(out_dir: &Path) -> std::path::PathBuf {
     out_dir.join(measure::SERVER_LOG)
 }
 
+/// By which other programs find a proxy. We only say that we do not.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// What the flags do not say.
 pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Error> {
     let own_executable = std::env::current_exe()
@@ -141,6 +146,11 @@ pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Erro
     Ok(Surroundings {
         tags: provenance.tags(),
         search_path: std::env::var_os("PATH"),
+        proxy_variables: PROXY_VARIABLES
+            .into_iter()
+            .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+            .map(str::to_owned)
+            .collect(),
         own_executable,
     })
 }

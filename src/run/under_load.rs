@@ -13,6 +13,7 @@ use super::gates::{Abort, LiveGates};
 use super::measure::unless_stopped;
 use super::spool::Spool;
 use super::stage::Running;
+use super::tongue;
 use crate::cancel::{self, Cancel, StopReason};
 use crate::dataset::PromptSet;
 use crate::error::Error;
@@ -68,8 +69,16 @@ impl UnderLoad<'_> {
                 return Err(ServerError::Unreachable {
                     base_url: self.base_url.to_owned(),
                     why: why.clone(),
+                    cure: identity.cure,
                 }
                 .into());
+            }
+            if identity.mute
+                && server.is_none()
+                && let Some((why, cure)) = tongue::instead(self.base_url, &self.plan.way()).await
+            {
+                let (base_url, cure) = (self.base_url.to_owned(), Some(cure));
+                return Err(ServerError::Unreachable { base_url, why, cure }.into());
             }
             let load_plan = self.load_plan(&identity, findings).await?;
             findings.identity = Some(identity);
@@ -190,7 +199,8 @@ impl UnderLoad<'_> {
                 workload.endpoint.path(),
                 &credentials.headers,
                 self.api_key,
-            )?,
+            )?
+            .through(&self.plan.way())?,
             bodies: bodies.bodies,
             conversations: bodies.conversations,
             schedule: Schedule::of(

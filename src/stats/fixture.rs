@@ -38,6 +38,7 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
         finish: Some(at_ms(126.0)),
         end: Some(at_ms(130.0)),
         status: Some(200),
+        server_headers: Default::default(),
         finish_reason: Some("length".to_owned()),
         terminated: true,
         usage: Some(Usage { prompt_tokens: 40, completion_tokens: 11, cached_tokens: Some(8) }),

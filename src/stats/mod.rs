@@ -15,6 +15,7 @@ pub mod metric;
 pub mod quantile;
 mod rates;
 mod reconcile;
+mod server_headers;
 mod server_side;
 mod summary;
 pub mod threshold;
@@ -38,6 +39,7 @@ pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
     decode_residual_ms, ttft_residual_ms,
 };
+pub use server_headers::{HeaderFigures, figures as server_headers};
 pub use server_side::{Drafts, ServerRates, ServerWork};
 pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
 pub use timeline::Timeline;

@@ -25,4 +25,5 @@ mod sim;
 mod sse;
 mod thresholds;
 mod tidy;
+mod transport;
 mod verdict;

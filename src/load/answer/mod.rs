@@ -218,6 +218,11 @@ impl Answer {
         Progress::Broken
     }
 
+    /// What came below HTTP cannot be read any further.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.story.unreadable.get_or_insert(why);
+    }
+
     /// No byte has come.
     pub(super) fn is_untouched(&self) -> bool {
         self.bytes == 0
@@ -289,6 +294,11 @@ impl Answer {
         record.last_content = story.last_content;
         record.finish = story.finish;
         record.status = self.head.as_ref().map(|head| head.status);
+        record.server_headers = self
+            .head
+            .as_mut()
+            .map(|head| std::mem::take(&mut head.server_headers))
+            .unwrap_or_default();
         record.finish_reason = story.finish_reason.take();
         record.terminated = story.terminated;
         record.usage = story.usage;

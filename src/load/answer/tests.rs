@@ -49,6 +49,7 @@ fn blank() -> RequestRecord {
         finish: None,
         end: None,
         status: None,
+        server_headers: Default::default(),
         finish_reason: None,
         terminated: false,
         usage: None,

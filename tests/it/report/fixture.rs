@@ -57,6 +57,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         finish: at(1.2 + prefill + decode),
         end: at(1.5 + prefill + decode),
         status: Some(200),
+        server_headers: Default::default(),
         finish_reason: Some("length".to_owned()),
         terminated: true,
         usage: Some(Usage {
@@ -262,6 +263,7 @@ impl Run4 {
                     unknown: Unknowns::none(),
                 },
             )]),
+            server_headers: Default::default(),
             resources: Resources {
                 server: Some(ProcessUse {
                     cpu_s: Some(48.6),
