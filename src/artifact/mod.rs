@@ -15,7 +15,7 @@ mod sections;
 pub mod store;
 mod unknowns;
 
-pub use from_stats::{Sections, sections};
+pub use from_stats::{Sections, phase_figures, sections};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
@@ -25,8 +25,8 @@ pub use schema::{SCHEMA_FILE, json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
-    Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
-    Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Ci95, Client, GpuUse, Limits, MetricSummary, Note, PhaseFigures, ProcessUse, RateFigures,
+    Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread,
+    SteadyState, Threshold, Tokens, TtftFigures, Unmeasured, WindowFigures,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

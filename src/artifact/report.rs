@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sections::{
-    Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
-    Threshold,
+    Client, MetricSummary, Note, PhaseFigures, Rates, Reconciliation, RequestsSection, Resources,
+    ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
@@ -46,6 +46,9 @@ pub struct Report {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// Requests and tokens per second.
     pub rates: Rates,
+    /// The measured phases, each by itself, in order; empty where nothing was measured.
+    #[serde(default)]
+    pub phases: Vec<PhaseFigures>,
     /// Client against server.
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
@@ -294,8 +297,11 @@ pub struct Scenario {
 /// A part of the load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
-    /// `warm_up` or `load`.
+    /// `warm_up` for each user's first requests, `load` where the scenario names no phases.
     pub name: String,
+    /// Whether it is in the figures; earlier versions did not say.
+    #[serde(default = "yes")]
+    pub measured: bool,
     /// Who sends requests and when, in words.
     pub shape: String,
     /// Most concurrent users; `null` in an open loop.
@@ -311,6 +317,17 @@ pub struct Phase {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+impl Scenario {
+    /// The phases that are in the figures.
+    pub fn measured_phases(&self) -> impl Iterator<Item = &Phase> {
+        self.phases.iter().filter(|phase| phase.measured && phase.name != "warm_up")
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A file beside the report.

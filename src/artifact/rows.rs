@@ -16,8 +16,11 @@ use crate::stats::{HeaderSplit, RequestMetrics};
 pub struct RequestRow {
     /// Position in the order of planning, from 0, warm-up first.
     pub index: u64,
-    /// `warm_up` or `measured`.
+    /// `warm_up`, `measured` or `cool_down`; only `measured` is in any figure.
     pub phase: String,
+    /// Position of its phase in `scenario.phases` of the report.
+    #[serde(default)]
+    pub phase_index: u16,
     /// `completed`, `failed`, `dropped` or `cut`.
     pub outcome: String,
     /// The kind of failure.
@@ -111,6 +114,7 @@ impl RequestRow {
         let phase = match record.phase {
             Phase::WarmUp => "warm_up",
             Phase::Measured => "measured",
+            Phase::CoolDown => "cool_down",
         };
         let metrics = RequestMetrics::of(record, split);
         // A number that is not finite has no text in JSON.
@@ -118,6 +122,7 @@ impl RequestRow {
         Self {
             index: record.index,
             phase: phase.to_owned(),
+            phase_index: record.phase_index,
             outcome: outcome.to_owned(),
             failure,
             failure_detail,

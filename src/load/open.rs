@@ -1,6 +1,6 @@
 //! An open loop: each arrival is sent at its instant, whatever became of the ones before.
 //!
-//! Main function: [`play`]. Connections lie ready ahead of the arrivals that will need them, so
+//! Main function: [`play`]; main type [`Pool`], which open phases share. Connections lie ready ahead of the arrivals that will need them, so
 //! that connecting delays nobody; the instants are `arrivals`' business, a request is `request`'s.
 
 use std::cell::{Cell, RefCell};
@@ -28,9 +28,9 @@ pub(super) fn needed_at_once(schedule: &Schedule, most_in_flight: u32) -> u32 {
     u32::try_from(within).unwrap_or(u32::MAX).min(most_in_flight)
 }
 
-/// The players that are not in flight. `Vec`s are stacks: the connection used last is used next,
+/// The players of open phases that are not in flight. `Vec`s are stacks: the connection used last is used next,
 /// since it is the least likely to have been closed.
-struct Pool {
+pub(super) struct Pool {
     ready: RefCell<Vec<Player>>,
     /// Without a connection, or with one that may not be used again.
     bare: RefCell<Vec<Player>>,
@@ -41,6 +41,22 @@ struct Pool {
 }
 
 impl Pool {
+    /// Of players that are there already; more are made as they are needed, numbered from `made`.
+    pub(super) fn new(stage: &Stage, players: Vec<Player>, made: usize) -> Rc<Self> {
+        let made = u32::try_from(made).expect("players are numbered with 32 bits");
+        let pool = Self {
+            ready: RefCell::default(),
+            bare: RefCell::default(),
+            opening: Cell::new(0),
+            in_flight: Cell::new(0),
+            made: Cell::new(made),
+        };
+        for player in players {
+            pool.take_back(stage, player);
+        }
+        Rc::new(pool)
+    }
+
     fn take_back(&self, stage: &Stage, player: Player) {
         let connected = player.is_connected(stage);
         let shelf = if connected { &self.ready } else { &self.bare };
@@ -56,8 +72,8 @@ impl Pool {
     }
 
     /// A player for an arrival that is due; `None` where too many are in flight.
-    fn take(&self, stage: &Stage) -> Option<Player> {
-        if self.in_flight.get() >= stage.most_in_flight {
+    fn take(&self, stage: &Stage, most: u32) -> Option<Player> {
+        if self.in_flight.get() >= most {
             return None;
         }
         self.in_flight.set(self.in_flight.get() + 1);
@@ -76,32 +92,19 @@ impl Pool {
     }
 
     /// How many more connections are to be opened so that `needed` lie ready.
-    fn missing(&self, stage: &Stage, needed: usize) -> usize {
+    fn missing(&self, needed: usize, most: u32) -> usize {
         let reserve = self.ready.borrow().len() + self.opening.get();
-        let room = stage.most_in_flight.saturating_sub(self.in_flight.get()) as usize;
+        let room = most.saturating_sub(self.in_flight.get()) as usize;
         needed.min(room).saturating_sub(reserve)
     }
 }
 
-/// Sends every arrival and returns when the last answer has come.
-pub(super) async fn play(
-    stage: &Rc<Stage>,
-    schedule: &Schedule,
-    players: Vec<Player>,
-    started: Stamp,
-) -> Vec<Player> {
-    let made = u32::try_from(players.len()).expect("players are numbered with 32 bits");
-    let pool = Rc::new(Pool {
-        ready: RefCell::default(),
-        bare: RefCell::default(),
-        opening: Cell::new(0),
-        in_flight: Cell::new(0),
-        made: Cell::new(made),
-    });
-    for player in players {
-        pool.take_back(stage, player);
-    }
-    let instant = |index: u64| schedule.offset(index).map(|offset| started.after(offset));
+/// Sends every arrival of a phase and returns when the last answer has come.
+pub(super) async fn play(stage: Rc<Stage>, phase: usize, pool: Rc<Pool>, begun: Stamp) {
+    let Some(schedule) = &stage.plan.phases[phase].schedule else { return };
+    let instant = |index: u64| schedule.offset(index).map(|offset| begun.after(offset));
+    let most = stage.most_in_flight(phase);
+    let cut = stage.cut_of(phase, begun);
     let ahead = stage.plan.connections == Connections::Ahead;
     let leash = stage.new_leash();
     let mut tasks = JoinSet::new();
@@ -114,13 +117,13 @@ pub(super) async fn play(
             break;
         }
         while let Some(due) = instant(next).filter(|due| *due <= now()) {
-            let Some(ticket) = stage.arrival() else { break };
+            let Some(ticket) = stage.arrival(phase) else { break };
             next += 1;
-            match pool.take(stage) {
+            match pool.take(&stage, most) {
                 Some(player) => {
-                    let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
+                    let (stage, pool) = (Rc::clone(&stage), Rc::clone(&pool));
                     tasks.spawn_local(async move {
-                        send(&stage, &pool, player, ticket, due).await;
+                        send(&stage, &pool, player, ticket, due, cut).await;
                     });
                 }
                 None => stage.drop_arrival(ticket, due),
@@ -130,12 +133,12 @@ pub(super) async fn play(
             let horizon = now().after(AHEAD + BATCH);
             provided = provided.max(next);
             while instant(provided).is_some_and(|due| due <= horizon) {
-                pool.check(stage, (provided - next) as usize);
+                pool.check(&stage, (provided - next) as usize);
                 provided += 1;
             }
-            for _ in 0..pool.missing(stage, (provided - next) as usize) {
-                let mut player = pool.bare_player(stage);
-                let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
+            for _ in 0..pool.missing((provided - next) as usize, most) {
+                let mut player = pool.bare_player(&stage);
+                let (stage, pool) = (Rc::clone(&stage), Rc::clone(&pool));
                 pool.opening.set(pool.opening.get() + 1);
                 tasks.spawn_local(async move {
                     player.prepare(&stage).await;
@@ -151,9 +154,6 @@ pub(super) async fn play(
     while let Some(joined) = tasks.join_next().await {
         passed_on(joined);
     }
-    let mut players = pool.ready.take();
-    players.append(&mut pool.bare.borrow_mut());
-    players
 }
 
 async fn send(
@@ -162,8 +162,9 @@ async fn send(
     mut player: Player,
     ticket: super::schedule::Ticket,
     due: Stamp,
+    cut: Stamp,
 ) {
-    stage.perform(&mut player, ticket, due, now()).await;
+    stage.perform(&mut player, ticket, due, now(), cut).await;
     pool.in_flight.set(pool.in_flight.get() - 1);
     pool.take_back(stage, player);
 }
@@ -174,7 +175,7 @@ fn before(at: Stamp, lead: Duration) -> Stamp {
 }
 
 /// Nobody cancels these tasks; a panic is a bug and goes on up to the handle.
-fn passed_on(joined: Result<(), tokio::task::JoinError>) {
+pub(super) fn passed_on(joined: Result<(), tokio::task::JoinError>) {
     if let Err(error) = joined {
         std::panic::resume_unwind(error.into_panic());
     }

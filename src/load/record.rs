@@ -39,6 +39,8 @@ pub enum Phase {
     WarmUp,
     /// Counted.
     Measured,
+    /// After measuring; never counted in any figure.
+    CoolDown,
 }
 
 /// How a request ended.
@@ -190,8 +192,11 @@ pub struct RequestRecord {
     pub prompt_index: u64,
     /// Which user sent it, from 0.
     pub user_index: u32,
-    /// Warm-up or measured.
+    /// Whether it counts.
     pub phase: Phase,
+    /// To which phase of the load it belongs: 0 is each user's warm-up before the first, 1 the first.
+    #[serde(default)]
+    pub phase_index: u16,
     /// How it ended.
     pub outcome: Outcome,
 

@@ -40,6 +40,8 @@ pub(super) struct Player {
     head: Vec<u8>,
     /// When the user became free: its last answer's end, as received.
     pub(super) freed: Stamp,
+    /// When it may send its next request: freed, and the pause. It goes on from phase to phase.
+    pub(super) next_due: Stamp,
     /// Failures in a row, for the pause after them.
     pub(super) failures: u32,
 }
@@ -84,6 +86,7 @@ impl Player {
             answer: Answer::default(),
             head: Vec::new(),
             freed: now(),
+            next_due: Stamp(0),
             failures: 0,
         }
     }
@@ -439,6 +442,7 @@ pub(super) fn blank_record(
         prompt_index: body.prompt_index,
         user_index,
         phase: ticket.phase,
+        phase_index: ticket.phase_index,
         outcome: Outcome::Dropped,
         planned,
         connect_started: None,

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
+use super::phases;
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread, Threshold};
 use crate::load::{ClockSource, FailureKind};
@@ -39,6 +40,7 @@ pub fn render(report: &Report) -> String {
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
+    phases::section(report, &mut page);
     server_beside_client(report, &mut page);
     resources(report, &mut page);
     client(report, &mut page);
@@ -49,24 +51,24 @@ pub fn render(report: &Report) -> String {
 
 /// Text that grows by lines and tables.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
-    fn heading(&mut self, words: &str) {
+    pub(super) fn heading(&mut self, words: &str) {
         self.line("");
         self.line(&format!("### {words}"));
         self.line("");
     }
 
     /// Cells are Markdown: escape what comes from outside before.
-    fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.line(&format!("| {} |", head.join(" | ")));
         // Numbers to the right, words to the left.
         let align: Vec<&str> = head
@@ -136,10 +138,10 @@ pub(crate) fn what_ran(report: &Report) -> String {
         parts.push(format!("model {name}{details}"));
     }
     let scenario = &report.scenario;
-    let load = scenario.phases.iter().find(|phase| phase.name == "load");
+    let shapes: Vec<&str> = scenario.measured_phases().map(|phase| phase.shape.as_str()).collect();
     let mut words = format!("scenario {} on {}", scenario.name, scenario.endpoint.path());
-    if let Some(phase) = load {
-        write!(words, ", {}", phase.shape).expect("a string takes any text");
+    if !shapes.is_empty() {
+        write!(words, ", {}", shapes.join(", then ")).expect("a string takes any text");
     }
     parts.push(words);
     parts.extend(report.machine.cpu_model.clone());
@@ -511,6 +513,9 @@ fn configuration(report: &Report, page: &mut Page) {
         parts.extend(phase.duration_s.map(|longest| format!("at most {}", seconds(longest))));
         parts.push(format!("{} think time", seconds(phase.think_time_s)));
         parts.push(format!("{} tokens at most", phase.max_tokens));
+        if !phase.measured {
+            parts.push("not measured".to_owned());
+        }
         row(&format!("phase {}", escape(&phase.name)), Some(parts.join(", ")));
     }
     row("operating system", report.machine.os.clone());

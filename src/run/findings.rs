@@ -78,8 +78,8 @@ pub(super) struct ServerFacts {
 pub(super) struct WorkloadFacts {
     pub(super) hash: String,
     pub(super) users: u32,
-    /// Measured requests that are planned; `None` where only time bounds them.
-    pub(super) requests: Option<u64>,
+    /// Requests that are planned in each phase; `None` where only time bounds them.
+    pub(super) requests: Vec<Option<u64>>,
     pub(super) dataset: String,
 }
 

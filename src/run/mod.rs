@@ -11,6 +11,7 @@ mod fit;
 mod formats;
 mod gates;
 mod measure;
+mod phases;
 mod spool;
 mod stage;
 mod under_load;

@@ -47,7 +47,7 @@ impl Spool {
         Ok((Self { path, writer }, sender))
     }
 
-    /// All records in the order of planning, after the sending half is gone.
+    /// All records by phase and in the order of planning, after the sending half is gone.
     pub(super) fn finish(self) -> Result<Vec<RequestRecord>, Error> {
         let failed = |attempt: &'static str, source| Error::Output {
             attempt,
@@ -66,7 +66,7 @@ impl Spool {
                 serde_json::from_str(&line).map_err(|error| failed("read", error.into()))?;
             records.push(record);
         }
-        records.sort_by_key(|record: &RequestRecord| record.index);
+        records.sort_by_key(|record: &RequestRecord| (record.phase_index, record.index));
         Ok(records)
     }
 

@@ -17,9 +17,10 @@ use crate::dataset::{Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase,
+    PlannedBody, Schedule, Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::plan::{Dialect, PhaseSpec, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -168,7 +169,10 @@ impl UnderLoad<'_> {
             workload.request.model.clone_from(&identity.model_id);
         }
         let mut users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
-        if let Some(most) = workload.shape.max_in_flight() {
+        let sequence = workload.sequence();
+        let caps = sequence.iter().map(|phase| phase.shape.max_in_flight());
+        if let Some(most) = caps.collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().max())
+        {
             users = users.min(most); // those of the warm-up
         }
         let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
@@ -199,18 +203,11 @@ impl UnderLoad<'_> {
                 self.api_key.as_ref(),
             )?,
             bodies,
-            schedule: Schedule::of(
-                &workload.shape,
-                workload.seed,
-                workload.duration,
-                workload.n_prompts,
-            ),
-            shape: workload.shape,
+            phases: load_phases(&sequence, workload.seed),
             users,
             think_time: workload.think_time,
-            duration: workload.duration,
-            total_requests: workload.n_prompts,
             graceful_stop: workload.graceful_stop,
+            graceful_ramp_down: workload.graceful_ramp_down,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
             connections: workload.connections,
@@ -221,11 +218,37 @@ impl UnderLoad<'_> {
         findings.workload = Some(WorkloadFacts {
             hash: load::workload_hash(&load_plan),
             users,
-            requests: load_plan.requests(),
+            requests: load_plan.phases.iter().map(|phase| phase.requests(users)).collect(),
             dataset: self.prompts.source.clone(),
         });
         Ok(load_plan)
     }
+}
+
+/// The phases with the instants of their arrivals.
+fn load_phases(sequence: &[PhaseSpec], seed: u64) -> Vec<LoadPhase> {
+    let first = sequence.iter().position(|phase| phase.measured).unwrap_or(0);
+    let phases = sequence.iter().enumerate();
+    phases
+        .map(|(position, spec)| LoadPhase {
+            phase: match (spec.measured, position < first) {
+                (true, _) => Phase::Measured,
+                (false, true) => Phase::WarmUp,
+                (false, false) => Phase::CoolDown,
+            },
+            shape: spec.shape.clone(),
+            // Phases of one rate must not have the same arrivals.
+            schedule: Schedule::of(
+                &spec.shape,
+                seed.wrapping_add(position as u64),
+                spec.duration,
+                spec.n_prompts,
+            ),
+            users: spec.users,
+            duration: spec.duration,
+            total_requests: spec.n_prompts,
+        })
+        .collect()
 }
 
 fn planned_body(
@@ -287,7 +310,7 @@ impl Bounds {
     fn of(plan: &LoadPlan) -> Self {
         Self {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
-            duration: plan.duration,
+            duration: plan.duration(),
             requests: plan.requests(),
         }
     }

@@ -23,6 +23,7 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
         prompt_index: index,
         user_index: 0,
         phase: Phase::Measured,
+        phase_index: 1,
         outcome: Outcome::Completed,
         planned: at_ms(0.0),
         connect_started: None,

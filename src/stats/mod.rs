@@ -29,5 +29,7 @@ pub use rates::{RateSet, Rates, SteadyState, Window};
 pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
 };
-pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
-pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};
+pub use summary::{
+    LoadFigures, RequestAccounting, Summary, UnmeasuredAccounting, summarise, summarise_by,
+};
+pub use validity::{Blame, Caution, Part, Reason, ServerFate, Validity, judge, judge_parts};

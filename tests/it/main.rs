@@ -10,6 +10,7 @@ mod lifecycle;
 mod load;
 mod model;
 mod open_loop;
+mod phases;
 mod provenance;
 mod report;
 mod run;

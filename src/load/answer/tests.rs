@@ -34,6 +34,7 @@ fn blank() -> RequestRecord {
         prompt_index: 0,
         user_index: 0,
         phase: Phase::Measured,
+        phase_index: 1,
         outcome: Outcome::Cut,
         planned: Stamp(0),
         connect_started: None,

@@ -85,8 +85,8 @@ impl<'a> Samples<'a> {
     /// taken to have begun with the run.
     #[must_use]
     pub fn of(report: &Report, rows: &'a [RequestRow], scrapes: &[ScrapeRow]) -> Self {
-        let load = report.scenario.phases.iter().find(|phase| phase.name == "load");
-        let think_s = load.map_or(0.0, |phase| phase.think_time_s);
+        let load = || report.scenario.measured_phases();
+        let think_s = load().map(|phase| phase.think_time_s).fold(0.0, f64::max);
         let measured: Vec<&RequestRow> =
             rows.iter().filter(|row| row.phase == "measured").collect();
         let mut iterations: Vec<Iteration<'_>> =
@@ -97,9 +97,13 @@ impl<'a> Samples<'a> {
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
         // At least a nanosecond, so that a rate is a number.
         let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
-        let users = load.and_then(|phase| phase.users).unwrap_or_else(|| most_at_once(&measured));
+        // Where one of them is an open loop, the users of the others are not all that there were.
+        let users = load().map(|phase| phase.users).collect::<Option<Vec<u32>>>();
+        let users = users.and_then(|users| users.into_iter().max());
+        let users = users.unwrap_or_else(|| most_at_once(&measured));
         let begun = report.requests.started;
-        let never_begun = load.and_then(|phase| phase.requests?.checked_sub(begun)).unwrap_or(0);
+        let planned = load().map(|phase| phase.requests).sum::<Option<u64>>();
+        let never_begun = planned.and_then(|planned| planned.checked_sub(begun)).unwrap_or(0);
         Self {
             users_at_work: users_at_work(&measured, users, run_s, think_s),
             users,

@@ -42,6 +42,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         prompt_index: index,
         user_index: (index % 4) as u32,
         phase: load::Phase::Measured,
+        phase_index: 1,
         outcome: Outcome::Completed,
         planned: Stamp(ORIGIN + (start_ms * 1e6) as u64),
         connect_started: None,
@@ -223,6 +224,7 @@ impl Run4 {
                 max_context_words: Some(1_024),
                 phases: vec![Phase {
                     name: "load".to_owned(),
+                    measured: true,
                     shape: "4 users".to_owned(),
                     users: Some(4),
                     duration_s: None,
@@ -237,6 +239,7 @@ impl Run4 {
             requests: sections.requests,
             metrics: sections.metrics,
             rates: sections.rates,
+            phases: Vec::new(),
             reconciliation: sections.reconciliation,
             server_metrics: BTreeMap::from([(
                 "llamacpp:tokens_predicted_total".to_owned(),
