@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Endpoint, Workload};
+use crate::dataset::{ChatMessage, Content, Prompt};
 
 /// Which server is spoken to. Fields that only one of them knows are sent to that one only, because
 /// a strict gateway refuses a request with a field it does not know.
@@ -18,26 +19,23 @@ pub enum Dialect {
     OpenAi,
 }
 
-/// The JSON body of the request for `prompt`, UTF-8.
+/// The JSON body of the request for `prompt`, UTF-8. The prompt's own budget goes before the workload's.
 ///
 /// Keys stand in a fixed order, so the bytes depend on the arguments alone. Fields of
 /// `request.extra` come last; one that the body already has is replaced in its place, and where
 /// both are objects (`stream_options`) they are joined one level deep.
 #[must_use]
-pub fn body(workload: &Workload, dialect: Dialect, prompt: &str) -> Vec<u8> {
+pub fn body(workload: &Workload, dialect: Dialect, prompt: &Prompt) -> Vec<u8> {
     let request = &workload.request;
     let mut fields = Map::new();
     match workload.endpoint {
         Endpoint::ChatCompletions => {
-            let mut messages = Vec::with_capacity(2);
-            if let Some(system) = &request.system_prompt {
-                messages.push(json!({ "role": "system", "content": system }));
-            }
-            messages.push(json!({ "role": "user", "content": prompt }));
-            fields.insert("messages".to_owned(), Value::Array(messages));
+            let messages = messages(request.system_prompt.as_deref(), &prompt.content);
+            let messages = serde_json::to_value(messages).expect("messages are JSON");
+            fields.insert("messages".to_owned(), messages);
         }
         Endpoint::Completions | Endpoint::LlamaCompletion => {
-            fields.insert("prompt".to_owned(), Value::from(prompt));
+            fields.insert("prompt".to_owned(), bare(&prompt.content));
         }
     }
     if let Some(model) = &request.model {
@@ -55,7 +53,7 @@ pub fn body(workload: &Workload, dialect: Dialect, prompt: &str) -> Vec<u8> {
         Endpoint::LlamaCompletion => "n_predict",
         Endpoint::ChatCompletions | Endpoint::Completions => "max_tokens",
     };
-    fields.insert(budget.to_owned(), Value::from(request.max_tokens));
+    fields.insert(budget.to_owned(), Value::from(prompt.max_tokens.unwrap_or(request.max_tokens)));
     if !request.stop.is_empty() {
         fields.insert("stop".to_owned(), Value::from(request.stop.clone()));
     }
@@ -83,6 +81,29 @@ pub fn body(workload: &Workload, dialect: Dialect, prompt: &str) -> Vec<u8> {
     serde_json::to_vec(&fields).expect("a map of JSON values is JSON")
 }
 
+/// The chat that a prompt opens. A dataset's chat that begins with a system message of its own is
+/// not given a second one, which most chat templates refuse.
+#[must_use]
+pub fn messages(system_prompt: Option<&str>, content: &Content) -> Vec<ChatMessage> {
+    let said = match content {
+        Content::Text(text) => vec![ChatMessage::text("user", text)],
+        Content::Chat(messages) => messages.clone(),
+        Content::Tokens(_) => unreachable!("token ids are refused for a chat before this"),
+    };
+    let has_system = said.first().is_some_and(|first| first.role == "system");
+    let system = system_prompt.filter(|_| !has_system);
+    system.map(|system| ChatMessage::text("system", system)).into_iter().chain(said).collect()
+}
+
+/// The `prompt` field of a completion.
+fn bare(content: &Content) -> Value {
+    match content {
+        Content::Text(text) => Value::from(text.as_str()),
+        Content::Tokens(ids) => Value::from(ids.as_slice()),
+        Content::Chat(_) => unreachable!("chats are refused for a completion before this"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +119,8 @@ mod tests {
     }
 
     fn text(workload: &Workload, dialect: Dialect) -> String {
-        String::from_utf8(body(workload, dialect, "Hi \"you\"\n")).expect("JSON is UTF-8")
+        String::from_utf8(body(workload, dialect, &Prompt::of_text("Hi \"you\"\n")))
+            .expect("JSON is UTF-8")
     }
 
     #[test]
@@ -130,6 +152,38 @@ mod tests {
             text(&workload, Dialect::OpenAi),
             r#"{"prompt":"Hi \"you\"\n","model":"m","stream":true,"n_predict":512,"temperature":0.0,"ignore_eos":true,"cache_prompt":false}"#
         );
+    }
+
+    fn bytes(workload: &Workload, prompt: &Prompt) -> String {
+        String::from_utf8(body(workload, Dialect::OpenAi, prompt)).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn a_chat_of_the_dataset_is_sent_as_it_stands() {
+        let message = |text: &str| serde_json::from_str::<ChatMessage>(text).expect("a message");
+        let user = r#"{"role":"user","content":[{"type":"text","text":"Hi"}],"name":"me"}"#;
+        let chatting =
+            |messages: Vec<ChatMessage>| bytes(&chat(), &Prompt::new(Content::Chat(messages)));
+        let own = r#"{"role":"system","content":"You are ChatGPT, an AI assistant."}"#;
+        let sent = chatting(vec![message(user)]);
+        assert!(sent.starts_with(&format!(r#"{{"messages":[{own},{user}],"#)), "{sent}");
+        // A second system message would be refused by most templates.
+        let theirs = r#"{"role":"system","content":"Be brief."}"#;
+        let sent = chatting(vec![message(theirs), message(user)]);
+        assert!(sent.starts_with(&format!(r#"{{"messages":[{theirs},{user}],"#)), "{sent}");
+    }
+
+    #[test]
+    fn a_prompt_brings_its_own_tokens_and_budget() {
+        let mut workload = chat();
+        workload.endpoint = Endpoint::LlamaCompletion;
+        let prompt = Prompt {
+            max_tokens: Some(7),
+            ..Prompt::new(Content::Tokens(vec![1, 2, 4_000_000_000]))
+        };
+        let sent = bytes(&workload, &prompt);
+        assert!(sent.starts_with(r#"{"prompt":[1,2,4000000000],"#), "{sent}");
+        assert!(sent.contains(r#""n_predict":7,"#), "{sent}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::dataset::Prompt;
+use crate::dataset::{Content, Prompt};
+use crate::plan::body::messages;
 use crate::plan::{Endpoint, Workload};
 use crate::scrape::ControlPlane;
 
@@ -30,18 +31,21 @@ pub(super) async fn leave_out_too_long(
     context: u64,
     control: &ControlPlane,
 ) -> u64 {
-    let answer =
-        if workload.request.ignore_eos { u64::from(workload.request.max_tokens) } else { 1 };
-    let room = context.saturating_sub(answer);
     let system_bytes = workload.request.system_prompt.as_deref().map_or(0, str::len) as u64;
     let mut fitting = Vec::with_capacity(prompts.len());
     let mut asks = true;
     for &(index, prompt) in prompts.iter() {
+        let answer = if workload.request.ignore_eos {
+            u64::from(prompt.max_tokens.unwrap_or(workload.request.max_tokens))
+        } else {
+            1
+        };
+        let room = context.saturating_sub(answer);
         // No tokenizer makes more tokens than bytes, so short texts need not be asked about.
-        let at_most = prompt.text.len() as u64 + system_bytes + TEMPLATE_ALLOWANCE;
+        let at_most = prompt.content.most_tokens() + system_bytes + TEMPLATE_ALLOWANCE;
         let mut fits = true;
         if at_most > room && asks {
-            let length = tokens(workload, &prompt.text, control).await;
+            let length = tokens(workload, &prompt.content, control).await;
             // A server that does not say it once, or hangs, is not asked hundreds of times.
             asks = length.is_some();
             fits = length.is_none_or(|tokens| tokens <= room);
@@ -56,23 +60,21 @@ pub(super) async fn leave_out_too_long(
 }
 
 /// The length of the whole prompt in the server's tokens, template included; `None` if it does not say.
-async fn tokens(workload: &Workload, text: &str, control: &ControlPlane) -> Option<u64> {
-    let content = match workload.endpoint {
-        Endpoint::ChatCompletions => {
-            let mut messages = Vec::new();
-            if let Some(system) = &workload.request.system_prompt {
-                messages.push(json!({ "role": "system", "content": system }));
-            }
-            messages.push(json!({ "role": "user", "content": text }));
+async fn tokens(workload: &Workload, content: &Content, control: &ControlPlane) -> Option<u64> {
+    let text = match (workload.endpoint, content) {
+        (_, Content::Tokens(ids)) => return Some(ids.len() as u64),
+        (Endpoint::ChatCompletions, content) => {
+            let messages = messages(workload.request.system_prompt.as_deref(), content);
             let answer = control
                 .post("/apply-template", &json!({ "messages": messages }), LIMIT)
                 .await
                 .ok()?;
             answer.json()?.get("prompt")?.as_str()?.to_owned()
         }
-        Endpoint::Completions | Endpoint::LlamaCompletion => text.to_owned(),
+        (Endpoint::Completions | Endpoint::LlamaCompletion, Content::Text(text)) => text.clone(),
+        (Endpoint::Completions | Endpoint::LlamaCompletion, Content::Chat(_)) => return None,
     };
-    let ask = json!({ "content": content, "add_special": true });
+    let ask = json!({ "content": text, "add_special": true });
     let answer = control.post("/tokenize", &ask, LIMIT).await.ok()?;
     answer.json()?.get("tokens").and_then(Value::as_array).map(|tokens| tokens.len() as u64)
 }

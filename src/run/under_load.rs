@@ -41,9 +41,9 @@ const DEATH_GRACE: Duration = Duration::from_millis(250);
 pub(super) struct UnderLoad<'a> {
     pub(super) plan: &'a RunPlan,
     pub(super) prompts: &'a PromptSet,
-    pub(super) control: ControlPlane,
+    pub(super) control: &'a ControlPlane,
     pub(super) base_url: &'a str,
-    pub(super) api_key: Option<Secret>,
+    pub(super) api_key: Option<&'a Secret>,
 }
 
 impl UnderLoad<'_> {
@@ -56,7 +56,7 @@ impl UnderLoad<'_> {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let asking = async {
-            let identity = ServerIdentity::ask(&self.control).await;
+            let identity = ServerIdentity::ask(self.control).await;
             // One of ours that dies just now is told as a death, by the load.
             if let (Some(why), None) = (&identity.unreachable, &server) {
                 return Err(ServerError::Unreachable {
@@ -178,7 +178,7 @@ impl UnderLoad<'_> {
         let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
         if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
             let left_out =
-                fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
+                fit::leave_out_too_long(&mut prompts, &workload, context, self.control).await;
             if left_out > 0 {
                 findings.warnings.push(format!(
                     "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
@@ -200,7 +200,7 @@ impl UnderLoad<'_> {
                 self.base_url,
                 workload.endpoint.path(),
                 &credentials.headers,
-                self.api_key.as_ref(),
+                self.api_key,
             )?,
             bodies,
             phases: load_phases(&sequence, workload.seed),
@@ -258,9 +258,9 @@ fn planned_body(
     prompt: &Prompt,
 ) -> PlannedBody {
     PlannedBody {
-        body: body(workload, dialect, &prompt.text).into(),
+        body: body(workload, dialect, prompt).into(),
         prompt_index: index as u64,
-        max_tokens: workload.request.max_tokens,
+        max_tokens: prompt.max_tokens.unwrap_or(workload.request.max_tokens),
         forced: workload.request.ignore_eos,
     }
 }

@@ -12,6 +12,7 @@ mod model;
 mod open_loop;
 mod phases;
 mod provenance;
+mod real_mermaid;
 mod report;
 mod run;
 mod scrape;
