@@ -26,7 +26,7 @@ pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
-pub use rows::{RequestRow, csv, jsonl};
+pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
 pub use schema::{AB_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};

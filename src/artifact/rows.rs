@@ -3,6 +3,9 @@
 //! Main type: [`RequestRow`]. Both files have the same columns in the same order. In a row a missing
 //! value is `null` (an empty cell in CSV) and needs no reason: the outcome says why.
 
+use std::borrow::Borrow;
+use std::io::{self, Write};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -175,25 +178,54 @@ impl RequestRow {
 /// The text of `requests.jsonl`: one object a line, no header.
 #[must_use]
 pub fn jsonl(rows: &[RequestRow]) -> String {
-    let mut text = String::with_capacity(rows.len() * 900);
+    text_of(|out| write_jsonl(rows, out))
+}
+
+/// The same row by row, for a long run has more of them than a small machine has memory for.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_jsonl(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for row in rows {
-        text.push_str(&serde_json::to_string(row).expect("a row is an object with string keys"));
-        text.push('\n');
+        serde_json::to_writer(&mut *out, row.borrow())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
 }
 
 /// The text of `requests.csv` (RFC 4180, but with LF line ends): a header line, then a line a row.
 /// Without rows it is the header alone.
 #[must_use]
 pub fn csv(rows: &[RequestRow]) -> String {
-    let mut text = header();
+    text_of(|out| write_csv(rows, out))
+}
+
+/// The same row by row.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_csv(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    out.write_all(header().as_bytes())?;
     for row in rows {
-        let cells: Vec<String> = row.cells().values().map(cell).collect();
-        text.push_str(&cells.join(","));
-        text.push('\n');
+        let cells: Vec<String> = row.borrow().cells().values().map(cell).collect();
+        out.write_all(cells.join(",").as_bytes())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
+}
+
+fn text_of(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("a vector takes every byte");
+    String::from_utf8(bytes).expect("what was written are strings")
 }
 
 /// Taken from the schema of the row, so that it is there without any row.

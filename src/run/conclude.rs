@@ -126,19 +126,17 @@ pub(crate) fn conclude(
     }
 
     let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
-    let rows: Vec<RequestRow> = findings
-        .records
-        .iter()
-        .map(|record| RequestRow::new(record, &summary.split, origin))
-        .collect();
+    // Made anew for each file: all of them at once are several times the records.
+    let rows =
+        || findings.records.iter().map(|record| RequestRow::new(record, &summary.split, origin));
     let out_dir = &plan.out_dir;
     if measured {
-        store::write(&out_dir.join(REQUESTS_JSONL), artifact::jsonl(&rows).as_bytes())?;
-        store::write(&out_dir.join(REQUESTS_CSV), artifact::csv(&rows).as_bytes())?;
+        let path = out_dir.join(REQUESTS_JSONL);
+        store::write_with(&path, |file| artifact::write_jsonl(rows(), file))?;
+        store::write_with(&out_dir.join(REQUESTS_CSV), |file| artifact::write_csv(rows(), file))?;
         Spool::remove(out_dir);
     }
-    let formats =
-        formats::write(out_dir, &mut report, measured.then_some(&rows), plan.bench_py_names);
+    let formats = formats::write(out_dir, &mut report, measured.then(rows), plan.bench_py_names);
     report.files = files(out_dir);
     store::write(&out_dir.join(REPORT_MD), report::markdown::render(&report).as_bytes())?;
     store::write_report(&out_dir.join(REPORT_JSON), &report)?;
