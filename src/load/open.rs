@@ -96,11 +96,46 @@ impl Pool {
         }
     }
 
+    /// Opens connections until `needed` lie ready.
+    fn provide(
+        self: &Rc<Self>,
+        needed: usize,
+        most: u32,
+        stage: &Rc<Stage>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        for _ in 0..self.missing(needed, most) {
+            let mut player = self.bare_player(stage);
+            let (stage, pool) = (Rc::clone(stage), Rc::clone(self));
+            pool.opening.set(pool.opening.get() + 1);
+            tasks.spawn_local(async move {
+                player.prepare(&stage).await;
+                pool.opening.set(pool.opening.get() - 1);
+                pool.take_back(&stage, player);
+            });
+        }
+    }
+
     /// How many more connections are to be opened so that `needed` lie ready.
     fn missing(&self, needed: usize, most: u32) -> usize {
         let reserve = self.ready.borrow().len() + self.opening.get();
         let room = most.saturating_sub(self.in_flight.get()) as usize;
         needed.min(room).saturating_sub(reserve)
+    }
+}
+
+/// Waits for the instant at which connections for a phase that begins at `begins` are opened.
+pub(super) async fn until_ahead(stage: &Rc<Stage>, begins: Stamp) {
+    stage.pacer.until(before(begins, AHEAD)).await;
+}
+
+/// Opens the connections of the first arrivals of a phase that is about to begin; nothing for a
+/// closed phase, and behind the last.
+pub(super) fn prepare(stage: &Rc<Stage>, phase: usize, pool: &Rc<Pool>, tasks: &mut JoinSet<()>) {
+    let next = stage.plan.phases.get(phase).and_then(|phase| phase.schedule.as_ref());
+    if let (Some(schedule), Connections::Ahead) = (next, stage.plan.connections) {
+        let most = stage.most_in_flight(phase);
+        pool.provide(needed_at_once(schedule, most) as usize, most, stage, tasks);
     }
 }
 
@@ -150,16 +185,7 @@ pub(super) async fn play(stage: Rc<Stage>, phase: usize, pool: Rc<Pool>, begun: 
                 pool.check(&stage, (provided - next) as usize);
                 provided += 1;
             }
-            for _ in 0..pool.missing((provided - next) as usize, most) {
-                let mut player = pool.bare_player(&stage);
-                let (stage, pool) = (Rc::clone(&stage), Rc::clone(&pool));
-                pool.opening.set(pool.opening.get() + 1);
-                tasks.spawn_local(async move {
-                    player.prepare(&stage).await;
-                    pool.opening.set(pool.opening.get() - 1);
-                    pool.take_back(&stage, player);
-                });
-            }
+            pool.provide((provided - next) as usize, most, &stage, &mut tasks);
         }
         while let Some(joined) = tasks.try_join_next() {
             passed_on(joined);

@@ -5,7 +5,8 @@
 //! that counts. What a user does in a phase is `worker`'s business.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -162,10 +163,16 @@ async fn conduct(
             let playing = open::play(Rc::clone(stage), phase, Rc::clone(pool), begins);
             senders.borrow_mut().spawn_local(playing);
         }
+        let preparing = async {
+            open::until_ahead(stage, stage.closes(phase, begins)).await;
+            open::prepare(stage, phase + 1, pool, &mut senders.borrow_mut());
+            pending::<Infallible>().await
+        };
         let closed = tokio::select! {
             biased;
             () = stage.stopped() => None,
             closed = stage.until_closed(phase, begins) => Some(closed),
+            never = preparing => match never {},
         };
         stage.close(phase, closed.unwrap_or_else(now));
         match closed {

@@ -211,8 +211,7 @@ impl Stage {
 
     /// When a request of this phase is cut, if it began at `begun`.
     pub(super) fn cut_of(&self, phase: usize, begun: Stamp) -> Stamp {
-        let duration = self.plan.phases[phase].duration;
-        duration.map_or(NEVER, |duration| begun.after(duration).after(self.plan.graceful_stop))
+        self.closes(phase, begun).after(self.plan.graceful_stop)
     }
 
     /// Most requests of an open phase at once.
@@ -449,17 +448,25 @@ impl Stage {
     /// Waits until no request of a phase can begin any more, and returns that instant.
     pub(super) async fn until_closed(&self, phase: usize, begun: Stamp) -> Stamp {
         let plan = &self.plan.phases[phase];
+        let closes = self.closes(phase, begun);
+        // Nobody waits behind the last phase for the time that its arrivals leave.
+        let is_last = phase + 1 == self.plan.phases.len();
+        let ends_early = plan.ends_with_its_requests();
         let used_up = async {
-            while !(plan.ends_with_its_requests() && self.tickets.borrow().is_used_up(phase)) {
+            while !((ends_early || is_last) && self.tickets.borrow().is_used_up(phase)) {
                 self.turn.notified().await;
             }
         };
-        let closes = plan.duration.map(|duration| begun.after(duration));
         tokio::select! {
             biased;
-            () = self.pacer.until(closes.unwrap_or(NEVER)) => closes.unwrap_or(NEVER),
-            () = used_up => now(),
+            () = self.pacer.until(closes) => closes,
+            () = used_up => if ends_early { now() } else { closes },
         }
+    }
+
+    /// When a phase closes at the latest.
+    pub(super) fn closes(&self, phase: usize, begun: Stamp) -> Stamp {
+        self.plan.phases[phase].duration.map_or(NEVER, |duration| begun.after(duration))
     }
 
     /// Notes when a phase closed.
