@@ -8,6 +8,8 @@ use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
+mod comment;
+mod comparison;
 mod fixture;
 mod formats;
 
