@@ -85,7 +85,11 @@ pub(super) fn check(workload: &mut Workload, overrides: &Overrides, problems: &m
         load_shape::check_shape(&of, shape, duration, *n_prompts, own.or(users), problems);
         let counts_itself = matches!(shape, LoadShape::PerUserIterations { .. });
         let is_bounded = duration.is_some() || n_prompts.is_some() || counts_itself;
-        if !is_bounded && problems.len() == before {
+        // A value that was given but is wrong is already in the list; it is not also missing.
+        let already = problems.iter().any(|problem| {
+            ["phase.duration", "phase.n_prompts"].iter().any(|key| problem.message.contains(key))
+        });
+        if !is_bounded && !already && problems.len() == before {
             let message = format!("{of}neither duration nor n_prompts bounds it");
             problems.push(Problem::new(Place::Whole, message));
         }
