@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::phases;
@@ -41,8 +42,10 @@ pub fn render(report: &Report) -> String {
     metrics(report, &mut page);
     rates(report, &mut page);
     phases::section(report, &mut page);
+    derived::drawn(report, &mut page);
     server_beside_client(report, &mut page);
     resources(report, &mut page);
+    derived::sections(report, &mut page);
     client(report, &mut page);
     warnings(report, &mut page);
     configuration(report, &mut page);
@@ -377,8 +380,13 @@ fn server_beside_client(report: &Report, page: &mut Page) {
 }
 
 fn residual_line(name: &str, residual: &ResidualFigures) -> Option<String> {
+    let known = [("mean", residual.mean_ms), ("p95", residual.p95_ms), ("p99", residual.p99_ms)];
+    let known: String = known
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} {} ms, ", short(value?))))
+        .collect();
     Some(format!(
-        "{name}, client minus server: p50 {} ms, at most {} ms ({} requests).",
+        "{name}, client minus server: p50 {} ms, {known}at most {} ms ({} requests).",
         short(residual.p50_ms?),
         short(residual.max_ms?),
         whole(residual.count)

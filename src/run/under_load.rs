@@ -158,6 +158,9 @@ impl UnderLoad<'_> {
         findings: &mut Findings,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
+        let shorter = workload.request.max_tokens;
+        // What must fit a slot is the longer of two answers.
+        workload.request.max_tokens += workload.tpot_difference.unwrap_or(0);
         let ours = matches!(self.plan.target, Target::Start(_));
         // Only llama-server has /props with its slots.
         let dialect = if ours || identity.total_slots.is_some() {
@@ -190,10 +193,14 @@ impl UnderLoad<'_> {
             prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         }
         findings.warnings.extend(repeats(&workload, prompts.len()));
-        let bodies = prompts
-            .iter()
-            .map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt))
-            .collect();
+        let mut bodies = Vec::with_capacity(prompts.len());
+        for (position, (index, prompt)) in prompts.iter().enumerate() {
+            for budget in budgets(shorter, workload.tpot_difference, position) {
+                workload.request.max_tokens = budget;
+                bodies.push(planned_body(&workload, dialect, *index, prompt));
+            }
+        }
+        let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
             target: HttpTarget::parse(
@@ -203,7 +210,7 @@ impl UnderLoad<'_> {
                 self.api_key,
             )?,
             bodies,
-            phases: load_phases(&sequence, workload.seed),
+            phases: load_phases(&sequence, workload.seed, budgets_per_prompt),
             users,
             think_time: workload.think_time,
             graceful_stop: workload.graceful_stop,
@@ -225,30 +232,43 @@ impl UnderLoad<'_> {
     }
 }
 
-/// The phases with the instants of their arrivals.
-fn load_phases(sequence: &[PhaseSpec], seed: u64) -> Vec<LoadPhase> {
+/// The phases with the instants of their arrivals; each prompt is asked with so many budgets.
+fn load_phases(sequence: &[PhaseSpec], seed: u64, budgets_per_prompt: u64) -> Vec<LoadPhase> {
     let first = sequence.iter().position(|phase| phase.measured).unwrap_or(0);
     let phases = sequence.iter().enumerate();
     phases
-        .map(|(position, spec)| LoadPhase {
-            phase: match (spec.measured, position < first) {
-                (true, _) => Phase::Measured,
-                (false, true) => Phase::WarmUp,
-                (false, false) => Phase::CoolDown,
-            },
-            shape: spec.shape.clone(),
-            // Phases of one rate must not have the same arrivals.
-            schedule: Schedule::of(
-                &spec.shape,
-                seed.wrapping_add(position as u64),
-                spec.duration,
-                spec.n_prompts,
-            ),
-            users: spec.users,
-            duration: spec.duration,
-            total_requests: spec.n_prompts,
+        .map(|(position, spec)| {
+            let requests = spec.n_prompts.map(|wanted| wanted.saturating_mul(budgets_per_prompt));
+            LoadPhase {
+                phase: match (spec.measured, position < first) {
+                    (true, _) => Phase::Measured,
+                    (false, true) => Phase::WarmUp,
+                    (false, false) => Phase::CoolDown,
+                },
+                shape: spec.shape.clone(),
+                // Phases of one rate must not have the same arrivals.
+                schedule: Schedule::of(
+                    &spec.shape,
+                    seed.wrapping_add(position as u64),
+                    spec.duration,
+                    requests,
+                ),
+                users: spec.users,
+                duration: spec.duration,
+                total_requests: requests,
+            }
         })
         .collect()
+}
+
+/// The budgets with which a prompt is asked. Which of two comes first takes turns, so that neither is
+/// always the one whose prompt the server has just seen.
+fn budgets(max_tokens: u32, difference: Option<u32>, position: usize) -> Vec<u32> {
+    match difference {
+        None => vec![max_tokens],
+        Some(step) if position.is_multiple_of(2) => vec![max_tokens, max_tokens + step],
+        Some(step) => vec![max_tokens + step, max_tokens],
+    }
 }
 
 fn planned_body(
