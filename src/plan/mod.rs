@@ -15,6 +15,7 @@ pub mod dataset_spec;
 pub mod duration;
 pub mod endpoint;
 pub mod objective;
+pub mod phase;
 pub mod problem;
 pub mod quantity;
 pub mod request;
@@ -29,13 +30,14 @@ pub use body::{Ask, Dialect, body, body_of, continued};
 pub use course::{Course, CourseUnit};
 pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
+pub use phase::PhaseSpec;
 pub use problem::{PlanError, Problem};
 pub use quantity::{Bandwidth, Flops};
 pub use request::{
     CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
 };
 pub use scenario::{Overrides, Scenario};
-pub use shape::{ArrivalProcess, LoadShape};
+pub use shape::{ArrivalProcess, LoadShape, UserTarget};
 pub use threshold::Threshold;
 pub use transport::{HttpVersion, Proxy, Transport};
 
@@ -252,9 +254,13 @@ pub struct Workload {
     pub filter: PromptFilter,
     /// Take the first N kept prompts and send each once; `None`: all kept prompts, round and round.
     pub n_prompts: Option<u64>,
-    /// Who sends requests, and when.
+    /// Who sends requests, and when; of no meaning where there are `phases`.
     #[serde(flatten)]
     pub shape: LoadShape,
+    /// The phases of a scenario that has several; else empty. [`Workload::sequence`] is what is played.
+    pub phases: Vec<PhaseSpec>,
+    /// How long the load goes on, unmeasured, after the last measured phase.
+    pub cool_down: Duration,
     /// Concurrent users, from which ramps of users take their multiples; `None`: as many as the server
     /// has slots. Of no meaning to open shapes.
     pub users: Option<u32>,
@@ -264,6 +270,8 @@ pub struct Workload {
     pub duration: Option<Duration>,
     /// How long requests in flight at the end may still take before they are cut.
     pub graceful_stop: Duration,
+    /// How long the request of a user that a ramp takes off may still take before it is cut.
+    pub graceful_ramp_down: Duration,
     /// Unmeasured requests per user before measuring.
     pub warm_up_requests_per_user: u32,
     /// The body of each request.

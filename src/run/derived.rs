@@ -20,6 +20,9 @@ use crate::stats::{
 /// The load over time, beside its plan.
 pub(super) fn timeline(plan: &RunPlan, findings: &Findings, load: &LoadOutcome) -> Known<Timeline> {
     let workload = &plan.workload;
+    if workload.sequence().len() > 1 {
+        return Err(Unknown::because("the load has several phases, each with a course of its own"));
+    }
     let users = findings.workload.as_ref().map_or(0, |facts| facts.users);
     let course = Course::of(&workload.shape, users, workload.duration);
     let (start, end) = (load.started, load.ended);

@@ -105,8 +105,8 @@ pub(crate) struct ServerFacts {
 pub(crate) struct WorkloadFacts {
     pub(crate) hash: String,
     pub(crate) users: u32,
-    /// Measured requests that are planned; `None` where only time bounds them.
-    pub(crate) requests: Option<u64>,
+    /// Requests that are planned in each phase; `None` where only time bounds them.
+    pub(crate) requests: Vec<Option<u64>>,
     pub(crate) dataset: String,
 }
 

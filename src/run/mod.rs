@@ -14,6 +14,7 @@ mod formats;
 mod gates;
 pub(crate) mod host;
 pub(crate) mod measure;
+mod phases;
 mod spool;
 mod stage;
 mod tongue;

@@ -19,9 +19,10 @@ use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
+    Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, ServerProgram, Target, Workload, Yield};
+use crate::plan::{Dialect, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload, Yield};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -186,12 +187,14 @@ impl UnderLoad<'_> {
             workload.request.model.clone_from(&identity.model_id);
         }
         let mut users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
-        if let Some(most) = workload.shape.max_in_flight() {
+        let sequence = workload.sequence();
+        let caps = sequence.iter().map(|phase| phase.shape.max_in_flight());
+        if let Some(most) = caps.collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().max())
+        {
             users = users.min(most); // those of the warm-up
         }
         let bodies = self.bodies(&workload, dialect, identity, &mut findings.warnings).await;
-        let answers = if workload.tpot_difference.is_some() { 2 } else { 1 };
-        let total_requests = workload.n_prompts.map(|prompts| prompts.saturating_mul(answers));
+        let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
             target: HttpTarget::parse(
@@ -203,18 +206,11 @@ impl UnderLoad<'_> {
             .through(&self.plan.way())?,
             bodies: bodies.bodies,
             conversations: bodies.conversations,
-            schedule: Schedule::of(
-                &workload.shape,
-                workload.seed,
-                workload.duration,
-                total_requests,
-            ),
-            shape: workload.shape,
+            phases: load_phases(&sequence, workload.seed, budgets_per_prompt),
             users,
             think_time: workload.think_time,
-            duration: workload.duration,
-            total_requests,
             graceful_stop: workload.graceful_stop,
+            graceful_ramp_down: workload.graceful_ramp_down,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
             deadline: workload.deadline,
@@ -229,7 +225,7 @@ impl UnderLoad<'_> {
         findings.workload = Some(WorkloadFacts {
             hash: load::workload_hash(&load_plan),
             users,
-            requests: load_plan.requests(),
+            requests: load_plan.phases.iter().map(|phase| phase.requests(users)).collect(),
             dataset: self.prompts.source.clone(),
         });
         Ok(load_plan)
@@ -302,6 +298,35 @@ impl UnderLoad<'_> {
     }
 }
 
+/// The phases with the instants of their arrivals; each prompt is asked with so many budgets.
+fn load_phases(sequence: &[PhaseSpec], seed: u64, budgets_per_prompt: u64) -> Vec<LoadPhase> {
+    let first = sequence.iter().position(|phase| phase.measured).unwrap_or(0);
+    let phases = sequence.iter().enumerate();
+    phases
+        .map(|(position, spec)| {
+            let requests = spec.n_prompts.map(|wanted| wanted.saturating_mul(budgets_per_prompt));
+            LoadPhase {
+                phase: match (spec.measured, position < first) {
+                    (true, _) => Phase::Measured,
+                    (false, true) => Phase::WarmUp,
+                    (false, false) => Phase::CoolDown,
+                },
+                shape: spec.shape.clone(),
+                // Phases of one rate must not have the same arrivals.
+                schedule: Schedule::of(
+                    &spec.shape,
+                    seed.wrapping_add(position as u64),
+                    spec.duration,
+                    requests,
+                ),
+                users: spec.users,
+                duration: spec.duration,
+                total_requests: requests,
+            }
+        })
+        .collect()
+}
+
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
 fn repeats(workload: &Workload, there_are: u64, what: &str) -> Option<String> {
     let wanted = workload.n_prompts?;
@@ -351,7 +376,7 @@ impl Bounds {
     fn of(plan: &LoadPlan) -> Self {
         Self {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
-            duration: plan.duration,
+            duration: plan.duration(),
             requests: plan.requests(),
         }
     }

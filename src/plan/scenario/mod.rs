@@ -6,6 +6,7 @@
 
 mod gates;
 mod load_shape;
+mod phases;
 mod reader;
 mod requests;
 
@@ -198,7 +199,12 @@ impl Scenario {
         mut problems: Vec<Problem>,
     ) -> Result<Workload, PlanError> {
         apply(&mut self.workload, overrides, &mut problems);
-        load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        if self.workload.phases.is_empty() {
+            load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        } else {
+            phases::check(&mut self.workload, overrides, &mut problems);
+        }
+        phases::check_cool_down(&self.workload, &mut problems);
         together(&self.workload, &mut problems);
         if problems.is_empty() {
             Ok(self.workload)
@@ -219,10 +225,13 @@ fn silent(origin: &Origin) -> Workload {
         filter: PromptFilter { min_words: 4, max_prompt_words: None, max_context_words: None },
         n_prompts: None,
         shape: LoadShape::ConstantUsers,
+        phases: Vec::new(),
+        cool_down: Duration::ZERO,
         users: None,
         think_time: Duration::ZERO,
         duration: None,
-        graceful_stop: Duration::from_secs(30), // k6's
+        graceful_stop: Duration::from_secs(30),      // k6's
+        graceful_ramp_down: Duration::from_secs(30), // k6's
         warm_up_requests_per_user: 1,
         request: RequestSpec {
             model: None,
@@ -311,10 +320,13 @@ fn read_top(
     );
     workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
     workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
+    workload.phases = phases::read(&mut top, problems);
     workload.shape = load_shape::read(&mut top, problems);
+    set(&mut workload.cool_down, top.duration(problems, "cool_down"));
     set(&mut workload.think_time, top.duration(problems, "think_time"));
     workload.duration = top.duration_above_zero(problems, "duration");
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
+    set(&mut workload.graceful_ramp_down, top.duration(problems, "graceful_ramp_down"));
     set(
         &mut workload.warm_up_requests_per_user,
         top.whole_u32(problems, "warm_up_requests_per_user", 0..=1_000),
@@ -420,7 +432,9 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     requests::apply(workload, requests, problems);
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
-    load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    if workload.phases.is_empty() {
+        load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    }
     workload.tpot_difference = tpot_difference.or(workload.tpot_difference);
     if let Some(step) = workload.tpot_difference {
         // A difference of two lengths that nobody forced would be one of two other lengths.
@@ -440,7 +454,9 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
 /// What does not fit together once everything is applied.
 fn together(workload: &Workload, problems: &mut Vec<Problem>) {
     let counts_itself = matches!(workload.shape, LoadShape::PerUserIterations { .. });
-    if workload.duration.is_none() && workload.n_prompts.is_none() && !counts_itself {
+    let is_bounded = workload.duration.is_some() || workload.n_prompts.is_some() || counts_itself;
+    // Each phase is bounded for itself.
+    if !is_bounded && workload.phases.is_empty() {
         // A value that was given but is wrong is already in the list; it is not also missing.
         let already = problems.iter().any(|problem| {
             ["duration", "n_prompts"].iter().any(|key| problem.message.contains(key))

@@ -44,6 +44,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         phase: load::Phase::Measured,
         conversation_index: None,
         turn: None,
+        phase_index: 1,
         outcome: Outcome::Completed,
         dropped_because: None,
         planned: Stamp(ORIGIN + (start_ms * 1e6) as u64),
@@ -235,6 +236,7 @@ impl Run4 {
                 max_context_words: Some(1_024),
                 phases: vec![Phase {
                     name: "load".to_owned(),
+                    measured: true,
                     shape: "4 users".to_owned(),
                     users: Some(4),
                     duration_s: None,
@@ -250,6 +252,7 @@ impl Run4 {
             metrics: sections.metrics,
             rates: sections.rates,
             conversations: None,
+            phases: Vec::new(),
             reconciliation: sections.reconciliation,
             server_metrics: BTreeMap::from([(
                 "llamacpp:tokens_predicted_total".to_owned(),
