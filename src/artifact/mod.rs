@@ -7,6 +7,7 @@
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
 mod from_stats;
+mod prompts;
 mod report;
 mod rows;
 mod schema;
@@ -16,6 +17,7 @@ pub mod store;
 mod unknowns;
 
 pub use from_stats::{Sections, sections};
+pub use prompts::{LengthSpread, Prompts};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::prompts::Prompts;
 use super::sections::{
     Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
     Threshold,
@@ -277,6 +278,9 @@ pub struct Scenario {
     pub endpoint: Endpoint,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
+    /// The prompts themselves.
+    #[serde(default)]
+    pub prompts: Option<Prompts>,
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
     #[serde(default)]
     pub objectives: Vec<String>,

@@ -54,13 +54,15 @@ pub fn body(workload: &Workload, dialect: Dialect, prompt: &Prompt) -> Vec<u8> {
         Endpoint::ChatCompletions | Endpoint::Completions => "max_tokens",
     };
     fields.insert(budget.to_owned(), Value::from(prompt.max_tokens.unwrap_or(request.max_tokens)));
-    if !request.stop.is_empty() {
+    let forced = request.ignore_eos || prompt.forced;
+    // A stop string would end an answer early whose length is forced.
+    if !request.stop.is_empty() && !prompt.forced {
         fields.insert("stop".to_owned(), Value::from(request.stop.clone()));
     }
     if let Some(temperature) = request.temperature {
         fields.insert("temperature".to_owned(), Value::from(temperature));
     }
-    if request.ignore_eos {
+    if forced {
         fields.insert("ignore_eos".to_owned(), Value::from(true));
     }
     // Only llama-server has the route `/completion`, whatever it was taken for.
@@ -88,7 +90,8 @@ pub fn messages(system_prompt: Option<&str>, content: &Content) -> Vec<ChatMessa
     let said = match content {
         Content::Text(text) => vec![ChatMessage::text("user", text)],
         Content::Chat(messages) => messages.clone(),
-        Content::Tokens(_) => unreachable!("token ids are refused for a chat before this"),
+        Content::Tokens(_) => unreachable!("the dataset refuses token ids for a chat"),
+        Content::Recipe(_) => unreachable!("recipes are made to prompts before this"),
     };
     let has_system = said.first().is_some_and(|first| first.role == "system");
     let system = system_prompt.filter(|_| !has_system);
@@ -100,7 +103,8 @@ fn bare(content: &Content) -> Value {
     match content {
         Content::Text(text) => Value::from(text.as_str()),
         Content::Tokens(ids) => Value::from(ids.as_slice()),
-        Content::Chat(_) => unreachable!("chats are refused for a completion before this"),
+        Content::Chat(_) => unreachable!("the dataset refuses a chat for a completion"),
+        Content::Recipe(_) => unreachable!("recipes are made to prompts before this"),
     }
 }
 

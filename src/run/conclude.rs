@@ -466,6 +466,11 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
+        prompts: unknown.option(
+            "prompts",
+            facts.map(|facts| facts.prompts.for_report()),
+            "the run ended before the requests were planned",
+        ),
         max_prompt_words: unknown.option(
             "max_prompt_words",
             workload.filter.max_prompt_words,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::gates::Abort;
+use super::prompts::PromptFacts;
 use crate::artifact::Report;
 use crate::error::Error;
 use crate::exit::ExitCode;
@@ -81,6 +82,7 @@ pub(super) struct WorkloadFacts {
     /// Measured requests that are planned; `None` where only time bounds them.
     pub(super) requests: Option<u64>,
     pub(super) dataset: String,
+    pub(super) prompts: PromptFacts,
 }
 
 /// A run that is over; its files are written.

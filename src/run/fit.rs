@@ -4,17 +4,10 @@
 //! llama-server with status 400, which would make a benchmark of a small model fail for no fault of
 //! the server. It does not shorten prompts: half a text is another workload.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
-
-use crate::dataset::{Content, Prompt};
-use crate::plan::body::messages;
-use crate::plan::{Endpoint, Workload};
+use super::tokenizer::Tokenizer;
+use crate::dataset::Prompt;
+use crate::plan::Workload;
 use crate::scrape::ControlPlane;
-
-/// How long the server may take to count the tokens of one prompt.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Tokens that a chat template may add around the system prompt and the user's text; the longest
 /// templates in use need about half of it. Only decides which prompts are counted at all.
@@ -33,9 +26,9 @@ pub(super) async fn leave_out_too_long(
 ) -> u64 {
     let system_bytes = workload.request.system_prompt.as_deref().map_or(0, str::len) as u64;
     let mut fitting = Vec::with_capacity(prompts.len());
-    let mut asks = true;
+    let mut tokenizer = Asked::NotYet;
     for &(index, prompt) in prompts.iter() {
-        let answer = if workload.request.ignore_eos {
+        let answer = if workload.request.ignore_eos || prompt.forced {
             u64::from(prompt.max_tokens.unwrap_or(workload.request.max_tokens))
         } else {
             1
@@ -44,11 +37,23 @@ pub(super) async fn leave_out_too_long(
         // No tokenizer makes more tokens than bytes, so short texts need not be asked about.
         let at_most = prompt.content.most_tokens() + system_bytes + TEMPLATE_ALLOWANCE;
         let mut fits = true;
-        if at_most > room && asks {
-            let length = tokens(workload, &prompt.content, control).await;
-            // A server that does not say it once, or hangs, is not asked hundreds of times.
-            asks = length.is_some();
-            fits = length.is_none_or(|tokens| tokens <= room);
+        if let Some(tokens) = prompt.tokens {
+            fits = tokens <= room;
+        } else if at_most > room {
+            if let Asked::NotYet = tokenizer {
+                tokenizer = match Tokenizer::find(control, workload).await {
+                    Some(found) => Asked::Found(found),
+                    None => Asked::Silent,
+                };
+            }
+            if let Asked::Found(found) = &tokenizer {
+                let length = found.count(&prompt.content).await;
+                fits = length.is_none_or(|tokens| tokens <= room);
+                // A server that does not say it once, or hangs, is not asked hundreds of times.
+                if length.is_none() {
+                    tokenizer = Asked::Silent;
+                }
+            }
         }
         if fits {
             fitting.push((index, prompt));
@@ -59,22 +64,9 @@ pub(super) async fn leave_out_too_long(
     left_out
 }
 
-/// The length of the whole prompt in the server's tokens, template included; `None` if it does not say.
-async fn tokens(workload: &Workload, content: &Content, control: &ControlPlane) -> Option<u64> {
-    let text = match (workload.endpoint, content) {
-        (_, Content::Tokens(ids)) => return Some(ids.len() as u64),
-        (Endpoint::ChatCompletions, content) => {
-            let messages = messages(workload.request.system_prompt.as_deref(), content);
-            let answer = control
-                .post("/apply-template", &json!({ "messages": messages }), LIMIT)
-                .await
-                .ok()?;
-            answer.json()?.get("prompt")?.as_str()?.to_owned()
-        }
-        (Endpoint::Completions | Endpoint::LlamaCompletion, Content::Text(text)) => text.clone(),
-        (Endpoint::Completions | Endpoint::LlamaCompletion, Content::Chat(_)) => return None,
-    };
-    let ask = json!({ "content": text, "add_special": true });
-    let answer = control.post("/tokenize", &ask, LIMIT).await.ok()?;
-    answer.json()?.get("tokens").and_then(Value::as_array).map(|tokens| tokens.len() as u64)
+/// What is known of the server's tokenizer.
+enum Asked<'a> {
+    NotYet,
+    Found(Tokenizer<'a>),
+    Silent,
 }

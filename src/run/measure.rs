@@ -7,11 +7,11 @@ use super::findings::{Findings, ServerFacts};
 use super::stage::{Running, size};
 use super::under_load::UnderLoad;
 use crate::cancel::Cancel;
-use crate::dataset::{self, PromptSet};
+use crate::dataset::{self, Ask, Carries, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model::{self, ModelFile};
-use crate::plan::{RunPlan, Secret, ServerSpec, Target};
+use crate::plan::{Endpoint, RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
 use crate::server::{
     self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError,
@@ -188,18 +188,31 @@ async fn prompts(plan: &RunPlan, events: &Events, cancel: &Cancel) -> Result<Pro
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit =
-        workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
-    let prompts = dataset::load(
-        &workload.dataset,
-        &workload.filter,
-        limit,
-        cache.as_deref(),
-        &fetch,
-        events,
-        cancel,
-    )
-    .await?;
+    let spare = |wanted: u64| match workload.dataset.sets_its_own_lengths() {
+        // What is asked for is not read on in the hope of something shorter.
+        true => wanted,
+        false => wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64),
+    };
+    let ask = Ask {
+        spec: workload.dataset.clone(),
+        filter: workload.filter,
+        limit: workload.n_prompts.map(spare),
+        carries: match workload.endpoint {
+            Endpoint::ChatCompletions => Carries::Chats,
+            _ => Carries::Texts,
+        },
+        seed: workload.seed,
+    };
+    let mut prompts = dataset::load(&ask, cache.as_deref(), &fetch, events, cancel).await?;
+    if let Some(file) = &mut prompts.file
+        && file.sha256.is_none()
+    {
+        // A pipe can be read only once, and has no digest then.
+        let is_file = file.path.is_file();
+        let path = file.path.clone();
+        let digest = async { Ok(model::file_digest(&path).await?) };
+        file.sha256 = if is_file { Some(unless_stopped(cancel, digest).await?) } else { None };
+    }
     stage.done(format!("{} of {} prompts", prompts.kept, prompts.seen));
     Ok(prompts)
 }

@@ -9,17 +9,19 @@ use std::time::Duration;
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
 use super::gates::{Abort, LiveGates};
+use super::make::{self, Known};
 use super::measure::unless_stopped;
+use super::prompts::{self, PromptFacts};
 use super::spool::Spool;
 use super::stage::Running;
 use crate::cancel::{self, Cancel, StopReason};
-use crate::dataset::{Prompt, PromptSet};
+use crate::dataset::{Content, Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::plan::{Dialect, LoadShape, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -64,7 +66,7 @@ impl UnderLoad<'_> {
                 }
                 .into());
             }
-            let load_plan = self.load_plan(&identity, findings).await?;
+            let load_plan = self.load_plan(&identity, findings, events).await?;
             findings.identity = Some(identity);
             Ok(load_plan)
         };
@@ -155,6 +157,7 @@ impl UnderLoad<'_> {
         &self,
         identity: &ServerIdentity,
         findings: &mut Findings,
+        events: &Events,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
         let ours = matches!(self.plan.target, Target::Start(_));
@@ -171,13 +174,35 @@ impl UnderLoad<'_> {
         if let Some(most) = workload.shape.max_in_flight() {
             users = users.min(most); // those of the warm-up
         }
-        let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
+        let mut needed = match workload.dataset.sets_its_own_lengths() {
+            true => prompts::needed(self.prompts, &workload),
+            false => self.prompts.prompts.clone(),
+        };
+        let mut how = None;
+        if needed.iter().any(|prompt| matches!(prompt.content, Content::Recipe(_))) {
+            let known = Known {
+                control: &self.control,
+                workload: &workload,
+                dialect,
+                context: identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp),
+                vocabulary: identity.vocabulary,
+            };
+            let what = format!("{} prompts of asked lengths", needed.len());
+            let stage = Running::begin(events, Stage::Dataset, what);
+            let made = make::make(needed, &known).await;
+            stage.done(format!("made by {}", made.how.name()));
+            findings.warnings.extend(made.warnings);
+            needed = made.prompts;
+            how = Some(made.how);
+        }
+        let mut prompts: Vec<(usize, &Prompt)> = needed.iter().enumerate().collect();
+        let mut not_fitting = 0;
         if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
-            let left_out =
+            not_fitting =
                 fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
-            if left_out > 0 {
+            if not_fitting > 0 {
                 findings.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
+                    "{not_fitting} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
                      raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
                 ));
             }
@@ -199,12 +224,7 @@ impl UnderLoad<'_> {
                 self.api_key.as_ref(),
             )?,
             bodies,
-            schedule: Schedule::of(
-                &workload.shape,
-                workload.seed,
-                workload.duration,
-                workload.n_prompts,
-            ),
+            schedule: prompts::schedule(&workload, &prompts),
             shape: workload.shape,
             users,
             think_time: workload.think_time,
@@ -223,6 +243,7 @@ impl UnderLoad<'_> {
             users,
             requests: load_plan.requests(),
             dataset: self.prompts.source.clone(),
+            prompts: PromptFacts::of(self.prompts, &prompts, not_fitting, how),
         });
         Ok(load_plan)
     }
@@ -238,13 +259,14 @@ fn planned_body(
         body: body(workload, dialect, prompt).into(),
         prompt_index: index as u64,
         max_tokens: prompt.max_tokens.unwrap_or(workload.request.max_tokens),
-        forced: workload.request.ignore_eos,
+        forced: workload.request.ignore_eos || prompt.forced,
     }
 }
 
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
 fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
-    let wanted = workload.n_prompts?;
+    let wanted =
+        workload.n_prompts.filter(|_| !matches!(workload.shape, LoadShape::Trace { .. }))?;
     let short = (prompts as u64) < wanted;
     short.then(|| {
         format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")

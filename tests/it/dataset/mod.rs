@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bench_ci::cancel::{self, Cancel, StopReason};
 use bench_ci::dataset::{
-    DatasetError, FetchError, Fetched, HubFile, LeftOut, Prompt, PromptSet, SHAREGPT, load,
+    Ask, Carries, DatasetError, FetchError, Fetched, HubFile, LeftOut, Prompt, PromptSet, SHAREGPT,
 };
 use bench_ci::event::{Event, Events, Listener};
 use bench_ci::exit::ExitCode;
@@ -25,12 +25,27 @@ async fn no_hub(_file: HubFile) -> Result<Fetched, FetchError> {
     Err(FetchError { source: "the Hub was asked".into(), hint: None })
 }
 
+/// Of this dataset, for a chat.
+async fn load(
+    spec: &DatasetSpec,
+    filter: &PromptFilter,
+    limit: Option<u64>,
+    cache_dir: Option<&Path>,
+    fetch: &impl bench_ci::dataset::Fetch,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<PromptSet, DatasetError> {
+    let (spec, filter, carries) = (spec.clone(), *filter, Carries::Chats);
+    let ask = Ask { spec, filter, limit, carries, seed: 42 };
+    bench_ci::dataset::load(&ask, cache_dir, fetch, events, cancel).await
+}
+
 async fn load_file(
     path: &Path,
     filter: PromptFilter,
     limit: Option<u64>,
 ) -> Result<PromptSet, DatasetError> {
-    let spec = DatasetSpec::ShareGptFile { path: path.to_path_buf() };
+    let spec = DatasetSpec::File { path: path.to_path_buf() };
     load(&spec, &filter, limit, None, &no_hub, &Events::default(), &Cancel::never()).await
 }
 
@@ -270,7 +285,7 @@ async fn a_stop_ends_the_reading() {
     canceller.stop(StopReason::Interrupted);
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(json!([talk("a", "b")]).to_string().as_bytes()).expect("written");
-    let spec = DatasetSpec::ShareGptFile { path: file.path().to_path_buf() };
+    let spec = DatasetSpec::File { path: file.path().to_path_buf() };
     let stopped = load(&spec, &ALL, None, None, &no_hub, &Events::default(), &cancel).await;
     assert_eq!(stopped.expect_err("stopped").exit_code(), ExitCode::Interrupted);
     let forever = |_file: HubFile| std::future::pending::<Result<Fetched, FetchError>>();
