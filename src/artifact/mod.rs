@@ -1,11 +1,12 @@
 //! The versioned wire format of a finished run.
 //!
-//! Main types: [`Report`], which is `report.json` (schema `bench-ci.report/1`), and [`RequestRow`], a
-//! line of `requests.jsonl`. Everything here is pure but [`store`]. Field names are public: they carry
+//! Main types: [`Report`], which is `report.json` (schema `bench-ci.report/1`), [`RequestRow`], a line
+//! of `requests.jsonl`, and [`AbReport`], which is `ab.json` (schema `bench-ci.ab/1`). Everything here is pure but [`store`]. Field names are public: they carry
 //! their unit and never change their meaning within a schema version.
 //!
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
+mod ab;
 mod from_stats;
 mod prompts;
 mod report;
@@ -16,6 +17,11 @@ mod sections;
 pub mod store;
 mod unknowns;
 
+pub use ab::{
+    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
+    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
+    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+};
 pub use from_stats::{Sections, sections};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
@@ -23,7 +29,7 @@ pub use report::{
     Scenario, Server, ServerExit, Tool,
 };
 pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{SCHEMA_FILE, json_schema};
+pub use schema::{AB_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{

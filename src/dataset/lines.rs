@@ -14,7 +14,7 @@ const MOST_BYTES: u64 = 128 * 1024 * 1024;
 pub enum Fault {
     /// No JSON, or not of the types that were expected.
     #[error("{}, column {}", without_place(.0), .0.column())]
-    Json(#[source] serde_json::Error),
+    Json(serde_json::Error),
     /// Something else, in words.
     #[error("{0}")]
     Said(String),
@@ -38,7 +38,7 @@ pub enum Fault {
     },
     /// It cannot be read.
     #[error("{0}")]
-    Io(#[source] std::io::Error),
+    Io(std::io::Error),
 }
 
 /// The parser's words without its own line number, which is 1 for a single line.

@@ -266,8 +266,9 @@ fn for_each_line(
 fn json<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, Fault> {
     let first = serde_json::from_str(line);
     match first {
-        Err(error) if error.to_string().contains("surrogate") => {
-            serde_json::from_str(&without_lone_surrogates(line)).map_err(Fault::Json)
+        // The parser has several words for it, and escapes of these letters are rare.
+        Err(first) if line.contains("\\ud") || line.contains("\\uD") => {
+            serde_json::from_str(&without_lone_surrogates(line)).map_err(|_| Fault::Json(first))
         }
         first => first.map_err(Fault::Json),
     }

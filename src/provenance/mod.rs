@@ -67,6 +67,12 @@ impl Provenance {
         Self::discover(&|name| std::env::var(name).ok(), Path::new("."))
     }
 
+    /// The same as of now: for the next of several runs in one process.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { started_at: now(), ..self.clone() }
+    }
+
     /// What a report is tagged with; `name` is left to the caller.
     #[must_use]
     pub fn tags(&self) -> Tags {

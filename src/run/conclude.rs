@@ -36,7 +36,7 @@ pub(super) const REQUESTS_JSONL: &str = "requests.jsonl";
 pub(super) const REQUESTS_CSV: &str = "requests.csv";
 
 /// Makes the report, writes all files, and says what to leave with.
-pub(super) fn conclude(
+pub(crate) fn conclude(
     plan: &RunPlan,
     findings: Findings,
     error: Option<Error>,
@@ -87,7 +87,7 @@ pub(super) fn conclude(
         model: findings
             .model
             .as_ref()
-            .map(|model| model_section(model, findings.model_sha256.clone())),
+            .map(|model| model_section(&model.file, model.sha256.clone())),
         server: server(plan, &findings, kind),
         scenario: scenario(plan, &findings),
         requests: sections.requests,
@@ -371,7 +371,11 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
         (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
     };
     let why_no_start = if external { "the server was already running" } else { never };
-    let why_no_exit = if external { "the server is not ours to stop" } else { never };
+    let why_no_exit = match facts {
+        _ if external => "the server is not ours to stop",
+        Some(_) => "the server was kept for further loads",
+        None => never,
+    };
     artifact::Server {
         kind,
         version: unknown.option(

@@ -3,6 +3,7 @@
 //! Main types: [`Findings`] while it runs, [`Finished`] after.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::gates::Abort;
@@ -18,39 +19,43 @@ use crate::server::{ServerExit, Version};
 
 /// What has been found so far; `None` is what the run has not come to.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Different for every run.
-    pub(super) id: String,
-    pub(super) provenance: Provenance,
-    pub(super) begun: Instant,
-    pub(super) model: Option<ModelFile>,
-    pub(super) model_sha256: Option<String>,
-    pub(super) server: Option<ServerFacts>,
-    pub(super) identity: Option<ServerIdentity>,
-    pub(super) workload: Option<WorkloadFacts>,
-    pub(super) load: Option<LoadOutcome>,
-    pub(super) records: Vec<RequestRecord>,
-    pub(super) scrape: Option<ScrapeSummary>,
+    pub(crate) id: String,
+    pub(crate) provenance: Provenance,
+    pub(crate) begun: Instant,
+    pub(crate) model: Option<ReadyModel>,
+    pub(crate) server: Option<ServerFacts>,
+    pub(crate) identity: Option<ServerIdentity>,
+    pub(crate) workload: Option<WorkloadFacts>,
+    pub(crate) load: Option<LoadOutcome>,
+    pub(crate) records: Vec<RequestRecord>,
+    pub(crate) scrape: Option<ScrapeSummary>,
     /// The threshold that ended the load early; `None` if none did.
-    pub(super) abort: Option<Abort>,
-    pub(super) server_exit: Option<ServerExit>,
+    pub(crate) abort: Option<Abort>,
+    pub(crate) server_exit: Option<ServerExit>,
     /// The death of the server under load, in words with its cause; `None` if it lived.
-    pub(super) death: Option<String>,
-    pub(super) warnings: Vec<String>,
+    pub(crate) death: Option<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Findings {
-    pub(super) fn begin(provenance: Provenance) -> Self {
-        // Two runs of one machine cannot have begun in one millisecond as one process.
+    pub(crate) fn begin(provenance: Provenance) -> Self {
+        // Two runs of one machine cannot have begun in one millisecond as one process, but a process
+        // may play several.
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
         let moment: String =
             provenance.started_at.chars().filter(char::is_ascii_alphanumeric).collect();
-        let id = format!("{moment}-{:x}", std::process::id());
+        let mut id = format!("{moment}-{:x}", std::process::id());
+        let earlier = BEGUN.fetch_add(1, Ordering::Relaxed);
+        if earlier > 0 {
+            id.push_str(&format!("-{earlier}"));
+        }
         Self {
             id,
             provenance,
             begun: Instant::now(),
             model: None,
-            model_sha256: None,
             server: None,
             identity: None,
             workload: None,
@@ -65,24 +70,32 @@ impl Findings {
     }
 }
 
+/// A model that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadyModel {
+    pub(crate) file: ModelFile,
+    /// `None` until a server has been started with it.
+    pub(crate) sha256: Option<String>,
+}
+
 /// What is known of a server once it is ready.
 #[derive(Debug, Clone)]
-pub(super) struct ServerFacts {
-    pub(super) base_url: String,
-    pub(super) command: Vec<String>,
-    pub(super) version: Option<Version>,
-    pub(super) start_s: Option<f64>,
+pub(crate) struct ServerFacts {
+    pub(crate) base_url: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) version: Option<Version>,
+    pub(crate) start_s: Option<f64>,
 }
 
 /// What is known of the work once it is planned to the last request.
 #[derive(Debug, Clone)]
-pub(super) struct WorkloadFacts {
-    pub(super) hash: String,
-    pub(super) users: u32,
+pub(crate) struct WorkloadFacts {
+    pub(crate) hash: String,
+    pub(crate) users: u32,
     /// Measured requests that are planned; `None` where only time bounds them.
-    pub(super) requests: Option<u64>,
-    pub(super) dataset: String,
-    pub(super) prompts: PromptFacts,
+    pub(crate) requests: Option<u64>,
+    pub(crate) dataset: String,
+    pub(crate) prompts: PromptFacts,
 }
 
 /// A run that is over; its files are written.

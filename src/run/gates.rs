@@ -19,7 +19,7 @@ use crate::stats::{HeaderSplit, Known, LoadFigures, ServerKind, Summary, Unknown
 
 /// A threshold that ended the load.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Abort {
+pub(crate) struct Abort {
     /// Its position among the plan's thresholds.
     position: usize,
     /// What crossed it.

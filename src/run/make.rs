@@ -36,7 +36,7 @@ const CHUNK_BYTES: usize = 2048;
 
 /// How the prompts were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(crate) enum How {
     /// Ids of the vocabulary: exact by construction.
     TokenIds,
     /// Text that the server's tokenizer has counted.

@@ -1,17 +1,18 @@
 //! The corridor: model → server → load → records → artifact. The only place that joins the rooms.
 //!
 //! Main functions: [`main`], the `run` command; [`execute`], the same for programs, with a plan in
-//! and a finished run out. Measuring is in `measure`; making a report of what was found, however
+//! and a finished run out. A server that is held across several loads is a [`host::Host`]. Measuring is in `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
-mod conclude;
+pub(crate) mod conclude;
 mod dry;
-mod findings;
+pub(crate) mod findings;
 mod fit;
 mod formats;
 mod gates;
+pub(crate) mod host;
 mod make;
-mod measure;
+pub(crate) mod measure;
 mod prompts;
 mod spool;
 mod stage;

@@ -46,7 +46,7 @@ fn nanos(duration: Duration) -> u64 {
 
 /// What the report says of the prompts.
 #[derive(Debug, Clone)]
-pub(super) struct PromptFacts {
+pub(crate) struct PromptFacts {
     pub(super) kind: &'static str,
     pub(super) file_sha256: Option<String>,
     pub(super) sha256: String,
@@ -72,7 +72,7 @@ pub(super) struct PromptFacts {
 
 /// Least, mean and most.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spread {
+pub(crate) struct Spread {
     pub(super) min: u64,
     pub(super) mean: f64,
     pub(super) max: u64,

@@ -42,9 +42,9 @@ const DEATH_GRACE: Duration = Duration::from_millis(250);
 pub(super) struct UnderLoad<'a> {
     pub(super) plan: &'a RunPlan,
     pub(super) prompts: &'a PromptSet,
-    pub(super) control: ControlPlane,
+    pub(super) control: &'a ControlPlane,
     pub(super) base_url: &'a str,
-    pub(super) api_key: Option<Secret>,
+    pub(super) api_key: Option<&'a Secret>,
 }
 
 impl UnderLoad<'_> {
@@ -57,7 +57,7 @@ impl UnderLoad<'_> {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let asking = async {
-            let identity = ServerIdentity::ask(&self.control).await;
+            let identity = ServerIdentity::ask(self.control).await;
             // One of ours that dies just now is told as a death, by the load.
             if let (Some(why), None) = (&identity.unreachable, &server) {
                 return Err(ServerError::Unreachable {
@@ -181,7 +181,7 @@ impl UnderLoad<'_> {
         let mut how = None;
         if needed.iter().any(|prompt| matches!(prompt.content, Content::Recipe(_))) {
             let known = Known {
-                control: &self.control,
+                control: self.control,
                 workload: &workload,
                 dialect,
                 context: identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp),
@@ -199,7 +199,7 @@ impl UnderLoad<'_> {
         let mut not_fitting = 0;
         if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
             not_fitting =
-                fit::leave_out_too_long(&mut prompts, &workload, context, &self.control).await;
+                fit::leave_out_too_long(&mut prompts, &workload, context, self.control).await;
             if not_fitting > 0 {
                 findings.warnings.push(format!(
                     "{not_fitting} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
@@ -221,7 +221,7 @@ impl UnderLoad<'_> {
                 self.base_url,
                 workload.endpoint.path(),
                 &credentials.headers,
-                self.api_key.as_ref(),
+                self.api_key,
             )?,
             bodies,
             schedule: prompts::schedule(&workload, &prompts),

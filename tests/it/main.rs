@@ -11,6 +11,7 @@ mod load;
 mod model;
 mod open_loop;
 mod provenance;
+mod real_mermaid;
 mod report;
 mod run;
 mod scrape;

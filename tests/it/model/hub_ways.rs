@@ -348,7 +348,7 @@ async fn a_file_of_a_dataset_is_had_the_same_way() {
     bench.hub.add("datasets/owner/prompts", &file.file, b"[]");
     let get = || async {
         let events = Events::default();
-        fetch_dataset_file_in(file, &bench.environment, &events, &Cancel::never()).await
+        fetch_dataset_file_in(file.clone(), &bench.environment, &events, &Cancel::never()).await
     };
     let fetched = get().await.unwrap();
     assert_eq!(std::fs::read(&fetched.path).unwrap(), b"[]");
