@@ -31,8 +31,8 @@ const FILLERS: [&str; 10] = [" a", " I", ".", "!", " 1", ",", "a", "\n", " x", "
 /// Texts that are tried for one prompt. With words of one token the second is exact.
 const TRIES: u32 = 24;
 
-/// Bytes of the corpus that are tokenized at once: some servers refuse what a model could not read.
-const CHUNK_BYTES: usize = 2048;
+/// Characters of the corpus that are tokenized at once: some servers refuse what a model could not read.
+const CHUNK_CHARACTERS: usize = 2048;
 
 /// How the prompts were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,13 +145,10 @@ pub(super) async fn make(prompts: Vec<Prompt>, known: &Known<'_>) -> Made {
 async fn ids(tokenizer: Option<&Tokenizer<'_>>, vocabulary: Option<u32>) -> Vec<u32> {
     let mut found = BTreeSet::new();
     if let Some(tokenizer) = tokenizer {
-        let corpus = dataset::corpus();
-        let mut rest = corpus.as_str();
-        while !rest.is_empty() {
-            let (chunk, after) =
-                rest.split_at(rest.floor_char_boundary(CHUNK_BYTES.min(rest.len())));
-            found.extend(tokenizer.ids(chunk).await.unwrap_or_default());
-            rest = after;
+        let corpus: Vec<char> = dataset::corpus().chars().collect();
+        for chunk in corpus.chunks(CHUNK_CHARACTERS) {
+            let chunk: String = chunk.iter().collect();
+            found.extend(tokenizer.ids(&chunk).await.unwrap_or_default());
         }
     }
     match vocabulary {
