@@ -36,8 +36,12 @@ pub mod report;
 pub mod stats;
 pub mod verdict;
 
+pub mod github;
+
 pub mod bench_py;
+pub mod calibrate;
 pub mod doctor;
+pub mod peaks;
 pub mod run;
 
 pub mod cancel;

@@ -191,7 +191,11 @@ fn residual(residual: stats::Residual) -> ResidualFigures {
     let mut unknown = Unknowns::none();
     ResidualFigures {
         count: residual.count,
+        mean_ms: unknown.number("mean_ms", residual.mean_ms),
+        min_ms: unknown.number("min_ms", residual.min_ms),
         p50_ms: unknown.number("p50_ms", residual.p50_ms),
+        p95_ms: unknown.number("p95_ms", residual.p95_ms),
+        p99_ms: unknown.number("p99_ms", residual.p99_ms),
         max_ms: unknown.number("max_ms", residual.max_ms),
         unknown,
     }

@@ -7,6 +7,8 @@
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
 mod ab;
+mod calibration;
+pub mod derived;
 mod from_stats;
 mod prompts;
 mod report;
@@ -22,6 +24,8 @@ pub use ab::{
     DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
     Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
 };
+pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
+pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, sections};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
@@ -29,7 +33,10 @@ pub use report::{
     Scenario, Server, ServerExit, Tool,
 };
 pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{AB_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, json_schema};
+pub use schema::{
+    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, calibration_json_schema,
+    json_schema,
+};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{

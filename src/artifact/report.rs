@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::calibration::CalibrationStep;
+use super::derived::{Derived, Timeline};
 use super::prompts::Prompts;
 use super::sections::{
     Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
@@ -55,6 +57,12 @@ pub struct Report {
     pub resources: Resources,
     /// Whether the numbers are evidence, and the client's own error.
     pub client: Client,
+    /// Figures derived from the measurement; `null` where nothing was measured.
+    pub derived: Option<Derived>,
+    /// The load over time; `null` where nothing was measured.
+    pub timeline: Option<Timeline>,
+    /// This client against the simulator, just before (`--calibrate`).
+    pub calibration: Option<CalibrationStep>,
     /// Thresholds that were asked for.
     pub thresholds: Vec<Threshold>,
     /// What a reader should know.
@@ -121,6 +129,9 @@ pub struct Run {
     pub name: String,
     /// `--runner-label`.
     pub runner_label: Option<String>,
+    /// `owner/name` of the repository that the workflow ran in; `null` outside GitHub Actions.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// Branch under test.
     pub branch: Option<String>,
     /// Commit under test, full hash.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
-use crate::stats::{HeaderSplit, RequestMetrics};
+use crate::stats::{self, HeaderSplit, RequestMetrics};
 
 /// One planned request. Stamps are in seconds since the begin of the measured load, so those of the
 /// warm-up are negative. Metrics are given for completed requests only.
@@ -94,6 +94,10 @@ pub struct RequestRow {
     pub server_decode_ms: Option<f64>,
     /// Accepted / drafted tokens.
     pub draft_acceptance: Option<f64>,
+    /// TTFT − `queue_ms` − `server_prefill_ms`: what neither waiting nor the server's prefill explains.
+    pub ttft_residual_ms: Option<f64>,
+    /// (last − first content) − `server_decode_ms`.
+    pub decode_residual_ms: Option<f64>,
 }
 
 impl RequestRow {
@@ -156,6 +160,8 @@ impl RequestRow {
             server_prefill_ms: finite(metrics.server_prefill_ms),
             server_decode_ms: finite(metrics.server_decode_ms),
             draft_acceptance: finite(metrics.draft_acceptance),
+            ttft_residual_ms: finite(stats::ttft_residual_ms(&metrics)),
+            decode_residual_ms: finite(stats::decode_residual_ms(record)),
         }
     }
 

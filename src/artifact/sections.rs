@@ -218,8 +218,16 @@ pub struct TtftFigures {
 pub struct ResidualFigures {
     /// Requests that have both times.
     pub count: u64,
+    /// Arithmetic mean.
+    pub mean_ms: Option<f64>,
+    /// Smallest, with its sign.
+    pub min_ms: Option<f64>,
     /// Median; negative where the server says more than the client saw.
     pub p50_ms: Option<f64>,
+    /// Needs 20 values.
+    pub p95_ms: Option<f64>,
+    /// Needs 100 values.
+    pub p99_ms: Option<f64>,
     /// The one of largest size, with its sign.
     pub max_ms: Option<f64>,
     /// Why a field of this object is `null`.

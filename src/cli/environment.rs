@@ -36,6 +36,7 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
     (
         "Tags of the report, where no flag gives them",
         &[
+            ("GITHUB_REPOSITORY", "the repository that the report is of"),
             ("GITHUB_SHA, GITHUB_REF, GITHUB_REF_NAME", "commit and branch"),
             ("GITHUB_REF_TYPE, GITHUB_HEAD_REF", "whether it is a tag, a pull request"),
             (

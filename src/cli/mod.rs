@@ -5,6 +5,8 @@
 //! where they need a choice or a duration. Nothing is decided here; that is `plan::resolve`.
 
 mod bench_py;
+mod calibrate;
+mod derived;
 pub mod environment;
 mod run;
 
@@ -13,6 +15,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use bench_py::BenchPyArgs;
+pub use calibrate::CalibrateArgs;
+pub use derived::DerivedArgs;
 pub use run::{
     ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
     ServerArgs, TagArgs, WorkloadArgs,
@@ -75,6 +79,14 @@ pub enum Command {
     /// Leaves with the exit code that the run would leave with.
     #[command(verbatim_doc_comment)]
     Doctor(Box<RunArgs>),
+    /// Measure this client itself, against the simulator, on this machine
+    ///
+    /// For each number of users and each rate it starts the simulator, loads it, and compares what
+    /// was reported with what the simulator really sent: the error of TTFT and ITL, the processor
+    /// time of an event, how late requests were sent, and where the client stops being valid.
+    /// Leaves with 5 if it is not even valid at the lowest.
+    #[command(verbatim_doc_comment)]
+    Calibrate(CalibrateArgs),
     /// Run llama.cpp's bench.py command lines as they are
     ///
     /// Put `bench-ci bench-py` where `python bench.py` stood: it takes bench.py's own flags with bench.py's

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::DerivedArgs;
 use crate::plan::{ArrivalProcess, duration, shape};
 
 /// Everything `bench-ci run` takes.
@@ -22,6 +23,9 @@ pub struct RunArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Derived figures.
+    #[command(flatten)]
+    pub derived: DerivedArgs,
     /// Tags.
     #[command(flatten)]
     pub tags: TagArgs,
@@ -205,6 +209,12 @@ pub struct WorkloadArgs {
     /// Force exactly --max-tokens tokens from every request; fewer are a failure
     #[arg(long)]
     pub ignore_eos: bool,
+    /// Ask each prompt twice, for --max-tokens and for K more, both forced
+    ///
+    /// The time per output token is then also found from the difference, (T(M + K) − T(M)) / K, in which
+    /// everything that both answers share falls out. --n-prompts N then makes 2N requests.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tpot_difference: Option<u32>,
     /// Unmeasured requests per user before measuring
     #[arg(long, value_name = "N")]
     pub warm_up: Option<u32>,

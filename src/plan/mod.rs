@@ -10,10 +10,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub mod body;
+pub mod course;
 pub mod dataset_spec;
 pub mod duration;
 pub mod objective;
 pub mod problem;
+pub mod quantity;
 pub mod resolve;
 pub mod scenario;
 pub mod shape;
@@ -22,9 +24,11 @@ pub mod synthetic_spec;
 pub mod threshold;
 
 pub use body::{Dialect, body};
+pub use course::{Course, CourseUnit};
 pub use dataset_spec::DatasetSpec;
 pub use objective::Objective;
 pub use problem::{PlanError, Problem};
+pub use quantity::{Bandwidth, Flops};
 pub use scenario::{Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape};
 pub use synthetic_spec::{Lengths, SyntheticSpec};
@@ -55,6 +59,21 @@ pub struct RunPlan {
     pub bench_py_names: bool,
     /// Interval between two scrapes of `/metrics`.
     pub scrape_interval: Duration,
+    /// What the machine can do at most, as far as it was given or is to be measured.
+    pub peaks: PeaksSpec,
+    /// Whether this client is first measured against the simulator.
+    pub calibrate: bool,
+}
+
+/// What the machine can do at most.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct PeaksSpec {
+    /// `--peak-bandwidth`, bytes per second.
+    pub bandwidth: Option<Bandwidth>,
+    /// `--peak-flops`, floating point operations per second.
+    pub flops: Option<Flops>,
+    /// Whether those that were not given are measured before the server is started.
+    pub measure: bool,
 }
 
 /// What the report is tagged with.
@@ -231,6 +250,8 @@ pub struct Workload {
     pub warm_up_requests_per_user: u32,
     /// The body of each request.
     pub request: RequestSpec,
+    /// Each prompt is asked for `max_tokens` and for so many tokens more; `None`: once.
+    pub tpot_difference: Option<u32>,
     /// Limits of one request.
     pub timeouts: RequestTimeouts,
     /// Whether connections are opened ahead of time or inside each request.

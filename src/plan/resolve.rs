@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::problem::{Place, PlanError, Problem};
 use super::scenario::{self, Origin, Overrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, RunPlan, Secret,
-    ServerProgram, ServerSpec, Tags, Target, Workload,
+    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan,
+    Secret, ServerProgram, ServerSpec, Tags, Target, Workload,
 };
 use crate::cli::{ConnectionsArg, RunArgs};
 
@@ -108,6 +108,12 @@ pub fn resolve(
         out_dir: args.output.out_dir.clone(),
         bench_py_names: args.output.bench_py_names,
         scrape_interval: SCRAPE_INTERVAL,
+        peaks: PeaksSpec {
+            bandwidth: args.derived.peak_bandwidth,
+            flops: args.derived.peak_flops,
+            measure: args.derived.measure_peaks,
+        },
+        calibrate: args.derived.calibrate,
     })
 }
 
@@ -223,6 +229,7 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
             ConnectionsArg::Fresh => Connections::Fresh,
         }),
         ignore_eos: flags.ignore_eos.then_some(true),
+        tpot_difference: flags.tpot_difference,
         thresholds: flags.thresholds.clone(),
         objectives: flags.objectives.clone(),
         ..Overrides::default()

@@ -29,6 +29,8 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Everything that is known about what is measured, where and when.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
+    /// `owner/name` of the repository that the workflow runs in; `None` outside GitHub Actions.
+    pub repository: Option<String>,
     /// Branch under test: GitHub's (of a pull request its head branch), else the repository's.
     pub branch: Option<String>,
     /// Commit under test, full hash: GitHub's (of a pull request its head, not the merge commit
@@ -193,6 +195,7 @@ impl Provenance {
             unknown.insert("runner_label", "neither RUNNER_NAME nor a host name".to_owned());
         }
         Self {
+            repository: ci.repository,
             branch,
             commit,
             dirty,

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::verdict::Verdict;
@@ -39,8 +40,10 @@ pub fn render(report: &Report) -> String {
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
+    derived::drawn(report, &mut page);
     server_beside_client(report, &mut page);
     resources(report, &mut page);
+    derived::sections(report, &mut page);
     client(report, &mut page);
     warnings(report, &mut page);
     configuration(report, &mut page);
@@ -49,17 +52,17 @@ pub fn render(report: &Report) -> String {
 
 /// Text that grows by lines and tables.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
-    fn heading(&mut self, words: &str) {
+    pub(super) fn heading(&mut self, words: &str) {
         self.line("");
         self.line(&format!("### {words}"));
         self.line("");
@@ -375,8 +378,13 @@ fn server_beside_client(report: &Report, page: &mut Page) {
 }
 
 fn residual_line(name: &str, residual: &ResidualFigures) -> Option<String> {
+    let known = [("mean", residual.mean_ms), ("p95", residual.p95_ms), ("p99", residual.p99_ms)];
+    let known: String = known
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} {} ms, ", short(value?))))
+        .collect();
     Some(format!(
-        "{name}, client minus server: p50 {} ms, at most {} ms ({} requests).",
+        "{name}, client minus server: p50 {} ms, {known}at most {} ms ({} requests).",
         short(residual.p50_ms?),
         short(residual.max_ms?),
         whole(residual.count)

@@ -3,6 +3,7 @@
 //! Main function: [`render_summary`]. It fits 60 to 200 columns, uses colour only where told, and
 //! never lets text from outside move the cursor. Live progress is not here.
 
+use super::drawing;
 use super::escape::clean;
 use super::markdown::{SHOWN, missing, threshold_in_words, what_ran};
 use super::number::{seconds, short, whole};
@@ -18,13 +19,14 @@ pub fn render_summary(report: &Report, width: usize, colour: bool) -> String {
     let verdict = Verdict::of(report);
     let tone = match verdict.word {
         Word::Ok => Tone::Good,
-        Word::Partial => Tone::Caution,
+        Word::Partial | Word::Accepted => Tone::Caution,
         Word::Failed => Tone::Bad,
     };
     screen.paragraph(&format!("{}:", verdict.word.text()), tone, &verdict.sentence, 0);
     screen.paragraph("", Tone::Plain, &what_ran(report), 2);
     metrics(report, &mut screen);
     rates(report, &mut screen);
+    drawn(report, &mut screen);
     requests(report, &mut screen);
     thresholds(report, &mut screen);
     split(report, &mut screen);
@@ -204,6 +206,15 @@ fn rates(report: &Report, screen: &mut Screen) {
             short(steady.plateau_concurrency)
         );
         screen.paragraph("steady state:", Tone::Strong, &words, 2);
+    }
+}
+
+fn drawn(report: &Report, screen: &mut Screen) {
+    let Some(line) = report.timeline.as_ref().filter(|line| drawing::is_worth_it(line)) else {
+        return;
+    };
+    for row in drawing::sparklines(line, screen.width - 2) {
+        screen.text.push_str(&format!("  {row}\n"));
     }
 }
 

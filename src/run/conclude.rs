@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::derived;
 use super::findings::{Findings, Finished, ServerFacts};
 use super::formats;
 use super::gates;
@@ -97,11 +98,15 @@ pub(crate) fn conclude(
         server_metrics: server_metrics(&findings),
         resources: resources(&findings),
         client: sections.client,
+        derived: None,
+        timeline: None,
+        calibration: findings.calibration.clone(),
         thresholds: gates.thresholds,
         warnings: sections.warnings,
         files: Vec::new(),
         unknown: Unknowns::none(),
     };
+    derive(plan, &findings, &summary, &mut report);
     if report.model.is_none() {
         report.unknown.note("model", no_model(plan, &findings));
     }
@@ -146,7 +151,24 @@ pub(crate) fn conclude(
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
 }
 
-fn tool() -> artifact::Tool {
+/// The sections that are made of others.
+fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report: &mut Report) {
+    if report.calibration.is_none() {
+        report.unknown.note("calibration", "it was not asked for; see --calibrate");
+    }
+    let Some(load) = &findings.load else {
+        for field in ["derived", "timeline"] {
+            report.unknown.note(field, "the run ended before the load began");
+        }
+        return;
+    };
+    let (figures, warnings) = derived::derived(plan, findings, load, summary);
+    report.derived = Some(figures);
+    report.warnings.extend(warnings);
+    report.timeline = report.unknown.take("timeline", derived::timeline(plan, findings, load));
+}
+
+pub(crate) fn tool() -> artifact::Tool {
     let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
     let mut unknown = Unknowns::none();
     let commit = unknown.option("commit", commit, "this build was made without BENCH_CI_COMMIT");
@@ -245,10 +267,16 @@ fn run(
         tag("branch", &tags.branch),
         tag("commit", &tags.commit),
     );
+    let repository = unknown.option(
+        "repository",
+        provenance.repository.clone(),
+        "only GitHub Actions names one",
+    );
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
     artifact::Run {
         id: findings.id.clone(),
         name: tags.name.clone(),
+        repository,
         runner_label,
         branch,
         commit,
@@ -263,7 +291,7 @@ fn run(
     }
 }
 
-fn machine(found: &Machine) -> artifact::Machine {
+pub(crate) fn machine(found: &Machine) -> artifact::Machine {
     // Destructured so that a new fact cannot be forgotten here.
     let Machine {
         os,

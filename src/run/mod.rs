@@ -5,6 +5,7 @@
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
 pub(crate) mod conclude;
+mod derived;
 mod dry;
 pub(crate) mod findings;
 mod fit;
@@ -23,7 +24,9 @@ mod words;
 
 use std::path::Path;
 
+pub(crate) use conclude::{machine, tool};
 pub use findings::Finished;
+pub(crate) use watchers::person_alone;
 
 use crate::cancel::{self, Cancel};
 use crate::cli::RunArgs;

@@ -23,13 +23,17 @@ pub(super) fn needed(set: &PromptSet, workload: &Workload) -> Vec<Prompt> {
 }
 
 /// The arrivals of a trace's prompts; of any other load what its shape says.
-pub(super) fn schedule(workload: &Workload, prompts: &[(usize, &Prompt)]) -> Option<Schedule> {
+pub(super) fn schedule(
+    workload: &Workload,
+    prompts: &[(usize, &Prompt)],
+    requests: Option<u64>,
+) -> Option<Schedule> {
     if let LoadShape::Trace { .. } = workload.shape {
         let offsets =
             prompts.iter().filter_map(|(_, prompt)| trace_offset(&workload.shape, prompt));
         return Some(Schedule::of_trace(offsets.collect()));
     }
-    Schedule::of(&workload.shape, workload.seed, workload.duration, workload.n_prompts)
+    Schedule::of(&workload.shape, workload.seed, workload.duration, requests)
 }
 
 /// When a trace sends the prompt, nanoseconds from the start of measuring; `None` outside of traces.

@@ -160,6 +160,9 @@ impl UnderLoad<'_> {
         events: &Events,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
+        let shorter = workload.request.max_tokens;
+        // What must fit a slot is the longer of two answers.
+        workload.request.max_tokens += workload.tpot_difference.unwrap_or(0);
         let ours = matches!(self.plan.target, Target::Start(_));
         // Only llama-server has /props with its slots.
         let dialect = if ours || identity.total_slots.is_some() {
@@ -211,10 +214,18 @@ impl UnderLoad<'_> {
             prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         }
         findings.warnings.extend(repeats(&workload, prompts.len()));
-        let bodies = prompts
-            .iter()
-            .map(|(index, prompt)| planned_body(&workload, dialect, *index, prompt))
-            .collect();
+        let mut bodies = Vec::with_capacity(prompts.len());
+        for (position, (index, prompt)) in prompts.iter().enumerate() {
+            for budget in budgets(shorter, workload.tpot_difference, position) {
+                workload.request.max_tokens = budget;
+                // A budget of its own is longer by as much as the workload's.
+                let own = prompt.max_tokens.map(|own| own.saturating_add(budget - shorter));
+                let prompt = Prompt { max_tokens: own, ..(*prompt).clone() };
+                bodies.push(planned_body(&workload, dialect, *index, &prompt));
+            }
+        }
+        let answers = if workload.tpot_difference.is_some() { 2 } else { 1 };
+        let total_requests = workload.n_prompts.map(|prompts| prompts.saturating_mul(answers));
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
             target: HttpTarget::parse(
@@ -224,12 +235,12 @@ impl UnderLoad<'_> {
                 self.api_key,
             )?,
             bodies,
-            schedule: prompts::schedule(&workload, &prompts),
+            schedule: prompts::schedule(&workload, &prompts, total_requests),
             shape: workload.shape,
             users,
             think_time: workload.think_time,
             duration: workload.duration,
-            total_requests: workload.n_prompts,
+            total_requests,
             graceful_stop: workload.graceful_stop,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
@@ -246,6 +257,16 @@ impl UnderLoad<'_> {
             prompts: PromptFacts::of(self.prompts, &prompts, not_fitting, how),
         });
         Ok(load_plan)
+    }
+}
+
+/// The budgets with which a prompt is asked. Which of two comes first takes turns, so that neither is
+/// always the one whose prompt the server has just seen.
+fn budgets(max_tokens: u32, difference: Option<u32>, position: usize) -> Vec<u32> {
+    match difference {
+        None => vec![max_tokens],
+        Some(step) if position.is_multiple_of(2) => vec![max_tokens, max_tokens + step],
+        Some(step) => vec![max_tokens + step, max_tokens],
     }
 }
 

@@ -105,7 +105,7 @@ pub struct SimArgs {
         hide_default_value = true
     )]
     pub sim_slowdown: f64,
-    /// answers end by themselves after a seeded length of about N tokens, unless ignore_eos
+    /// answers end by themselves after a seeded length of N/2 to 3N/2 tokens unless ignore_eos, 0 = never (default: 128)
     #[arg(long, value_name = "N")]
     pub sim_eos: Option<u32>,
     /// keep the connection open after a stream, unlike a real server

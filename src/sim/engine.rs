@@ -31,7 +31,8 @@ const EVENTS_AT_ONCE: u32 = 64;
 const TAIL_DELAY_NS: u64 = 200_000;
 /// Pings of the fault `ping` after the first.
 const MORE_PINGS: u64 = 3;
-/// Mean length of an answer that nothing else ends.
+/// Mean length of an answer that ends by itself, in tokens: within half and one and a half of it. A
+/// short paragraph, and well below the budget of `chat`, so that most answers are whole.
 const NATURAL_TOKENS: u32 = 128;
 /// Gaps kept for the summary; beyond them it would cost memory without end.
 const MOST_SUMMARY_GAPS: usize = 4_000_000;
@@ -417,8 +418,9 @@ impl Engine {
             truncated: budget.is_none_or(|budget| budget > room),
             seed,
         };
-        let mean = self.args.sim_eos.or_else(|| budget.is_none().then_some(NATURAL_TOKENS));
-        if let Some(mean) = mean.filter(|_| !generation.ignore_eos) {
+        let mean = self.args.sim_eos.unwrap_or(NATURAL_TOKENS);
+        // 0: no answer ends by itself; one without a budget fills the context, as on a real server.
+        if mean > 0 && !generation.ignore_eos {
             let length =
                 (f64::from(mean) * (0.5 + fraction(seed, u64::MAX))).round().max(1.0) as u64;
             if length < answer.tokens {

@@ -158,16 +158,12 @@ fn whole_rates(records: &[RequestRecord], window: &Window) -> RateSet {
     )
 }
 
-/// A stretch of time with a constant number of requests in flight.
-struct Stretch {
-    start: u64,
-    end: u64,
-    in_flight: u64,
-}
-
-fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
-    let mut edges: Vec<(u64, i64)> = Vec::new();
-    for (record, began) in tried(records) {
+/// Measured requests that were sent or at least tried, each with the span in which it was in flight.
+pub(super) fn in_flight(
+    records: &[RequestRecord],
+    load_end: Stamp,
+) -> impl Iterator<Item = (&RequestRecord, Stamp, Stamp)> {
+    tried(records).map(move |(record, began)| {
         let ended = record.end.unwrap_or_else(|| match record.outcome {
             // A failure without an end of stream is over at its last sign of life; counting it as
             // in flight to the end would call an empty server busy.
@@ -178,6 +174,20 @@ fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
                 .unwrap_or(began),
             _ => load_end,
         });
+        (record, began, ended)
+    })
+}
+
+/// A stretch of time with a constant number of requests in flight.
+struct Stretch {
+    start: u64,
+    end: u64,
+    in_flight: u64,
+}
+
+fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
+    let mut edges: Vec<(u64, i64)> = Vec::new();
+    for (_, began, ended) in in_flight(records, load_end) {
         if ended > began {
             edges.push((began.0, 1));
             edges.push((ended.0, -1));
@@ -247,7 +257,7 @@ fn steady_state(records: &[RequestRecord], window: Window, load_end: Stamp) -> K
 }
 
 /// Length of the common part of two spans, in their unit.
-fn overlap(start: u64, end: u64, from: u64, to: u64) -> f64 {
+pub(super) fn overlap(start: u64, end: u64, from: u64, to: u64) -> f64 {
     end.min(to).saturating_sub(start.max(from)) as f64
 }
 

@@ -4,6 +4,8 @@
 
 mod bench_py;
 mod dataset;
+mod derived;
+mod github;
 mod help;
 mod hub_server;
 mod lifecycle;

@@ -9,7 +9,7 @@ use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
 mod comment;
-mod comparison;
+pub(crate) mod comparison;
 mod fixture;
 mod formats;
 

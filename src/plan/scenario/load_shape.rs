@@ -248,6 +248,14 @@ pub(super) fn check(workload: &mut Workload, users_flag: bool, problems: &mut Ve
         );
     }
     let is_trace = matches!(workload.shape, LoadShape::Trace { .. });
+    if is_trace && workload.tpot_difference.is_some() {
+        let message =
+            "a trace sends each prompt once, and the difference method would send it twice";
+        problems.push(
+            Problem::new(Place::Whole, message)
+                .hinting("leave out --tpot-difference, or the trace"),
+        );
+    }
     if is_trace != matches!(workload.dataset, DatasetSpec::Trace { .. }) {
         // --dataset over a scenario with a trace, or --rate over one.
         let message = "a trace brings its own prompts and its own instants";

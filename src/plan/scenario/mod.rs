@@ -142,6 +142,8 @@ pub struct Overrides {
     /// Force exactly the budget. `Some(true)` also drops the scenario's stop strings, which would
     /// end an answer early all the same.
     pub ignore_eos: Option<bool>,
+    /// `--tpot-difference`: tokens by which the longer of two answers is longer.
+    pub tpot_difference: Option<u32>,
     /// `--threshold`, as typed. Those of the scenario about the same metric give way to them.
     pub thresholds: Vec<String>,
     /// `--objective`, as typed. Any takes the place of all of the scenario's.
@@ -233,6 +235,7 @@ fn silent(origin: &Origin) -> Workload {
             include_usage: true,
             extra: serde_json::Map::new(),
         },
+        tpot_difference: None,
         timeouts: RequestTimeouts {
             connect: Duration::from_secs(10),
             // A CPU server may read a long prompt for minutes while all slots are busy.
@@ -318,6 +321,7 @@ fn read_top(
     let connections = [("ahead", Connections::Ahead), ("fresh", Connections::Fresh)];
     set(&mut workload.connections, top.choice(problems, "connections", &connections));
     set(&mut workload.seed, top.whole(problems, "seed", 0..=LARGEST_SEED));
+    workload.tpot_difference = top.whole_u32(problems, "tpot_difference", 1..=u32::MAX);
 
     let mut filter = top.section(problems, "filter");
     set(&mut workload.filter.min_words, filter.whole(problems, "min_words", 0..=u64::MAX));
@@ -406,6 +410,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         connections,
         cache_prompt,
         ignore_eos,
+        tpot_difference,
         thresholds,
         objectives,
     } = overrides;
@@ -468,6 +473,16 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
     load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    workload.tpot_difference = tpot_difference.or(workload.tpot_difference);
+    if let Some(step) = workload.tpot_difference {
+        // A difference of two lengths that nobody forced would be one of two other lengths.
+        workload.request.ignore_eos = true;
+        workload.request.stop.clear();
+        if workload.request.max_tokens.checked_add(step).is_none() {
+            let message = "max_tokens and tpot_difference together are more than 4,294,967,295";
+            problems.push(Problem::new(Place::Whole, message));
+        }
+    }
     if *ignore_eos == Some(true) {
         workload.request.stop.clear();
     }

@@ -98,7 +98,7 @@ impl Cell {
             Content::Run(report) if report.run.status == RunStatus::Failed => Standing::NotMeasured,
             Content::Run(report) => match Verdict::of(report).word {
                 Word::Ok => Standing::Measured,
-                Word::Partial | Word::Failed => Standing::Invalid,
+                Word::Partial | Word::Accepted | Word::Failed => Standing::Invalid,
             },
         }
     }

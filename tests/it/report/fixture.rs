@@ -150,6 +150,7 @@ impl Run4 {
                 unknown: Unknowns::none(),
             },
             run: Run {
+                repository: None,
                 id: "20261122-061500-ab12".to_owned(),
                 name: "phi-2 on cpu".to_owned(),
                 runner_label: Some("ubuntu-24.04".to_owned()),
@@ -268,6 +269,9 @@ impl Run4 {
                 unknown: Unknowns::none(),
             },
             client,
+            derived: None,
+            timeline: None,
+            calibration: None,
             thresholds: Vec::new(),
             warnings: sections.warnings,
             files: vec![FileEntry {
