@@ -36,6 +36,8 @@ pub mod report;
 pub mod stats;
 pub mod verdict;
 
+pub mod search;
+
 pub mod bench_py;
 pub mod doctor;
 pub mod run;

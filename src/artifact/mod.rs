@@ -13,6 +13,7 @@ mod schema;
 mod scrapes;
 mod sections;
 pub mod store;
+mod suite;
 mod unknowns;
 
 pub use from_stats::{Sections, sections};
@@ -21,12 +22,16 @@ pub use report::{
     Scenario, Server, ServerExit, Tool,
 };
 pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{SCHEMA_FILE, json_schema};
+pub use schema::{SCHEMA_FILE, SUITE_SCHEMA_FILE, json_schema, suite_json_schema};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
     Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
     Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
     Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+};
+pub use suite::{
+    AxisValue, CellMetric, CellRates, CellRequests, CellStatus, SUITE_SCHEMA, SUITE_SCHEMA_VERSION,
+    SearchKind, SearchPoint, SearchReport, SuiteCell, SuiteReport, SuiteRun, SuiteServer,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

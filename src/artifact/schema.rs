@@ -1,24 +1,36 @@
-//! The JSON Schema of `report.json`, made from the types.
+//! The JSON Schemas of `report.json` and `suite.json`, made from the types.
 //!
-//! Main function: [`json_schema`]. The committed file is checked against it by a test;
-//! `UPDATE_SCHEMA=1 cargo test --test it report` writes it anew.
+//! Main function: [`json_schema`] and [`suite_json_schema`]. The committed files are checked against them by a test;
+//! `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::Report;
+use super::{Report, SuiteReport};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
 
-/// JSON Schema, draft 2020-12.
+/// The same for `suite.json`.
+pub const SUITE_SCHEMA_FILE: &str = "schema/bench-ci.suite.1.json";
+
+/// JSON Schema of `report.json`, draft 2020-12.
 #[must_use]
 pub fn json_schema() -> Value {
-    let mut schema = schemars::schema_for!(Report).to_value();
+    finished(schemars::schema_for!(Report).to_value(), super::SCHEMA)
+}
+
+/// JSON Schema of `suite.json`, draft 2020-12.
+#[must_use]
+pub fn suite_json_schema() -> Value {
+    finished(schemars::schema_for!(SuiteReport).to_value(), super::SUITE_SCHEMA)
+}
+
+fn finished(mut schema: Value, name: &str) -> Value {
     require_nullable(&mut schema);
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert(
             "schema".to_owned(),
-            serde_json::json!({"const": super::SCHEMA, "description": "The name of this version."}),
+            serde_json::json!({"const": name, "description": "The name of this version."}),
         );
     }
     schema

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Report, RequestRow, SCHEMA_VERSION, ScrapeRow, scrape_rows};
+use super::{
+    Report, RequestRow, SCHEMA_VERSION, SUITE_SCHEMA_VERSION, ScrapeRow, SuiteReport, scrape_rows,
+};
 use crate::exit::ExitCode;
 
 /// Why a report file could not be written or read.
@@ -164,6 +166,33 @@ pub fn read_report(path: &Path) -> Result<Report, StoreError> {
     parse_report(&bytes, path)
 }
 
+/// Reads `suite.json`, or the `suite.json` of a folder, by the same rules.
+///
+/// # Errors
+/// Every variant but [`StoreError::Write`].
+pub fn read_suite(path: &Path) -> Result<SuiteReport, StoreError> {
+    let path = if path.is_dir() { path.join("suite.json") } else { path.to_owned() };
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    parse(&bytes, path, "bench-ci.suite/", SUITE_SCHEMA_VERSION)
+}
+
+/// Whether a path is that of a suite: its file, or a folder that has one and no report of its own.
+#[must_use]
+pub fn is_suite(path: &Path) -> bool {
+    if path.is_dir() {
+        return path.join("suite.json").is_file() && !path.join("report.json").exists();
+    }
+    // Only the schema is looked at; whether the rest is whole is for the reader.
+    let named = |text: String| {
+        let value: Option<Value> = serde_json::from_str(&text).ok();
+        value?.get("schema")?.as_str().map(|name| name.starts_with("bench-ci.suite/"))
+    };
+    std::fs::read_to_string(path).ok().and_then(named).unwrap_or(false)
+}
+
 /// The file of this name in the folder of a report, which is given by itself or by its folder.
 #[must_use]
 pub fn beside(report: &Path, name: &str) -> PathBuf {
@@ -207,14 +236,23 @@ pub fn read_scrapes(path: &Path) -> Result<Vec<ScrapeRow>, StoreError> {
 }
 
 fn parse_report(bytes: &[u8], path: PathBuf) -> Result<Report, StoreError> {
+    parse(bytes, path, "bench-ci.report/", SCHEMA_VERSION)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    path: PathBuf,
+    family: &str,
+    newest: u32,
+) -> Result<T, StoreError> {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(source) => return Err(StoreError::NotJson { path, source }),
     };
     let schema = value.get("schema").and_then(Value::as_str);
-    match schema.and_then(|name| name.strip_prefix("bench-ci.report/")?.parse::<u32>().ok()) {
-        Some(version) if version > SCHEMA_VERSION => Err(StoreError::Newer { path, version }),
-        Some(SCHEMA_VERSION) => {
+    match schema.and_then(|name| name.strip_prefix(family)?.parse::<u32>().ok()) {
+        Some(version) if version > newest => Err(StoreError::Newer { path, version }),
+        Some(version) if version == newest => {
             serde_json::from_value(value).map_err(|source| StoreError::Damaged { path, source })
         }
         _ => {

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use bench_py::BenchPyArgs;
 pub use run::{
     ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
-    ServerArgs, TagArgs, WorkloadArgs,
+    ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?

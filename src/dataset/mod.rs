@@ -21,7 +21,7 @@ use crate::plan::{DatasetSpec, PromptFilter};
 pub use error::{DatasetError, FetchError};
 pub use pick::{LeftOut, Prompt, PromptSet};
 
-use pick::Picker;
+use pick::{Conversation, Picker};
 
 /// A file of a dataset repository on the Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub async fn load(
     };
     let set = match spec {
         DatasetSpec::Builtin => blocking(move || reading.builtin()).await,
+        DatasetSpec::Inline { prompts } => reading.inline(prompts),
         DatasetSpec::ShareGptFile { path } => {
             let path = path.clone();
             blocking(move || reading.file(&path)).await
@@ -134,6 +135,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// Prompts that somebody wrote for this very run.
+    fn inline(mut self, prompts: &[String]) -> Result<PromptSet, DatasetError> {
+        for prompt in prompts {
+            let asked = Conversation::Asked { prompt: prompt.clone(), answer_words: None };
+            if self.picker.offer(asked).is_break() {
+                break;
+            }
+        }
+        self.picker.finish()
+    }
+
     fn builtin(mut self) -> Result<PromptSet, DatasetError> {
         extract::read_plain(BUILT_IN, &mut self.picker);
         self.picker.finish()

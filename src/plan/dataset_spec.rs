@@ -51,7 +51,9 @@ impl DatasetSpec {
             DatasetSpec::ShareGptFile { path } => {
                 DatasetSpec::ShareGptFile { path: folder.join(path) }
             }
-            named @ (DatasetSpec::Builtin | DatasetSpec::ShareGptHub) => named,
+            named @ (DatasetSpec::Builtin
+            | DatasetSpec::ShareGptHub
+            | DatasetSpec::Inline { .. }) => named,
         }
     }
 }
@@ -61,6 +63,12 @@ impl std::fmt::Display for DatasetSpec {
         match self {
             DatasetSpec::Builtin => formatter.write_str("builtin"),
             DatasetSpec::ShareGptHub => formatter.write_str("sharegpt"),
+            DatasetSpec::Inline { prompts } if prompts.len() == 1 => {
+                formatter.write_str("1 prompt of the file itself")
+            }
+            DatasetSpec::Inline { prompts } => {
+                write!(formatter, "{} prompts of the file itself", prompts.len())
+            }
             DatasetSpec::ShareGptFile { path } => write!(formatter, "{}", path.display()),
         }
     }

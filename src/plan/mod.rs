@@ -12,12 +12,16 @@ use serde::Serialize;
 pub mod body;
 pub mod dataset_spec;
 pub mod duration;
+pub mod matrix;
 pub mod objective;
 pub mod problem;
 pub mod resolve;
 pub mod scenario;
+pub mod search;
 pub mod shape;
 pub mod subject;
+pub mod suite;
+pub mod suite_json;
 pub mod threshold;
 
 pub use body::{Dialect, body};
@@ -274,6 +278,11 @@ pub enum DatasetSpec {
     Builtin,
     /// The public ShareGPT file, from the Hub.
     ShareGptHub,
+    /// Prompts that stand in the file which asks for them, round and round.
+    Inline {
+        /// In their order.
+        prompts: Vec<String>,
+    },
     /// A ShareGPT-shaped JSON file on disk.
     ShareGptFile {
         /// The file.

@@ -12,6 +12,7 @@ pub mod markdown;
 pub mod mermaid;
 mod number;
 pub mod results_env;
+pub mod suite;
 pub mod terminal;
 mod verdict;
 

@@ -1,6 +1,6 @@
 //! The keys and flags that give a load its shape.
 //!
-//! Main functions: [`read`], [`apply`] and [`check`].
+//! Main functions: [`overlay`], [`apply`] and [`check`].
 
 use super::MOST_USERS;
 use super::reader::Section;
@@ -12,8 +12,27 @@ use crate::plan::shape::{ArrivalProcess, LoadShape, Stage, UserTarget};
 /// planned arrivals.
 const HIGHEST_RATE: f64 = 1_000_000.0;
 
+/// The shape that a file names, over that of the workload. `users` beside arrivals that stood there
+/// before make a closed loop again, and the other way round.
+pub(super) fn overlay(
+    workload: &mut Workload,
+    top: &mut Section<'_, '_>,
+    problems: &mut Vec<Problem>,
+) {
+    let named = ["iterations_per_user", "ramp", "arrivals"].map(|key| top.has(key));
+    let shape = read(top, problems);
+    if named.contains(&true) {
+        workload.shape = shape;
+        if workload.shape.is_open() {
+            workload.users = None;
+        }
+    } else if top.has("users") && workload.shape.is_open() {
+        workload.shape = LoadShape::ConstantUsers;
+    }
+}
+
 /// `[arrivals]`, `[ramp]` or `iterations_per_user`; none of them is a constant number of users.
-pub(super) fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> LoadShape {
+fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> LoadShape {
     let given: Vec<&'static str> = ["iterations_per_user", "ramp", "arrivals"]
         .into_iter()
         .filter(|key| top.has(key))

@@ -7,9 +7,13 @@
 mod gates;
 mod load_shape;
 mod reader;
+mod suite;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeTable;
 
 use super::problem::{Place, PlanError, Problem};
 use super::{
@@ -17,6 +21,8 @@ use super::{
     RequestTimeouts, Workload,
 };
 use reader::Section;
+
+pub use suite::{Entry, Suite, read_suite};
 
 /// The compiled-in scenarios: name and text.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -49,14 +55,16 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What `--scenario` means: a path where it holds a `/`, a `\` or ends in `.toml`, else the
-    /// name of a built-in scenario.
+    /// What `--scenario` means: a path where it holds a `/`, a `\` or ends in `.toml` or `.json`, else
+    /// the name of a built-in scenario.
     ///
     /// # Errors
     ///
     /// [`PlanError::UnknownScenario`] with the names there are and the nearest as hint.
     pub fn of(argument: &str) -> Result<Self, PlanError> {
-        if argument.contains(['/', '\\']) || argument.ends_with(".toml") {
+        if argument.contains(['/', '\\'])
+            || [".toml", ".json"].iter().any(|end| argument.ends_with(end))
+        {
             return Ok(Origin::File(PathBuf::from(argument)));
         }
         BUILT_IN
@@ -79,7 +87,7 @@ impl Origin {
     }
 
     /// For a message.
-    fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         match self {
             Origin::BuiltIn(name) => format!("scenario \"{name}\""),
             Origin::File(path) => format!("scenario file \"{}\"", path.display()),
@@ -176,6 +184,21 @@ impl Scenario {
         }
     }
 
+    /// What a file means that says nothing.
+    pub(crate) fn silent(origin: &Origin) -> Self {
+        Self { origin: origin.clone(), workload: silent(origin) }
+    }
+
+    /// A workload that did not come from TOML.
+    pub(crate) fn of(origin: Origin, workload: Workload) -> Self {
+        Self { origin, workload }
+    }
+
+    /// What has been read so far.
+    pub(crate) fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
     /// Applies the flags and checks the whole.
     ///
     /// # Errors
@@ -245,6 +268,13 @@ fn silent(origin: &Origin) -> Workload {
     }
 }
 
+/// The same for what may be absent altogether.
+fn keep<T>(field: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
+        *field = given;
+    }
+}
+
 /// Reads as much as can be read; what is wrong is in the list, by line, and left at its silent
 /// value.
 ///
@@ -254,7 +284,24 @@ fn silent(origin: &Origin) -> Workload {
 /// consequences would hide the cause.
 fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanError> {
     let mut scenario = Scenario { origin: origin.clone(), workload: silent(origin) };
-    let (table, mistakes) = toml::de::DeTable::parse_recoverable(text);
+    let table = toml_table(text, origin)?;
+    let mut problems = Vec::new();
+    let mut top = Section::top(text, table.get_ref());
+    read_keys(&mut scenario.workload, &mut top, origin, &mut problems);
+    // What belongs to a suite is read by `read_suite`.
+    for key in suite::KEYS {
+        let _known = top.has(key);
+    }
+    top.finish(&mut problems);
+    problems.sort_by_key(|problem| problem.place);
+    Ok((scenario, problems))
+}
+
+/// # Errors
+///
+/// Text that is no TOML.
+fn toml_table<'t>(text: &'t str, origin: &Origin) -> Result<Spanned<DeTable<'t>>, PlanError> {
+    let (table, mistakes) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = mistakes
         .iter()
         .map(|mistake| {
@@ -265,12 +312,11 @@ fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanErr
         .collect();
     // The parser goes on after a mistake and stumbles over its rest: one is enough for a line.
     problems.dedup_by_key(|problem| problem.place);
-    if !problems.is_empty() {
-        return Err(PlanError::Invalid { subject: origin.subject(), problems });
+    if problems.is_empty() {
+        Ok(table)
+    } else {
+        Err(PlanError::Invalid { subject: origin.subject(), problems })
     }
-    read_top(&mut scenario.workload, Section::top(text, table.get_ref()), origin, &mut problems);
-    problems.sort_by_key(|problem| problem.place);
-    Ok((scenario, problems))
 }
 
 /// Puts what the file gives over what silence means.
@@ -280,9 +326,10 @@ fn set<T>(field: &mut T, given: Option<T>) {
     }
 }
 
-fn read_top(
+/// Puts what the file says over the workload; what it does not name stays as it is.
+fn read_keys(
     workload: &mut Workload,
-    mut top: Section<'_, '_>,
+    top: &mut Section<'_, '_>,
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) {
@@ -296,11 +343,11 @@ fn read_top(
         &mut workload.dataset,
         dataset.map(|dataset| folder.map_or(dataset.clone(), |folder| dataset.relative_to(folder))),
     );
-    workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
-    workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
-    workload.shape = load_shape::read(&mut top, problems);
+    keep(&mut workload.n_prompts, top.whole(problems, "n_prompts", 1..=u64::MAX));
+    keep(&mut workload.users, top.whole_u32(problems, "users", 1..=MOST_USERS));
+    load_shape::overlay(workload, top, problems);
     set(&mut workload.think_time, top.duration(problems, "think_time"));
-    workload.duration = top.duration_above_zero(problems, "duration");
+    keep(&mut workload.duration, top.duration_above_zero(problems, "duration"));
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
     set(
         &mut workload.warm_up_requests_per_user,
@@ -312,8 +359,14 @@ fn read_top(
 
     let mut filter = top.section(problems, "filter");
     set(&mut workload.filter.min_words, filter.whole(problems, "min_words", 0..=u64::MAX));
-    workload.filter.max_prompt_words = filter.whole(problems, "max_prompt_words", 1..=u64::MAX);
-    workload.filter.max_context_words = filter.whole(problems, "max_context_words", 1..=u64::MAX);
+    keep(
+        &mut workload.filter.max_prompt_words,
+        filter.whole(problems, "max_prompt_words", 1..=u64::MAX),
+    );
+    keep(
+        &mut workload.filter.max_context_words,
+        filter.whole(problems, "max_context_words", 1..=u64::MAX),
+    );
     filter.finish(problems);
 
     let mut request = top.section(problems, "request");
@@ -326,8 +379,7 @@ fn read_top(
     set(&mut workload.timeouts.idle, timeouts.duration_above_zero(problems, "idle"));
     set(&mut workload.timeouts.total, timeouts.duration_above_zero(problems, "total"));
     timeouts.finish(problems);
-    gates::read(workload, &mut top, problems);
-    top.finish(problems);
+    gates::read(workload, top, problems);
 }
 
 fn read_request(
@@ -335,12 +387,12 @@ fn read_request(
     section: &mut Section<'_, '_>,
     problems: &mut Vec<Problem>,
 ) {
-    request.model = section.string(problems, "model");
-    request.system_prompt = section.string(problems, "system_prompt");
+    keep(&mut request.model, section.string(problems, "model"));
+    keep(&mut request.system_prompt, section.string(problems, "system_prompt"));
     set(&mut request.max_tokens, section.whole_u32(problems, "max_tokens", 1..=u32::MAX));
     set(&mut request.stop, section.strings(problems, "stop"));
-    request.seed = section.whole(problems, "seed", 0..=LARGEST_SEED);
-    request.temperature = section.number(problems, "temperature");
+    keep(&mut request.seed, section.whole(problems, "seed", 0..=LARGEST_SEED));
+    keep(&mut request.temperature, section.number(problems, "temperature"));
     set(&mut request.cache_prompt, section.switch(problems, "cache_prompt"));
     set(&mut request.ignore_eos, section.switch(problems, "ignore_eos"));
     set(&mut request.include_usage, section.switch(problems, "include_usage"));
