@@ -41,6 +41,7 @@ pub mod search;
 pub mod bench_py;
 pub mod doctor;
 pub mod run;
+pub mod suite;
 
 pub mod cancel;
 pub mod error;

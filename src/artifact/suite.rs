@@ -145,6 +145,8 @@ pub struct SuiteCell {
     pub workload_hash: Option<String>,
     /// Measured requests by what became of them.
     pub requests: CellRequests,
+    /// Completed requests that met every objective; `null` where none was asked for.
+    pub objectives_met: Option<u64>,
     /// Metrics by name; empty where nothing was measured.
     pub metrics: BTreeMap<String, CellMetric>,
     /// Rates over the whole window; `null` where nothing was measured.
@@ -223,6 +225,14 @@ impl SuiteCell {
             dropped: requests.dropped,
             cut: requests.cut,
         };
+        let goodput = report.rates.whole.goodput_requests_per_second;
+        let met = goodput.zip(report.rates.window).map(|(rate, window)| rate * window.duration_s);
+        // A count divided by its window and multiplied again, so it is whole but for rounding.
+        self.objectives_met = met.map(|met| met.round() as u64);
+        if met.is_none() {
+            let reason = report.rates.unknown.reason("goodput_requests_per_second");
+            self.unknown.note("objectives_met", reason.unwrap_or("nothing was measured"));
+        }
         self.metrics = report
             .metrics
             .iter()

@@ -146,7 +146,7 @@ pub(crate) fn conclude(
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
 }
 
-fn tool() -> artifact::Tool {
+pub(crate) fn tool() -> artifact::Tool {
     let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
     let mut unknown = Unknowns::none();
     let commit = unknown.option("commit", commit, "this build was made without BENCH_CI_COMMIT");
@@ -263,7 +263,7 @@ fn run(
     }
 }
 
-fn machine(found: &Machine) -> artifact::Machine {
+pub(crate) fn machine(found: &Machine) -> artifact::Machine {
     // Destructured so that a new fact cannot be forgotten here.
     let Machine {
         os,
@@ -401,7 +401,7 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
     }
 }
 
-fn server_exit(exit: &crate::server::ServerExit) -> artifact::ServerExit {
+pub(crate) fn server_exit(exit: &crate::server::ServerExit) -> artifact::ServerExit {
     let mut unknown = Unknowns::none();
     artifact::ServerExit {
         code: unknown.option("code", exit.status, "a signal ended it"),

@@ -284,7 +284,10 @@ impl Hunt {
     /// The highest load that is borne for sure and the lowest that is not.
     fn ends(&self) -> (Option<f64>, Option<f64>) {
         let of = |verdict: Verdict| {
-            self.points.iter().filter(move |point| self.verdict(point) == verdict).map(|point| point.load)
+            self.points
+                .iter()
+                .filter(move |point| self.verdict(point) == verdict)
+                .map(|point| point.load)
         };
         let failed = of(Verdict::NotBorne).min_by(f64::total_cmp);
         let borne = of(Verdict::Borne)
