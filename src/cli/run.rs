@@ -230,8 +230,8 @@ pub struct SuiteArgs {
     pub resume: bool,
     /// Find the highest load that keeps every --objective
     ///
-    /// Without objectives: the knee, where more load brings no more output. Each trial lasts --duration
-    /// (30s by default).
+    /// Without objectives: the knee, where more load brings no more output. Each trial lasts --duration,
+    /// or the scenario's, but then at most 30s.
     #[arg(long, value_name = "WHAT", value_enum)]
     pub search: Option<SearchOver>,
     /// Share of requests that must keep the objectives [default: 0.95]

@@ -19,7 +19,7 @@ use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
     self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::plan::{DatasetSpec, Dialect, RunPlan, Secret, Target, Workload, body};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -245,6 +245,10 @@ fn planned_body(
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
 fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
     let wanted = workload.n_prompts?;
+    // Prompts that somebody wrote into the file are meant to go round.
+    if matches!(workload.dataset, DatasetSpec::Inline { .. }) {
+        return None;
+    }
     let short = (prompts as u64) < wanted;
     short.then(|| {
         format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")

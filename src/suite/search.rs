@@ -38,6 +38,16 @@ pub(super) async fn play(spec: SearchSpec, stand: &mut Stand<'_>) -> Result<(), 
     let mut search = Search { spec, base, begun: Instant::now(), played: Vec::new() };
     let is_knee = search.base.plan.workload.objectives.is_empty();
     let report = if is_knee { search.knee(stand).await? } else { search.goodput(stand).await? };
+    let doubtful = stand.report.cells.iter().filter(|cell| cell.exit_code == Some(5)).count();
+    if doubtful > 0 {
+        let all = stand.report.cells.len();
+        stand.report.warnings.push(Note {
+            code: "search".to_owned(),
+            message: format!(
+                "{doubtful} of {all} trials are no evidence by the rules for a run of their own; their reports say why"
+            ),
+        });
+    }
     stand.report.axes = vec![spec.over.name().to_owned()];
     stand.report.search = Some(report);
     stand.report.unknown = Unknowns::none();

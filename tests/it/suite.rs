@@ -23,8 +23,6 @@ const SMALL: &[&str] = &[
     "sim",
     "--scenario",
     "brisk.toml",
-    "--n-prompts",
-    "4",
     "--max-lateness",
     "100",
     "--max-client-delay",
@@ -49,8 +47,10 @@ fn cells(suite: &Value) -> Vec<(String, String, Option<u64>)> {
         .collect()
 }
 
+/// Four requests a cell, unless the arguments say otherwise.
 fn play(bench: &Bench, arguments: &[&str]) -> Ran {
-    bench.run("out", &[SMALL, arguments].concat())
+    let four = if arguments.contains(&"--n-prompts") { &[][..] } else { &["--n-prompts", "4"][..] };
+    bench.run("out", &[SMALL, four, arguments].concat())
 }
 
 fn starts(suite: &Value) -> usize {
@@ -119,7 +119,7 @@ fn a_failing_cell_is_named_and_the_rest_goes_on() {
     let bench = Bench::new();
     // The second server does not know its flag and exits at once.
     let text = format!(
-        "{}\n[matrix]\nusers = [1, 2]\nserver = [{{ parallel = 2 }}, {{ no-such-flag = 1 }}, {{ sim-fault = \"http-500\" }}]\n",
+        "{}\n[matrix]\nusers = [1, 2]\nserver = [{{ parallel = 2 }}, {{ no-such-flag = 1 }}, {{ sim-fault = \"status:500\" }}]\n",
         bench_file(&bench, "brisk.toml")
     );
     // A table cannot stand before the keys of the top: the matrix is its end.
@@ -132,7 +132,7 @@ fn a_failing_cell_is_named_and_the_rest_goes_on() {
     let table = ran.file("suite.md");
     assert!(table.starts_with("**Failed:** "), "{table}");
     assert!(table.contains("## What went wrong"), "{table}");
-    assert!(table.contains("invalid argument"), "{table}");
+    assert!(table.contains("exited with status 1"), "{table}");
 }
 
 fn bench_file(bench: &Bench, name: &str) -> String {
@@ -305,24 +305,29 @@ fn after_kill_9_it_goes_on_too_and_no_server_is_left() {
 #[test]
 fn a_json_suite_is_taken_as_it_is_and_its_token_is_nowhere() {
     let bench = Bench::new();
-    let server = bench_ci::sim::Sim::start(bench_ci::sim::SimArgs {
+    let (sim, address) = bench_ci::sim::Sim::bind(bench_ci::sim::SimArgs {
         port: 0,
+        sim_load_ms: 0.0,
         api_key: Some("geheim-4711".to_owned()),
         ..bench_ci::sim::SimArgs::default()
-    });
-    let server = tokio::runtime::Runtime::new().unwrap().block_on(server).unwrap();
+    })
+    .unwrap();
+    let (canceller, cancel) = bench_ci::cancel::pair();
+    let serving = std::thread::spawn(move || sim.serve(cancel));
     let text = format!(
         r#"{{"server": {{"url": "{}", "model": "m", "auth_token": "geheim-4711", "timeout": 60}},
         "benchmark": {{"max_concurrent_requests": 2}},
         "test_scenarios": [{{"name": "sky", "completions": [4, 8], "prompt": "Why is the sky blue?"}},
                            {{"name": "sea", "completions": [4], "prompt": "Why is the sea salty?"}}]}}"#,
-        server.base_url()
+        format_args!("http://{address}")
     );
     std::fs::write(bench.path("suite.json"), text).unwrap();
     let arguments =
         ["--scenario", "suite.json", "--max-lateness", "100", "--max-client-delay", "100"];
     let ran = bench.run("out", &arguments);
     assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
+    canceller.stop(bench_ci::cancel::StopReason::Terminated);
+    serving.join().unwrap().unwrap();
     let suite = suite_of(&ran.out);
     let names: Vec<String> = cells(&suite).into_iter().map(|(name, _, _)| name).collect();
     assert_eq!(names, ["sky,max_tokens=4", "sky,max_tokens=8", "sea,max_tokens=4"]);

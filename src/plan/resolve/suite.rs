@@ -49,8 +49,8 @@ pub fn intention(args: &RunArgs, surroundings: &Surroundings) -> Result<Intentio
             let text = text(&origin)?;
             match read_suite(&text, &origin, &open) {
                 Ok(suite) => suite,
-                // A plain file's mistakes are told together with those of the flags.
-                Err(error) => return Err(plain(&args, surroundings).err().unwrap_or(error.into())),
+                Err(error) if text.contains("[[scenario]]") => return Err(error.into()),
+                Err(error) => return Err(with_mistakes_of_flags(error, &args, surroundings)),
             }
         }
     };
@@ -68,6 +68,21 @@ pub fn intention(args: &RunArgs, surroundings: &Surroundings) -> Result<Intentio
         return Err(invalid(problems));
     }
     cells(&suite, &args, surroundings).map(|suite| Intention::Suite(Box::new(suite)))
+}
+
+/// A plain file's mistakes are told together with those of the flags.
+fn with_mistakes_of_flags(error: PlanError, args: &RunArgs, surroundings: &Surroundings) -> Error {
+    let PlanError::Invalid { subject, problems } = error else { return error.into() };
+    match plain(args, surroundings) {
+        Err(Error::Plan(PlanError::Invalid { subject: typed, problems: mut all })) => {
+            all.extend(
+                problems.into_iter().filter(|problem| !all.contains(problem)).collect::<Vec<_>>(),
+            );
+            all.sort_by_key(|problem| problem.place);
+            PlanError::Invalid { subject: typed, problems: all }.into()
+        }
+        _ => PlanError::Invalid { subject, problems }.into(),
+    }
 }
 
 fn invalid(problems: Vec<Problem>) -> Error {
@@ -297,7 +312,9 @@ fn cell(
             SearchOver::Users => args.workload.users = args.workload.users.or(Some(1)),
         }
         if args.workload.n_prompts.is_none() {
-            args.workload.duration = args.workload.duration.or(Some(TRIAL));
+            // A scenario of minutes is not meant to be played twenty times.
+            let own = entry.scenario.workload().duration.map_or(TRIAL, |own| own.min(TRIAL));
+            args.workload.duration = args.workload.duration.or(Some(own));
         }
     }
     let plan = resolve_with(&args, surroundings, |overrides| {
