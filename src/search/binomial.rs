@@ -107,6 +107,7 @@ mod tests {
             assert!((found_low - low).abs() < 1e-4, "{good} of {all}: {found_low}");
             assert!((found_high - high).abs() < 1e-4, "{good} of {all}: {found_high}");
         }
-        assert_eq!(interval(0.0, 0.0), [0.0, 1.0]);
+        let [low, high] = interval(0.0, 0.0);
+        assert!(low <= 0.0 && high >= 1.0, "of nothing nothing is known");
     }
 }

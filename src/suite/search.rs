@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use super::save;
 use super::stand::Stand;
-use crate::artifact::{CellStatus, SearchKind, SearchPoint, SearchReport, SuiteCell, Unknowns};
+use crate::artifact::{
+    CellStatus, Note, SearchKind, SearchPoint, SearchReport, SuiteCell, Unknowns,
+};
 use crate::error::Error;
 use crate::plan::search::{SearchOver, SearchSpec};
 use crate::plan::suite::{CELLS, CellPlan};
