@@ -28,6 +28,12 @@ pub enum Error {
     /// A report could not be written or read.
     #[error(transparent)]
     Artifact(#[from] crate::artifact::store::StoreError),
+    /// Two sides cannot be put beside one another.
+    #[error(transparent)]
+    Compare(#[from] crate::compare::CompareError),
+    /// The history cannot be read or written.
+    #[error(transparent)]
+    History(#[from] crate::history::HistoryError),
     /// No prompt fits the server's slots.
     #[error(
         "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
@@ -106,6 +112,8 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Compare(error) => error.exit_code(),
+            Error::History(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),
         }
@@ -138,6 +146,8 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Compare(error) => error.hint(),
+            Error::History(error) => error.hint(),
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }

@@ -63,6 +63,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Measuring this client against the simulator, and the machine's peaks.
+    Calibrate,
     /// Finding, downloading or making the model.
     Model,
     /// Finding, downloading or making the prompts.
@@ -84,6 +86,7 @@ impl Stage {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Stage::Calibrate => "calibrate",
             Stage::Model => "model",
             Stage::Dataset => "dataset",
             Stage::Server => "server",

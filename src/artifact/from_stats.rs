@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Arrivals, Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
-    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp,
-    WindowFigures,
+    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, RateFigures, Rates,
+    Reconciliation, RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures,
+    Turn, WarmUp, WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
-use crate::plan;
+use crate::plan::{self, Yield};
 use crate::stats::quantile::Percentile;
 use crate::stats::{self, Distribution, Known, LoadFigures, Metric, Summary, Unknown, Validity};
 
@@ -26,6 +26,8 @@ pub struct Sections {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// `rates`.
     pub rates: Rates,
+    /// `conversations`.
+    pub conversations: Option<Conversations>,
     /// `reconciliation`.
     pub reconciliation: Reconciliation,
     /// `client`; peak memory is left to the caller, who fills `rss_peak_bytes`.
@@ -49,7 +51,8 @@ pub fn sections(
             .iter()
             .map(|(metric, found)| (metric.name.to_owned(), metric_summary(metric, found)))
             .collect(),
-        rates: rates(&summary.rates, load.window_start),
+        rates: rates(&summary.rates, load.window_start, load.endpoint.yields()),
+        conversations: summary.conversations.as_ref().map(conversations),
         reconciliation: reconciliation(&summary.reconciliation),
         client: client(summary, load, validity, limits),
         warnings: validity
@@ -73,6 +76,7 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         failed,
         dropped,
         cut,
+        cancelled,
         by_error,
         by_finish_reason,
         examples,
@@ -91,6 +95,7 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         failed,
         dropped,
         cut,
+        cancelled,
         resent,
         by_error,
         error_examples: examples,
@@ -138,7 +143,36 @@ fn metric_summary(metric: &Metric, found: &Distribution) -> MetricSummary {
     }
 }
 
-fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
+fn conversations(found: &stats::turns::Conversations) -> Conversations {
+    let turn = |turn: &stats::turns::Turn| {
+        let mut unknown = Unknowns::none();
+        let mut number = |field, known: &Known<f64>| unknown.number(field, known.clone());
+        Turn {
+            turn: turn.turn,
+            requests: turn.requests,
+            completed: turn.completed,
+            prompt_tokens_mean: number("prompt_tokens_mean", &turn.prompt_tokens_mean),
+            cached_tokens_mean: number("cached_tokens_mean", &turn.cached_tokens_mean),
+            ttft_ms_p50: number("ttft_ms_p50", &turn.ttft_ms_p50),
+            e2e_ms_p50: number("e2e_ms_p50", &turn.e2e_ms_p50),
+            unknown,
+        }
+    };
+    Conversations {
+        begun: found.begun,
+        completed: found.completed,
+        broken: found.broken,
+        turns: found.turns.iter().map(turn).collect(),
+    }
+}
+
+fn rate_figures(rates: stats::RateSet, yields: Yield, unknown: &mut Unknowns) -> RateFigures {
+    let of = |wanted: Yield, words: &'static str| match yields == wanted {
+        true => rates.results_per_second.clone(),
+        false => Err(Unknown::because(words)),
+    };
+    let embeddings = of(Yield::Embeddings, "no embeddings were asked for");
+    let documents = of(Yield::Scores, "no documents were ranked");
     let mut number = |field, known| unknown.number(field, known);
     RateFigures {
         requests_per_second: number("requests_per_second", rates.requests_per_second),
@@ -151,6 +185,8 @@ fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
             rates.output_tokens_per_second,
         ),
         total_tokens_per_second: number("total_tokens_per_second", rates.total_tokens_per_second),
+        embeddings_per_second: number("embeddings_per_second", embeddings),
+        documents_per_second: number("documents_per_second", documents),
         goodput_requests_per_second: number(
             "goodput_requests_per_second",
             rates.goodput_requests_per_second,
@@ -167,7 +203,7 @@ fn window(window: &stats::Window, origin: Stamp) -> WindowFigures {
     }
 }
 
-fn rates(rates: &stats::Rates, origin: Stamp) -> Rates {
+fn rates(rates: &stats::Rates, origin: Stamp, yields: Yield) -> Rates {
     let mut unknown = Unknowns::none();
     let steady_state = unknown.take("steady_state", rates.steady.clone()).map(|steady| {
         let mut unknown = Unknowns::none();
@@ -175,12 +211,12 @@ fn rates(rates: &stats::Rates, origin: Stamp) -> Rates {
             window: window(&steady.window, origin),
             plateau_concurrency: steady.plateau_concurrency,
             completed: steady.completed,
-            rates: rate_figures(steady.rates, &mut unknown),
+            rates: rate_figures(steady.rates, yields, &mut unknown),
             unknown,
         }
     });
     Rates {
-        whole: rate_figures(rates.whole.clone(), &mut unknown),
+        whole: rate_figures(rates.whole.clone(), yields, &mut unknown),
         window: unknown.take("window", rates.window.clone()).map(|found| window(&found, origin)),
         steady_state,
         unknown,
@@ -191,7 +227,11 @@ fn residual(residual: stats::Residual) -> ResidualFigures {
     let mut unknown = Unknowns::none();
     ResidualFigures {
         count: residual.count,
+        mean_ms: unknown.number("mean_ms", residual.mean_ms),
+        min_ms: unknown.number("min_ms", residual.min_ms),
         p50_ms: unknown.number("p50_ms", residual.p50_ms),
+        p95_ms: unknown.number("p95_ms", residual.p95_ms),
+        p99_ms: unknown.number("p99_ms", residual.p99_ms),
         max_ms: unknown.number("max_ms", residual.max_ms),
         unknown,
     }

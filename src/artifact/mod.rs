@@ -1,11 +1,14 @@
 //! The versioned wire format of a finished run.
 //!
-//! Main types: [`Report`], which is `report.json` (schema `bench-ci.report/1`), and [`RequestRow`], a
-//! line of `requests.jsonl`. Everything here is pure but [`store`]. Field names are public: they carry
+//! Main types: [`Report`], which is `report.json` (schema `bench-ci.report/1`), [`RequestRow`], a line
+//! of `requests.jsonl`, and [`AbReport`], which is `ab.json` (schema `bench-ci.ab/1`). Everything here is pure but [`store`]. Field names are public: they carry
 //! their unit and never change their meaning within a schema version.
 //!
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
+mod ab;
+mod calibration;
+pub mod derived;
 mod from_stats;
 mod report;
 mod rows;
@@ -16,19 +19,29 @@ pub mod store;
 mod suite;
 mod unknowns;
 
+pub use ab::{
+    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
+    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
+    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+};
+pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
+pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, sections};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
 pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{SCHEMA_FILE, SUITE_SCHEMA_FILE, json_schema, suite_json_schema};
+pub use schema::{
+    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, SUITE_SCHEMA_FILE, ab_json_schema,
+    calibration_json_schema, json_schema, suite_json_schema,
+};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
-    Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
-    Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, ProcessUse,
+    RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric,
+    Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, WarmUp, WindowFigures,
 };
 pub use suite::{
     AxisValue, CellMetric, CellRates, CellRequests, CellStatus, SUITE_SCHEMA, SUITE_SCHEMA_VERSION,

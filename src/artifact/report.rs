@@ -9,9 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::calibration::CalibrationStep;
+use super::derived::{Derived, Timeline};
 use super::sections::{
-    Client, MetricSummary, Note, Rates, Reconciliation, RequestsSection, Resources, ServerMetric,
-    Threshold,
+    Client, Conversations, HeaderFigures, MetricSummary, Note, Rates, Reconciliation,
+    RequestsSection, Resources, ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
@@ -46,14 +48,27 @@ pub struct Report {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// Requests and tokens per second.
     pub rates: Rates,
+    /// By turn; `null` where requests stand for themselves.
+    #[serde(default)]
+    pub conversations: Option<Conversations>,
     /// Client against server.
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
     pub server_metrics: BTreeMap<String, ServerMetric>,
+    /// Times that the server told in its response headers, by name (`server-timing:db`); empty where
+    /// it told none.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, HeaderFigures>,
     /// Processor, memory, GPU.
     pub resources: Resources,
     /// Whether the numbers are evidence, and the client's own error.
     pub client: Client,
+    /// Figures derived from the measurement; `null` where nothing was measured.
+    pub derived: Option<Derived>,
+    /// The load over time; `null` where nothing was measured.
+    pub timeline: Option<Timeline>,
+    /// This client against the simulator, just before (`--calibrate`).
+    pub calibration: Option<CalibrationStep>,
     /// Thresholds that were asked for.
     pub thresholds: Vec<Threshold>,
     /// What a reader should know.
@@ -120,6 +135,9 @@ pub struct Run {
     pub name: String,
     /// `--runner-label`.
     pub runner_label: Option<String>,
+    /// `owner/name` of the repository that the workflow ran in; `null` outside GitHub Actions.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// Branch under test.
     pub branch: Option<String>,
     /// Commit under test, full hash.
@@ -275,6 +293,9 @@ pub struct Scenario {
     /// The route that was asked.
     #[schemars(with = "String")]
     pub endpoint: Endpoint,
+    /// Whether answers were streamed.
+    #[serde(default = "streamed")]
+    pub stream: bool,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
@@ -289,6 +310,11 @@ pub struct Scenario {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+/// Reports that do not say it are of streams.
+fn streamed() -> bool {
+    true
 }
 
 /// A part of the load.

@@ -1,17 +1,20 @@
-//! The JSON Schemas of `report.json` and `suite.json`, made from the types.
+//! The JSON Schemas of `report.json`, `ab.json`, `suite.json` and `calibration.json`, made from the types.
 //!
-//! Main function: [`json_schema`] and [`suite_json_schema`]. The committed files are checked against them by a test;
-//! `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
+//! Main functions: [`json_schema`], [`ab_json_schema`]. The committed files are checked against them by
+//! a test; `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::{Report, SuiteReport};
+use super::{AbReport, Calibration, Report, SuiteReport};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
 
 /// The same for `suite.json`.
 pub const SUITE_SCHEMA_FILE: &str = "schema/bench-ci.suite.1.json";
+
+/// Where the schema of `ab.json` is committed.
+pub const AB_SCHEMA_FILE: &str = "schema/bench-ci.ab.1.json";
 
 /// JSON Schema of `report.json`, draft 2020-12.
 #[must_use]
@@ -23,6 +26,21 @@ pub fn json_schema() -> Value {
 #[must_use]
 pub fn suite_json_schema() -> Value {
     finished(schemars::schema_for!(SuiteReport).to_value(), super::SUITE_SCHEMA)
+}
+
+/// JSON Schema of `ab.json`, likewise.
+#[must_use]
+pub fn ab_json_schema() -> Value {
+    finished(schemars::schema_for!(AbReport).to_value(), super::AB_SCHEMA)
+}
+
+/// Where the schema of `calibration.json` is committed.
+pub const CALIBRATION_SCHEMA_FILE: &str = "schema/bench-ci.calibration.1.json";
+
+/// JSON Schema of `calibration.json`, likewise.
+#[must_use]
+pub fn calibration_json_schema() -> Value {
+    finished(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
 }
 
 fn finished(mut schema: Value, name: &str) -> Value {

@@ -7,10 +7,12 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Report, RequestRow, SCHEMA_VERSION, SUITE_SCHEMA_VERSION, ScrapeRow, SuiteReport, scrape_rows,
+    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, Report, RequestRow, SCHEMA, SCHEMA_VERSION,
+    SUITE_SCHEMA, SUITE_SCHEMA_VERSION, ScrapeRow, SuiteReport, scrape_rows,
 };
 use crate::exit::ExitCode;
 
@@ -43,12 +45,14 @@ pub enum StoreError {
     },
     /// The file is JSON, but not a report of ours.
     #[error(
-        "\"{}\" is not a bench-ci report: expected schema \"bench-ci.report/{SCHEMA_VERSION}\", got {found}",
+        "\"{}\" is not a bench-ci report: expected schema \"{expected}\", got {found}",
         path.display()
     )]
     NotAReport {
         /// The file.
         path: PathBuf,
+        /// The schema wanted.
+        expected: &'static str,
         /// The schema it names, quoted, or that it names none.
         found: String,
     },
@@ -109,6 +113,9 @@ impl StoreError {
             StoreError::NotJson { .. } => {
                 "the file may have been cut short; run the benchmark again"
             }
+            StoreError::NotAReport { expected: AB_SCHEMA, .. } => {
+                "give an ab.json that bench-ci ab wrote"
+            }
             StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
             StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
             StoreError::Damaged { .. } | StoreError::Row { .. } => {
@@ -163,7 +170,28 @@ pub fn read_report(path: &Path) -> Result<Report, StoreError> {
         Ok(bytes) => bytes,
         Err(source) => return Err(StoreError::Read { path, source }),
     };
-    parse_report(&bytes, path)
+    parse(&bytes, path, SCHEMA, SCHEMA_VERSION)
+}
+
+/// Writes `ab.json`.
+///
+/// # Errors
+/// [`StoreError::Write`].
+pub fn write_ab(path: &Path, report: &AbReport) -> Result<(), StoreError> {
+    write(path, report.to_json().as_bytes())
+}
+
+/// Reads `ab.json`, or the `ab.json` of a folder, as [`read_report`] does.
+///
+/// # Errors
+/// Every variant but [`StoreError::Write`].
+pub fn read_ab(path: &Path) -> Result<AbReport, StoreError> {
+    let path = if path.is_dir() { path.join("ab.json") } else { path.to_owned() };
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    parse(&bytes, path, AB_SCHEMA, AB_SCHEMA_VERSION)
 }
 
 /// Reads `suite.json`, or the `suite.json` of a folder, by the same rules.
@@ -176,7 +204,7 @@ pub fn read_suite(path: &Path) -> Result<SuiteReport, StoreError> {
         Ok(bytes) => bytes,
         Err(source) => return Err(StoreError::Read { path, source }),
     };
-    parse(&bytes, path, "bench-ci.suite/", SUITE_SCHEMA_VERSION)
+    parse(&bytes, path, SUITE_SCHEMA, SUITE_SCHEMA_VERSION)
 }
 
 /// Whether a path is that of a suite: its file, or a folder that has one and no report of its own.
@@ -235,29 +263,27 @@ pub fn read_scrapes(path: &Path) -> Result<Vec<ScrapeRow>, StoreError> {
     scrape_rows(&text).map_err(|(line, source)| StoreError::Row { path, line, source })
 }
 
-fn parse_report(bytes: &[u8], path: PathBuf) -> Result<Report, StoreError> {
-    parse(bytes, path, "bench-ci.report/", SCHEMA_VERSION)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(
+/// A report of the schema `name`, of which this build reads up to `newest`.
+fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     path: PathBuf,
-    family: &str,
+    name: &'static str,
     newest: u32,
 ) -> Result<T, StoreError> {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(source) => return Err(StoreError::NotJson { path, source }),
     };
+    let family = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let schema = value.get("schema").and_then(Value::as_str);
-    match schema.and_then(|name| name.strip_prefix(family)?.parse::<u32>().ok()) {
+    match schema.and_then(|schema| schema.strip_prefix(family)?.parse::<u32>().ok()) {
         Some(version) if version > newest => Err(StoreError::Newer { path, version }),
         Some(version) if version == newest => {
             serde_json::from_value(value).map_err(|source| StoreError::Damaged { path, source })
         }
         _ => {
             let found = schema.map_or_else(|| "none".to_owned(), |name| format!("{name:?}"));
-            Err(StoreError::NotAReport { path, found })
+            Err(StoreError::NotAReport { path, expected: name, found })
         }
     }
 }

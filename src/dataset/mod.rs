@@ -7,6 +7,7 @@
 mod error;
 mod extract;
 mod pick;
+mod prompt;
 mod sharegpt;
 pub mod words;
 
@@ -19,7 +20,8 @@ use crate::event::{Event, Events};
 use crate::plan::{DatasetSpec, PromptFilter};
 
 pub use error::{DatasetError, FetchError};
-pub use pick::{LeftOut, Prompt, PromptSet};
+pub use pick::{LeftOut, PromptSet};
+pub use prompt::{ChatMessage, Content, Prompt};
 
 use pick::{Conversation, Picker};
 
@@ -138,7 +140,7 @@ impl Reading {
     /// Prompts that somebody wrote for this very run.
     fn inline(mut self, prompts: &[String]) -> Result<PromptSet, DatasetError> {
         for prompt in prompts {
-            let asked = Conversation::Asked { prompt: prompt.clone(), answer_words: None };
+            let asked = Conversation::Asked(Prompt::new(Content::Text(prompt.clone())));
             if self.picker.offer(asked).is_break() {
                 break;
             }

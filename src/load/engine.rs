@@ -11,12 +11,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 
-use super::connection::Dialer;
+use super::dial::Dialer;
 use super::error::LoadError;
 use super::live::LiveCounters;
 use super::outcome::LoadOutcome;
 use super::pacer::Pacer;
 use super::record::RequestRecord;
+use super::stamp::Receiver;
 use super::worker::{Gate, Stage, run};
 use super::workload::LoadPlan;
 use crate::cancel::Cancel;
@@ -132,14 +133,23 @@ fn play(
 ) -> Result<LoadOutcome, LoadError> {
     let system = |attempt| move |source| LoadError::System { attempt, source };
     let most_in_flight = allow_open_files(&plan)?;
-    let dialer = Dialer::new(plan.target.resolve()?);
+    let receiver = Rc::new(Receiver::new(plan.target.clock(plan.clock)));
+    let dialer = Dialer::new(&plan.target, Rc::clone(&receiver))?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .map_err(system("make the load thread's runtime"))?;
     runtime.block_on(async move {
         let pacer = Pacer::new().map_err(system("make the load thread's timer"))?;
-        let stage = Rc::new(Stage::new(plan, dialer, pacer, live, most_in_flight, Box::new(sink)));
+        let stage = Rc::new(Stage::new(
+            plan,
+            dialer,
+            receiver,
+            pacer,
+            live,
+            most_in_flight,
+            Box::new(sink),
+        ));
         let stopped = async move {
             tokio::select! {
                 _reason = cancel.cancelled() => {}

@@ -9,6 +9,8 @@ use super::record::{Phase, Stamp};
 pub(super) struct Ticket {
     /// Position in the order of planning, warm-up first.
     pub(super) index: u64,
+    /// Position among the measured requests, or among the conversations.
+    pub(super) ordinal: u64,
     /// Which body is sent.
     pub(super) body: usize,
     pub(super) phase: Phase,
@@ -24,6 +26,8 @@ pub(super) struct Tickets {
     /// Measured requests in all, if they are counted.
     total: Option<u64>,
     taken: u64,
+    /// Requests begun: the tickets taken, and the later turns of the conversations that some stand for.
+    requests_taken: u64,
     /// No measured request starts at or after this instant.
     closes: Option<Stamp>,
 }
@@ -32,7 +36,24 @@ impl Tickets {
     /// `bodies` must not be 0.
     pub(super) fn new(bodies: usize, warm_up: u64, total: Option<u64>) -> Self {
         let bodies = (bodies as u64).max(1);
-        Self { bodies, warm_up, warm_up_taken: 0, total, taken: 0, closes: None }
+        Self { bodies, warm_up, warm_up_taken: 0, total, taken: 0, requests_taken: 0, closes: None }
+    }
+
+    /// The index of the next turn of a conversation that has its ticket.
+    pub(super) fn later_turn(&mut self) -> u64 {
+        let index = self.warm_up + self.requests_taken;
+        self.requests_taken += 1;
+        index
+    }
+
+    /// Whether a measured request may start at this instant, be it one that is counted already.
+    pub(super) fn is_open_at(&self, planned: Stamp) -> bool {
+        self.closes.is_none_or(|closes| planned < closes)
+    }
+
+    /// Whether the measured requests are counted, so that those which never start are told.
+    pub(super) fn are_counted(&self) -> bool {
+        self.total.is_some()
     }
 
     /// Sets the instant at or after which no measured request starts.
@@ -46,7 +67,7 @@ impl Tickets {
         let index = self.warm_up_taken;
         self.warm_up_taken += 1;
         let body = (self.bodies - 1 - index % self.bodies) as usize;
-        Ticket { index, body, phase: Phase::WarmUp }
+        Ticket { index, ordinal: index, body, phase: Phase::WarmUp }
     }
 
     /// The next measured request, if one may start at `now`.
@@ -73,11 +94,10 @@ impl Tickets {
         }
         let ordinal = self.taken;
         self.taken += 1;
-        Some(Ticket {
-            index: self.warm_up + ordinal,
-            body: (ordinal % self.bodies) as usize,
-            phase: Phase::Measured,
-        })
+        let index = self.warm_up + self.requests_taken;
+        let body = (ordinal % self.bodies) as usize;
+        self.requests_taken += 1;
+        Some(Ticket { index, ordinal, body, phase: Phase::Measured })
     }
 }
 
@@ -93,6 +113,17 @@ mod tests {
             .collect();
         assert_eq!(taken, [(4, 0), (5, 1), (6, 2), (7, 0), (8, 1)]);
         assert_eq!(tickets.left_over(), None);
+    }
+
+    #[test]
+    fn later_turns_are_counted_with_the_requests_and_not_with_the_conversations() {
+        let mut tickets = Tickets::new(2, 3, Some(2));
+        let seen = |ticket: Ticket| (ticket.index, ticket.ordinal, ticket.body);
+        assert_eq!(tickets.measured(Stamp(0)).map(seen), Some((3, 0, 0)));
+        assert_eq!((tickets.later_turn(), tickets.later_turn()), (4, 5));
+        assert_eq!(tickets.measured(Stamp(0)).map(seen), Some((6, 1, 1)));
+        assert_eq!(tickets.later_turn(), 7);
+        assert_eq!(tickets.measured(Stamp(0)), None);
     }
 
     #[test]

@@ -14,14 +14,16 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use super::arrivals::spans;
-use super::connection::{Connection, Dialer};
+use super::connection::Connection;
+use super::conversation::Unsent;
+use super::dial::Dialer;
 use super::leash::Leash;
 use super::live::{LiveCounters, LivePhase};
 use super::open;
 use super::outcome::{LoadOutcome, Moments, histogram};
 use super::pacer::Pacer;
-use super::record::{Outcome, Phase, RequestRecord, Stamp};
-use super::request::{Player, blank_record};
+use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
+use super::request::{Errand, Player, blank_record};
 use super::schedule::{Ticket, Tickets};
 use super::stamp::{Receiver, now, thread_cpu};
 use super::workload::{LoadPlan, PlannedBody};
@@ -39,14 +41,16 @@ const LONGEST_FAILURE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Stage {
     pub(super) plan: LoadPlan,
     pub(super) dialer: Dialer,
-    pub(super) receiver: Receiver,
+    pub(super) receiver: Rc<Receiver>,
     pub(super) pacer: Rc<Pacer>,
     pub(super) live: Arc<LiveCounters>,
     pub(super) head_prefix: Vec<u8>,
     /// Most requests of an open loop at once.
     pub(super) most_in_flight: u32,
     leashes: RefCell<Vec<Rc<Leash>>>,
-    tickets: RefCell<Tickets>,
+    pub(super) tickets: RefCell<Tickets>,
+    /// Numbers in the first embedding that came.
+    dimensions: Cell<Option<u32>>,
     tally: RefCell<Tally>,
     sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
     interrupted: Cell<bool>,
@@ -71,22 +75,26 @@ impl Stage {
     pub(super) fn new(
         plan: LoadPlan,
         dialer: Dialer,
+        receiver: Rc<Receiver>,
         pacer: Rc<Pacer>,
         live: Arc<LiveCounters>,
         most_in_flight: u32,
         sink: Box<dyn FnMut(RequestRecord)>,
     ) -> Self {
         let warm_up = u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user);
-        let tickets = Tickets::new(plan.bodies.len(), warm_up, plan.requests());
+        let conversations = plan.conversations.as_ref();
+        let total = conversations.map_or_else(|| plan.requests(), |_| plan.total_requests);
+        let tickets = Tickets::new(plan.bodies.len(), warm_up, total);
         Self {
             dialer,
-            receiver: Receiver::new(plan.clock),
+            receiver,
             pacer,
             live,
             head_prefix: plan.target.head_prefix(plan.connections),
             most_in_flight,
             leashes: RefCell::default(),
             tickets: RefCell::new(tickets),
+            dimensions: Cell::new(None),
             tally: RefCell::new(Tally {
                 itl: histogram(),
                 itl_moments: Moments::default(),
@@ -177,6 +185,9 @@ impl Stage {
         phase: Phase,
         planned: Stamp,
     ) -> Option<()> {
+        if let (Phase::Measured, Some(conversations)) = (phase, &self.plan.conversations) {
+            return self.converse(conversations, player, planned).await;
+        }
         if phase == Phase::Measured && !self.tickets.borrow().has_more_at(planned) {
             return None;
         }
@@ -195,7 +206,7 @@ impl Stage {
         self.tickets.borrow_mut().measured(Stamp(0))
     }
 
-    /// Sends a request, reads its answer and files the record.
+    /// Sends a request that stands for itself, reads its answer and files the record.
     pub(super) async fn perform(
         self: &Rc<Self>,
         player: &mut Player,
@@ -203,7 +214,20 @@ impl Stage {
         planned: Stamp,
         acted: Stamp,
     ) {
-        if ticket.phase == Phase::Measured {
+        let errand =
+            Errand { ticket, index: ticket.index, body: self.body(ticket).clone(), turn: None };
+        self.run_errand(player, &errand, planned, acted).await;
+    }
+
+    /// Sends a request, reads its answer and files the record; what became of it.
+    pub(super) async fn run_errand(
+        self: &Rc<Self>,
+        player: &mut Player,
+        errand: &Errand,
+        planned: Stamp,
+        acted: Stamp,
+    ) -> Outcome {
+        if errand.ticket.phase == Phase::Measured {
             self.live.count_started();
             let lateness = acted.0.saturating_sub(planned.0);
             let mut tally = self.tally.borrow_mut();
@@ -211,9 +235,32 @@ impl Stage {
             tally.dispatch_lateness_moments.add(lateness);
         }
         self.live.take_off();
-        let record = player.play(self, ticket, planned).await;
+        let record = player.play(self, errand, planned).await;
         self.live.land();
+        let outcome = record.outcome.clone();
         self.file(player, record);
+        outcome
+    }
+
+    /// One model has embeddings of one length: where a later answer has another, something else
+    /// answered.
+    pub(super) fn hold_to_the_first(&self, record: &mut RequestRecord) {
+        let Some(dimensions) = record.dimensions.filter(|_| record.is_completed()) else { return };
+        let first = self.dimensions.get().unwrap_or(dimensions);
+        self.dimensions.set(Some(first));
+        if first != dimensions {
+            record.outcome = Outcome::Failed {
+                failure: FailureKind::Protocol,
+                detail: format!(
+                    "embeddings of {dimensions} numbers, where the first answer had {first}"
+                ),
+            };
+        }
+    }
+
+    /// Hands a record to the sink as it is.
+    pub(super) fn file_unsent(&self, record: RequestRecord) {
+        (self.sink.borrow_mut())(record);
     }
 
     /// Files an arrival for which there was nobody to send it.
@@ -239,13 +286,13 @@ impl Stage {
                 }
             }
             (Phase::Measured, Outcome::Failed { .. }) => self.live.count_failed(),
-            (Phase::Measured, Outcome::Cut | Outcome::Dropped) => {}
+            (Phase::Measured, Outcome::Cut | Outcome::Dropped | Outcome::Cancelled) => {}
         }
         (self.sink.borrow_mut())(record);
     }
 
     /// How long a user rests before its next request.
-    fn pause(&self, player: &Player) -> Duration {
+    pub(super) fn pause(&self, player: &Player) -> Duration {
         let Some(doublings) = player.failures.checked_sub(1) else { return self.plan.think_time };
         let pause = FIRST_FAILURE_PAUSE * (1 << doublings.min(8));
         pause.min(LONGEST_FAILURE_PAUSE).max(self.plan.think_time)
@@ -433,10 +480,10 @@ pub(super) async fn run(
 }
 
 impl Stage {
-    /// Position among the measured requests.
-    fn ordinal(&self, ticket: Ticket) -> u64 {
+    /// Position among the measured requests of the one that has this index.
+    pub(super) fn ordinal(&self, index: u64) -> u64 {
         let warm_up = u64::from(self.plan.users) * u64::from(self.plan.warm_up_requests_per_user);
-        ticket.index.saturating_sub(warm_up)
+        index.saturating_sub(warm_up)
     }
 
     /// How many connections are needed right at the start of measuring.
@@ -454,11 +501,16 @@ impl Stage {
             let left_over = self.tickets.borrow_mut().left_over();
             let Some(ticket) = left_over else { break };
             if let Some(schedule) = &self.plan.schedule {
-                let due = schedule.offset(self.ordinal(ticket));
+                let due = schedule.offset(self.ordinal(ticket.index));
                 self.drop_arrival(ticket, due.map_or(ended, |due| started.after(due)));
                 continue;
             }
             let user_index = (ticket.index % u64::from(self.plan.users)) as u32;
+            if let Some(conversations) = &self.plan.conversations {
+                let first = Unsent { ticket, from_turn: 1, user_index, planned: ended };
+                self.drop_turns(conversations, first, None);
+                continue;
+            }
             let record = blank_record(ticket, self.body(ticket), user_index, ended);
             (self.sink.borrow_mut())(record);
         }

@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::answer::Expected;
 use super::arrivals::Schedule;
+use super::conversation::Conversations;
 use super::error::LoadError;
 use super::target::HttpTarget;
-use crate::plan::{ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts};
+use super::whole::Wanted;
+use crate::plan::{
+    CancelSpec, ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts, Yield,
+};
 
 /// A load against one server.
 #[derive(Debug, Clone)]
@@ -20,6 +25,9 @@ pub struct LoadPlan {
     /// The request bodies. Measured request *i* (from 0) sends body *i* modulo their number; warm-up
     /// goes backwards from the last one, so that it does not warm the cache for the first measured.
     pub bodies: Vec<PlannedBody>,
+    /// What follows on each body, where bodies are the first turns of conversations; `None` where
+    /// each stands for itself.
+    pub conversations: Option<Conversations>,
     /// Who sends requests, and when.
     pub shape: LoadShape,
     /// The arrivals of an open shape; `None` for a closed one.
@@ -31,7 +39,7 @@ pub struct LoadPlan {
     pub think_time: Duration,
     /// No measured request starts later than this after the first; `None`: only `total_requests` bounds.
     pub duration: Option<Duration>,
-    /// Exactly so many measured requests are planned; `None`: only `duration` bounds. Without effect
+    /// Exactly so many measured requests (or conversations) are planned; `None`: only `duration` bounds. Without effect
     /// where the shape itself counts: per-user iterations, and the arrivals of an open loop.
     pub total_requests: Option<u64>,
     /// How long requests in flight after `duration` may still take before they are cut.
@@ -40,12 +48,20 @@ pub struct LoadPlan {
     pub warm_up_requests_per_user: u32,
     /// Limits of one request.
     pub timeouts: RequestTimeouts,
+    /// After this time from its writing a measured request is hung up and has failed.
+    pub deadline: Option<Duration>,
+    /// Measured requests that are hung up on purpose.
+    pub cancel: Option<CancelSpec>,
+    /// Seed of the choice of those.
+    pub seed: u64,
     /// When connections are opened.
     pub connections: Connections,
     /// Which clock stamps the reads.
     pub clock: ClockChoice,
     /// Which kind of answer is expected.
     pub endpoint: Endpoint,
+    /// Whether it is streamed.
+    pub stream: bool,
     /// Send `x-bench-ci-request: <index>`, so that the simulator's truth can be matched to records.
     pub tag_requests: bool,
 }
@@ -61,6 +77,8 @@ impl LoadPlan {
             "it has no users"
         } else if self.bodies.is_empty() {
             "it has no request bodies"
+        } else if self.conversations.as_ref().is_some_and(|all| all.len() != self.bodies.len()) {
+            "it has not one conversation for each body"
         } else if self.shape.is_open() != self.schedule.is_some() {
             "only an open shape has a schedule of arrivals, and it always has one"
         } else if self.schedule.as_ref().is_some_and(Schedule::is_empty) {
@@ -81,8 +99,23 @@ impl LoadPlan {
             (None, LoadShape::PerUserIterations { iterations }) => {
                 Some(iterations.saturating_mul(u64::from(self.users)))
             }
-            (None, _) => self.total_requests,
+            (None, _) => match &self.conversations {
+                Some(all) => self.total_requests.map(|count| all.turns_of(count)),
+                None => self.total_requests,
+            },
         }
+    }
+
+    /// What the answer to a body is to be.
+    pub(super) fn expected(&self, body: &PlannedBody) -> Expected {
+        let results = body.results.unwrap_or(1);
+        let whole = match self.endpoint.yields() {
+            Yield::Tokens if self.stream => None,
+            Yield::Tokens => Some(Wanted::Tokens),
+            Yield::Embeddings => Some(Wanted::Embeddings(results)),
+            Yield::Scores => Some(Wanted::Scores(results)),
+        };
+        Expected { whole, keep_text: self.conversations.is_some() }
     }
 }
 
@@ -97,6 +130,8 @@ pub struct PlannedBody {
     pub max_tokens: u32,
     /// Exactly `max_tokens` tokens are forced (`ignore_eos`); fewer are a failure.
     pub forced: bool,
+    /// So many embeddings or scores are to come back; `None` where tokens are generated.
+    pub results: Option<u32>,
 }
 
 /// SHA-256 in lower-case hex over every body in order and the rule by which they are planned.
@@ -127,6 +162,25 @@ pub fn workload_hash(plan: &LoadPlan) -> String {
         hash.update((shape.len() as u64).to_le_bytes());
         hash.update(&shape);
     }
+    // What only newer plans have is written only where it is there, so that older hashes stay.
+    let mut more = |name: &str, bytes: &[u8]| {
+        for part in [name.as_bytes(), bytes] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    };
+    if let Some(deadline) = plan.deadline {
+        more("deadline", &nanos(deadline).to_le_bytes());
+    }
+    if let Some(cancel) = &plan.cancel {
+        let json = serde_json::to_vec(cancel).expect("it has no failing serializer");
+        more("cancel", &json);
+        more("seed", &plan.seed.to_le_bytes());
+    }
+    for (position, turn) in plan.conversations.iter().flat_map(Conversations::later_turns) {
+        more("turn", &position.to_le_bytes());
+        more("says", turn.as_bytes());
+    }
     for offset in plan.schedule.iter().flat_map(Schedule::nanos) {
         hash.update(offset.to_le_bytes());
     }
@@ -147,11 +201,13 @@ mod tests {
             prompt_index: 0,
             max_tokens: 8,
             forced: false,
+            results: None,
         };
         LoadPlan {
             target: HttpTarget::parse("http://127.0.0.1:1", "/v1/chat/completions", &[], None)
                 .unwrap(),
             bodies: vec![body("one"), body("two")],
+            conversations: None,
             shape: LoadShape::ConstantUsers,
             schedule: None,
             users: 2,
@@ -166,9 +222,13 @@ mod tests {
                 idle: Duration::from_secs(1),
                 total: Duration::from_secs(1),
             },
+            deadline: None,
+            cancel: None,
+            seed: 42,
             connections: Connections::Ahead,
             clock: ClockChoice::Auto,
             endpoint: Endpoint::ChatCompletions,
+            stream: true,
             tag_requests: false,
         }
     }
@@ -193,6 +253,16 @@ mod tests {
         let mut paced = plan();
         paced.think_time = Duration::from_millis(301);
         assert_ne!(workload_hash(&paced), hash);
+        let mut hasty = plan();
+        hasty.deadline = Some(Duration::from_secs(2));
+        assert_ne!(workload_hash(&hasty), hash);
+        let after = crate::plan::CancelAfter::AfterTokens(3);
+        let mut fickle = plan();
+        fickle.cancel = Some(CancelSpec { share: 0.5, after });
+        let cancelled = workload_hash(&fickle);
+        assert_ne!(cancelled, hash);
+        fickle.seed = 43;
+        assert_ne!(workload_hash(&fickle), cancelled);
     }
 
     #[test]

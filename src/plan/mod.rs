@@ -10,11 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub mod body;
+pub mod course;
 pub mod dataset_spec;
 pub mod duration;
+pub mod endpoint;
 pub mod matrix;
 pub mod objective;
 pub mod problem;
+pub mod quantity;
+pub mod request;
 pub mod resolve;
 pub mod scenario;
 pub mod search;
@@ -23,13 +27,21 @@ pub mod subject;
 pub mod suite;
 pub mod suite_json;
 pub mod threshold;
+pub mod transport;
 
-pub use body::{Dialect, body};
+pub use body::{Ask, Dialect, body, body_of, continued};
+pub use course::{Course, CourseUnit};
+pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
 pub use problem::{PlanError, Problem};
+pub use quantity::{Bandwidth, Flops};
+pub use request::{
+    CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
+};
 pub use scenario::{Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape};
 pub use threshold::Threshold;
+pub use transport::{HttpVersion, Proxy, Transport};
 
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +54,8 @@ pub struct RunPlan {
     pub model_dir: Option<PathBuf>,
     /// The server that is loaded.
     pub target: Target,
+    /// How it is reached besides its address.
+    pub transport: Transport,
     /// What our requests carry besides their body.
     pub credentials: Credentials,
     /// What it is loaded with.
@@ -56,6 +70,32 @@ pub struct RunPlan {
     pub bench_py_names: bool,
     /// Interval between two scrapes of `/metrics`.
     pub scrape_interval: Duration,
+    /// What the machine can do at most, as far as it was given or is to be measured.
+    pub peaks: PeaksSpec,
+    /// Whether this client is first measured against the simulator.
+    pub calibrate: bool,
+}
+
+/// What the machine can do at most.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct PeaksSpec {
+    /// `--peak-bandwidth`, bytes per second.
+    pub bandwidth: Option<Bandwidth>,
+    /// `--peak-flops`, floating point operations per second.
+    pub flops: Option<Flops>,
+    /// Whether those that were not given are measured before the server is started.
+    pub measure: bool,
+}
+
+impl RunPlan {
+    /// The way to the server of this plan.
+    #[must_use]
+    pub fn way(&self) -> Transport {
+        match &self.target {
+            Target::External { .. } => self.transport.clone(),
+            Target::Start(_) => self.transport.to_child(),
+        }
+    }
 }
 
 /// What the report is tagged with.
@@ -232,8 +272,17 @@ pub struct Workload {
     pub warm_up_requests_per_user: u32,
     /// The body of each request.
     pub request: RequestSpec,
+    /// Each prompt is asked for `max_tokens` and for so many tokens more; `None`: once.
+    pub tpot_difference: Option<u32>,
     /// Limits of one request.
     pub timeouts: RequestTimeouts,
+    /// After this time from its writing a measured request that is not answered is hung up, and has
+    /// failed; `None`: only `timeouts` bound it.
+    pub deadline: Option<Duration>,
+    /// Measured requests that are hung up on purpose; `None`: none.
+    pub cancel: Option<CancelSpec>,
+    /// Whether requests are turns of conversations.
+    pub conversation: Option<ConversationSpec>,
     /// Whether connections are opened ahead of time or inside each request.
     pub connections: Connections,
     /// Seed of everything random, and of each request where the scenario says so.
@@ -242,32 +291,6 @@ pub struct Workload {
     pub thresholds: Vec<Threshold>,
     /// What each request must keep to count as good; empty: goodput is not asked for.
     pub objectives: Vec<Objective>,
-}
-
-/// Which route is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`, streamed.
-    #[serde(rename = "/v1/chat/completions")]
-    ChatCompletions,
-    /// `POST /v1/completions`, streamed.
-    #[serde(rename = "/v1/completions")]
-    Completions,
-    /// llama-server's `POST /completion`, streamed.
-    #[serde(rename = "/completion")]
-    LlamaCompletion,
-}
-
-impl Endpoint {
-    /// The path below the server's root.
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Endpoint::ChatCompletions => "/v1/chat/completions",
-            Endpoint::Completions => "/v1/completions",
-            Endpoint::LlamaCompletion => "/completion",
-        }
-    }
 }
 
 /// Where prompts come from.
@@ -300,44 +323,6 @@ pub struct PromptFilter {
     pub max_prompt_words: Option<u64>,
     /// Prompts that with their answer are longer than this are left out; `None` keeps all.
     pub max_context_words: Option<u64>,
-}
-
-/// The body of each request.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RequestSpec {
-    /// The `model` field; `None` leaves it out.
-    pub model: Option<String>,
-    /// System message of a chat; `None` sends none.
-    pub system_prompt: Option<String>,
-    /// The answer's budget in tokens.
-    pub max_tokens: u32,
-    /// Stop strings.
-    pub stop: Vec<String>,
-    /// The `seed` field; `None` leaves it out.
-    pub seed: Option<u64>,
-    /// The `temperature` field; `None` leaves it out.
-    pub temperature: Option<f64>,
-    /// llama-server's `cache_prompt`; always sent to a server that we start.
-    pub cache_prompt: bool,
-    /// Force exactly `max_tokens` tokens.
-    pub ignore_eos: bool,
-    /// Ask for the usage chunk.
-    pub include_usage: bool,
-    /// Further fields, merged into the body last.
-    pub extra: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Limits of one request, each from the moment it was written (connect: from its start).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct RequestTimeouts {
-    /// To an open connection.
-    pub connect: Duration,
-    /// To the first content.
-    pub first: Duration,
-    /// Between two bytes once the stream runs (pings count as life).
-    pub idle: Duration,
-    /// To the end.
-    pub total: Duration,
 }
 
 /// When connections are opened.

@@ -5,7 +5,13 @@
 //! or reads a file: a report rendered again years later gives the same text. Figures are those of the
 //! report; only [`k6`] forms its own, by k6's definitions.
 
+pub mod calibration;
+pub mod comment;
+pub mod compare;
+mod derived;
+mod drawing;
 mod escape;
+pub mod history;
 pub mod junit;
 pub mod k6;
 pub mod markdown;
@@ -16,4 +22,5 @@ pub mod suite;
 pub mod terminal;
 mod verdict;
 
+pub(crate) use escape::invisible as is_invisible;
 pub use verdict::{Verdict, Word};

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::derived;
 use super::findings::{Findings, Finished, ServerFacts};
 use super::formats;
 use super::gates;
@@ -23,7 +24,7 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, Stamp};
 use crate::model::ModelFile;
-use crate::plan::{LoadShape, RunPlan, ServerProgram, Target};
+use crate::plan::{Endpoint, LoadShape, RunPlan, ServerProgram, Target};
 use crate::provenance::{self, Machine};
 use crate::report;
 use crate::scrape::ResourceSummary;
@@ -93,15 +94,24 @@ pub(crate) fn conclude(
         requests: sections.requests,
         metrics: sections.metrics,
         rates: sections.rates,
+        conversations: sections.conversations,
         reconciliation: sections.reconciliation,
         server_metrics: server_metrics(&findings),
+        server_headers: stats::server_headers(&findings.records)
+            .into_iter()
+            .map(|(name, figures)| (name, figures.into()))
+            .collect(),
         resources: resources(&findings),
         client: sections.client,
+        derived: None,
+        timeline: None,
+        calibration: findings.calibration.clone(),
         thresholds: gates.thresholds,
         warnings: sections.warnings,
         files: Vec::new(),
         unknown: Unknowns::none(),
     };
+    derive(plan, &findings, &summary, &mut report);
     if report.model.is_none() {
         report.unknown.note("model", no_model(plan, &findings));
     }
@@ -146,6 +156,23 @@ pub(crate) fn conclude(
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
 }
 
+/// The sections that are made of others.
+fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report: &mut Report) {
+    if report.calibration.is_none() {
+        report.unknown.note("calibration", "it was not asked for; see --calibrate");
+    }
+    let Some(load) = &findings.load else {
+        for field in ["derived", "timeline"] {
+            report.unknown.note(field, "the run ended before the load began");
+        }
+        return;
+    };
+    let (figures, warnings) = derived::derived(plan, findings, load, summary);
+    report.derived = Some(figures);
+    report.warnings.extend(warnings);
+    report.timeline = report.unknown.take("timeline", derived::timeline(plan, findings, load));
+}
+
 pub(crate) fn tool() -> artifact::Tool {
     let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
     let mut unknown = Unknowns::none();
@@ -184,6 +211,8 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
             // told as what it is.
             interrupted: load.interrupted && findings.death.is_none() && findings.abort.is_none(),
             open_loop: plan.workload.shape.is_open(),
+            endpoint: plan.workload.endpoint,
+            stream: plan.workload.request.stream,
             ..figures_of(load, server, plan.workload.think_time, counters)
         },
         None => LoadFigures::nothing(server),
@@ -211,6 +240,8 @@ fn figures_of(
         window_end: load.ended,
         interrupted: load.interrupted,
         open_loop: false,
+        endpoint: Endpoint::ChatCompletions,
+        stream: true,
         counters,
     }
 }
@@ -245,10 +276,16 @@ fn run(
         tag("branch", &tags.branch),
         tag("commit", &tags.commit),
     );
+    let repository = unknown.option(
+        "repository",
+        provenance.repository.clone(),
+        "only GitHub Actions names one",
+    );
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
     artifact::Run {
         id: findings.id.clone(),
         name: tags.name.clone(),
+        repository,
         runner_label,
         branch,
         commit,
@@ -368,6 +405,9 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
         (Some(ServerFacts { base_url, .. }), _) | (None, Target::External { base_url }) => {
             base_url.clone()
         }
+        (None, Target::Start(spec)) if spec.host.ends_with(".sock") => {
+            format!("unix:{}", spec.host)
+        }
         (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
     };
     let why_no_start = if external { "the server was already running" } else { never };
@@ -469,6 +509,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         seed: workload.seed,
         objectives: workload.objectives.iter().map(ToString::to_string).collect(),
         endpoint: workload.endpoint,
+        stream: workload.request.stream,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
         max_prompt_words: unknown.option(
             "max_prompt_words",

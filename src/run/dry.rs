@@ -2,6 +2,7 @@
 //!
 //! Main function: [`show`].
 
+use crate::dataset::Prompt;
 use crate::error::Error;
 use crate::plan::threshold::Crossing;
 use crate::plan::{Dialect, LoadShape, ModelSource, RunPlan, Target, body, duration};
@@ -73,7 +74,7 @@ pub(crate) fn show(plan: &RunPlan) -> Result<String, Error> {
         let objectives: Vec<String> = workload.objectives.iter().map(ToString::to_string).collect();
         line("objectives", &objectives.join(" and "));
     }
-    let shown = body(workload, dialect, PROMPT);
+    let shown = body(workload, dialect, &Prompt::of_text(PROMPT));
     line("each", &format!("POST {} {}", workload.endpoint.path(), String::from_utf8_lossy(&shown)));
     line("files", &format!("{}: {}", plan.out_dir.display(), super::OUTPUT_FILES.join(", ")));
     let mut shown = plan.clone();

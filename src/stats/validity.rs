@@ -125,7 +125,7 @@ fn judge_requests(summary: &Summary, limits: &Limits, verdict: &mut Validity) {
         verdict.because(
             Blame::Requests,
             "short_answers",
-            format!("{short} of {} requests got fewer tokens than were forced", requests.planned),
+            format!("{short} of {} requests got less than was asked for", requests.planned),
         );
     } else if requests.failed > 0 {
         verdict.caution(

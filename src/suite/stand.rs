@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use super::{folder, now, save, worst};
 use crate::artifact::{
-    self, AxisValue, CellRequests, CellStatus, RunStatus, SUITE_SCHEMA, SuiteCell, SuiteReport,
-    SuiteRun, SuiteServer, Unknowns, store,
+    self, AxisValue, CalibrationStep, CellRequests, CellStatus, RunStatus, SUITE_SCHEMA, SuiteCell,
+    SuiteReport, SuiteRun, SuiteServer, Unknowns, store,
 };
 use crate::cancel::Cancel;
 use crate::dataset::PromptSet;
@@ -19,7 +19,7 @@ use crate::plan::suite::{CellPlan, SuitePlan, cell_folder, digest};
 use crate::plan::{DatasetSpec, PromptFilter, Target};
 use crate::provenance::Provenance;
 use crate::run;
-use crate::run::findings::{Findings, Finished, ReadyModel};
+use crate::run::findings::{Findings, Finished, MeasuredPeaks, ReadyModel};
 use crate::run::host::Host;
 use crate::run::{conclude, measure};
 
@@ -30,6 +30,8 @@ pub(super) struct Stand<'a> {
     provenance: Provenance,
     events: &'a Events,
     pub(super) cancel: &'a Cancel,
+    /// What the first cell found out about the idle machine.
+    idle: Option<(MeasuredPeaks, Option<CalibrationStep>)>,
     model: Option<ReadyModel>,
     prompts: Option<(PromptsWanted, PromptSet)>,
     held: Option<Held>,
@@ -107,6 +109,7 @@ impl<'a> Stand<'a> {
             provenance,
             events,
             cancel,
+            idle: None,
             model: None,
             prompts: None,
             held: None,
@@ -188,6 +191,16 @@ impl<'a> Stand<'a> {
 
     async fn measure(&mut self, cell: &CellPlan, findings: &mut Findings) -> Result<(), Error> {
         let plan = &cell.plan;
+        match &self.idle {
+            Some((peaks, calibration)) => {
+                findings.peaks = peaks.clone();
+                findings.calibration.clone_from(calibration);
+            }
+            None => {
+                measure::before(plan, findings, self.events, self.cancel).await?;
+                self.idle = Some((findings.peaks.clone(), findings.calibration.clone()));
+            }
+        }
         if self.model.is_none() {
             self.model = measure::model(plan, self.events, self.cancel).await?;
         }

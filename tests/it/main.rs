@@ -3,15 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
 mod bench_py;
+mod compare;
 mod dataset;
+mod derived;
+mod github;
 mod help;
+mod history;
 mod hub_server;
 mod lifecycle;
 mod load;
 mod model;
 mod open_loop;
 mod provenance;
+mod real_mermaid;
 mod report;
+mod requests;
 mod run;
 mod scrape;
 mod server;
@@ -20,4 +26,5 @@ mod sse;
 mod suite;
 mod thresholds;
 mod tidy;
+mod transport;
 mod verdict;

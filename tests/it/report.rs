@@ -8,28 +8,31 @@ use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
-mod fixture;
+mod comment;
+pub(crate) mod comparison;
+pub(crate) mod fixture;
 mod formats;
 
-fn schema_file() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(artifact::SCHEMA_FILE)
-}
-
-/// Guards the public contract: the committed schema is the one of the types.
-/// `UPDATE_SCHEMA=1 cargo test --test it report` writes it anew.
+/// Guards the public contract: the committed schemas are those of the types.
+/// `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 #[test]
-fn the_committed_schema_is_that_of_the_types() {
-    let mut text = serde_json::to_string_pretty(&artifact::json_schema()).expect("a value");
-    text.push('\n');
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        store::write(&schema_file(), text.as_bytes()).expect("the checkout can be written to");
+fn the_committed_schemas_are_those_of_the_types() {
+    for (name, schema) in [
+        (artifact::SCHEMA_FILE, artifact::json_schema()),
+        (artifact::AB_SCHEMA_FILE, artifact::ab_json_schema()),
+    ] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let mut text = serde_json::to_string_pretty(&schema).expect("a value");
+        text.push('\n');
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            store::write(&file, text.as_bytes()).expect("the checkout can be written to");
+        }
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            committed == text,
+            "{name} differs from the types: run UPDATE_SCHEMA=1 cargo test --test it report"
+        );
     }
-    let committed = std::fs::read_to_string(schema_file()).unwrap_or_default();
-    assert!(
-        committed == text,
-        "{} differs from the types: run UPDATE_SCHEMA=1 cargo test --test it report",
-        artifact::SCHEMA_FILE
-    );
 }
 
 /// The same for suites.

@@ -140,6 +140,7 @@ fn plan(address: SocketAddr) -> LoadPlan {
         target: HttpTarget::parse(&format!("http://{address}/v1"), endpoint.path(), &[], None)
             .unwrap(),
         bodies: vec![body("{}", 0)],
+        conversations: None,
         shape: LoadShape::ConstantUsers,
         schedule: None,
         users: 1,
@@ -154,15 +155,25 @@ fn plan(address: SocketAddr) -> LoadPlan {
             idle: Duration::from_secs(20),
             total: Duration::from_secs(20),
         },
+        deadline: None,
+        cancel: None,
+        seed: 42,
         connections: Connections::Ahead,
         clock: ClockChoice::Auto,
         endpoint,
+        stream: true,
         tag_requests: false,
     }
 }
 
 fn body(text: &str, prompt_index: u64) -> PlannedBody {
-    PlannedBody { body: text.as_bytes().into(), prompt_index, max_tokens: 2, forced: false }
+    PlannedBody {
+        body: text.as_bytes().into(),
+        prompt_index,
+        max_tokens: 2,
+        forced: false,
+        results: None,
+    }
 }
 
 type Records = Arc<Mutex<Vec<RequestRecord>>>;
