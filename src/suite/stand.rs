@@ -11,12 +11,12 @@ use crate::artifact::{
     SuiteReport, SuiteRun, SuiteServer, Unknowns, store,
 };
 use crate::cancel::Cancel;
-use crate::dataset::PromptSet;
+use crate::dataset::{Ask, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::exit::ExitCode;
+use crate::plan::Target;
 use crate::plan::suite::{CellPlan, SuitePlan, cell_folder, digest};
-use crate::plan::{DatasetSpec, PromptFilter, Target};
 use crate::provenance::Provenance;
 use crate::run;
 use crate::run::findings::{Findings, Finished, MeasuredPeaks, ReadyModel};
@@ -33,21 +33,14 @@ pub(super) struct Stand<'a> {
     /// What the first cell found out about the idle machine.
     idle: Option<(MeasuredPeaks, Option<CalibrationStep>)>,
     model: Option<ReadyModel>,
-    prompts: Option<(PromptsWanted, PromptSet)>,
+    /// Those read last, and what they were read for.
+    prompts: Option<(Ask, PromptSet)>,
     held: Option<Held>,
     /// Servers that did not start: their other cells would only wait for the same end.
     dead: BTreeSet<usize>,
     /// Cells begun in this process, for the progress line.
     begun: usize,
     total: usize,
-}
-
-/// What a set of prompts was read for.
-#[derive(PartialEq)]
-struct PromptsWanted {
-    dataset: DatasetSpec,
-    filter: PromptFilter,
-    n_prompts: Option<u64>,
 }
 
 /// The server on the stand.
@@ -205,11 +198,7 @@ impl<'a> Stand<'a> {
             self.model = measure::model(plan, self.events, self.cancel).await?;
         }
         findings.model.clone_from(&self.model);
-        let wanted = PromptsWanted {
-            dataset: plan.workload.dataset.clone(),
-            filter: plan.workload.filter,
-            n_prompts: plan.workload.n_prompts,
-        };
+        let wanted = measure::ask_of(plan);
         if self.prompts.as_ref().is_none_or(|(known, _)| *known != wanted) {
             let prompts = measure::prompts(plan, self.events, self.cancel).await?;
             self.prompts = Some((wanted, prompts));

@@ -48,7 +48,7 @@ impl Listener for LiveLine {
             Event::CellStarted { number, cells, name } => {
                 self.bar.println(cell_sentence(*number, *cells, name));
             }
-            Event::Transfer { file, bytes, total_bytes } => {
+            Event::Transfer { stage: _, file, bytes, total_bytes } => {
                 let total =
                     total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 self.bar.set_message(format!("{file}: {}{total}", size(*bytes)));

@@ -329,6 +329,10 @@ fn cell(
                 .hinting("choose a scenario such as chat"),
         ]));
     }
+    if suite.search.is_some() && !plan.workload.phases.is_empty() {
+        let message = "a search raises one load, and the scenario has phases of its own";
+        return Err(invalid(vec![Problem::new(Place::Flag("--search"), message)]));
+    }
     let named = suite.named.then_some(entry.name.as_str());
     let name = match (named, coordinates) {
         (None, []) => matrix::name(Some(&entry.name), &[]),
