@@ -77,6 +77,14 @@ fn load_sentence(progress: &crate::event::LoadProgress) -> String {
     )
 }
 
+/// `cell 3 of 18: users=4`; in a search `trial 3: rate=8,trial=1`.
+fn cell_sentence(number: u64, cells: Option<u64>, name: &str) -> String {
+    match cells {
+        Some(cells) => format!("cell {number} of {cells}: {name}"),
+        None => format!("trial {number}: {name}"),
+    }
+}
+
 /// `65.2` → `1:05`.
 fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0).ceil();
