@@ -28,6 +28,9 @@ pub enum Error {
     /// A report could not be written or read.
     #[error(transparent)]
     Artifact(#[from] crate::artifact::store::StoreError),
+    /// Two servers could not be compared.
+    #[error(transparent)]
+    Ab(#[from] crate::ab::AbError),
     /// No prompt fits the server's slots.
     #[error(
         "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
@@ -91,6 +94,7 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Ab(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),
         }
@@ -123,6 +127,7 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Ab(error) => error.hint(),
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }

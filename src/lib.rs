@@ -36,6 +36,7 @@ pub mod report;
 pub mod stats;
 pub mod verdict;
 
+pub mod ab;
 pub mod bench_py;
 pub mod doctor;
 pub mod run;

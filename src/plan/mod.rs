@@ -13,6 +13,7 @@ pub mod body;
 pub mod dataset_spec;
 pub mod duration;
 pub mod objective;
+pub mod percent;
 pub mod problem;
 pub mod resolve;
 pub mod scenario;
@@ -23,7 +24,7 @@ pub mod threshold;
 pub use body::{Dialect, body};
 pub use objective::Objective;
 pub use problem::{PlanError, Problem};
-pub use scenario::{Overrides, Scenario};
+pub use scenario::{Gate, Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape};
 pub use threshold::Threshold;
 
@@ -141,6 +142,8 @@ pub struct ServerSpec {
     pub ubatch_size: Option<u32>,
     /// Further arguments, verbatim.
     pub extra_args: Vec<String>,
+    /// Variables that its environment has besides ours, in order.
+    pub env: Vec<(String, Secret)>,
     /// How long it may take to become healthy.
     pub start_timeout: Duration,
     /// How long it may take to stop after SIGINT before it is killed.
@@ -238,6 +241,9 @@ pub struct Workload {
     pub thresholds: Vec<Threshold>,
     /// What each request must keep to count as good; empty: goodput is not asked for.
     pub objectives: Vec<Objective>,
+    /// What decides a comparison of two servers; of no meaning to a single run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
 }
 
 /// Which route is asked.

@@ -284,6 +284,7 @@ fn server_spec(
         batch_size: server.batch_size,
         ubatch_size: server.ubatch_size,
         extra_args: server.extra_args.clone(),
+        env: Vec::new(),
         start_timeout: server.start_timeout,
         stop_grace: server.stop_grace,
     })

@@ -146,7 +146,7 @@ pub(crate) fn conclude(
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
 }
 
-fn tool() -> artifact::Tool {
+pub(crate) fn tool() -> artifact::Tool {
     let commit = option_env!("BENCH_CI_COMMIT").map(str::to_owned);
     let mut unknown = Unknowns::none();
     let commit = unknown.option("commit", commit, "this build was made without BENCH_CI_COMMIT");
@@ -190,7 +190,7 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
     }
 }
 
-fn figures_of(
+pub(crate) fn figures_of(
     load: &LoadOutcome,
     server: ServerKind,
     think_time: Duration,
@@ -263,7 +263,7 @@ fn run(
     }
 }
 
-fn machine(found: &Machine) -> artifact::Machine {
+pub(crate) fn machine(found: &Machine) -> artifact::Machine {
     // Destructured so that a new fact cannot be forgotten here.
     let Machine {
         os,
@@ -307,7 +307,7 @@ fn machine(found: &Machine) -> artifact::Machine {
     }
 }
 
-fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
+pub(crate) fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
     let mut unknown = Unknowns::none();
     let not_hub = "the model is not from the Hub";
     let file = model.path.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -5,9 +5,9 @@
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
 pub(crate) mod conclude;
-mod dry;
+pub(crate) mod dry;
 pub(crate) mod findings;
-mod fit;
+pub(crate) mod fit;
 mod formats;
 mod gates;
 pub(crate) mod host;
@@ -15,7 +15,7 @@ pub(crate) mod measure;
 mod spool;
 mod stage;
 mod under_load;
-mod watchers;
+pub(crate) mod watchers;
 mod words;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ use super::{
     ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
     RequestTimeouts, Workload,
 };
+pub use gates::Gate;
 use reader::Section;
 
 /// The compiled-in scenarios: name and text.
@@ -242,6 +243,7 @@ fn silent(origin: &Origin) -> Workload {
         seed: 42,
         thresholds: Vec::new(),
         objectives: Vec::new(),
+        gates: Vec::new(),
     }
 }
 
