@@ -97,7 +97,9 @@ pub struct DesignArgs {
     /// are only shown.
     #[arg(long = "bar", value_name = "METRIC=PERCENT")]
     pub bars: Vec<BarArg>,
-    /// A change of a metric that never matters, in its unit; may be repeated [default: 1ms]
+    /// A change of a metric that never matters; may be repeated [default: 1ms]
+    ///
+    /// In the metric's unit, such as ttft_ms_p50=2ms. The default is for latencies that decide.
     #[arg(long = "floor", value_name = "METRIC=VALUE")]
     pub floors: Vec<FloorArg>,
     /// Which verdicts fail the call
