@@ -78,7 +78,6 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         trials: parts.state.pairs.iter().flat_map(|record| record.trials.clone()).collect(),
         comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
         checks: checks(parts, &judged),
-        sessions: Vec::new(),
         verdict,
         reasons,
         warnings: warnings(parts, &judged),

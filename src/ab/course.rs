@@ -36,9 +36,6 @@ const MOST_SLICE_PAIRS: usize = 300;
 /// Waves after which a server counts as warm, however it moves.
 const MOST_WARM_UP_WAVES: usize = 10;
 
-/// Pause and bookkeeping between two turns.
-const BETWEEN_TURNS: Duration = Duration::from_millis(6);
-
 /// How a session is sized. Found once; a resumed session keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sizing {
@@ -71,6 +68,8 @@ pub(super) struct FirstWaves {
     pub(super) ttft: Duration,
     /// Tokens of each of its requests.
     pub(super) tokens: u32,
+    /// What a turn takes besides its requests.
+    pub(super) between: Duration,
 }
 
 /// Time that the sizing may spend.
@@ -147,7 +146,7 @@ pub(super) fn turns(waves: &FirstWaves, tokens: u32, room: Room, restart: bool) 
         return (waves, 1);
     }
     let in_turn = times(SHORTEST_TURN + wave - Duration::from_nanos(1), wave).clamp(1, 64);
-    let turn = wave * u32::try_from(in_turn).unwrap_or(1) + BETWEEN_TURNS;
+    let turn = wave * u32::try_from(in_turn).unwrap_or(1) + waves.between;
     let pairs = times(usual, 2 * turn)
         .max(times(longest, 2 * turn).min(WANTED_SLICE_PAIRS))
         .clamp(1, MOST_SLICE_PAIRS);
@@ -158,7 +157,7 @@ pub(super) fn turns(waves: &FirstWaves, tokens: u32, room: Room, restart: bool) 
 /// Most waves of warm-up: ten, or what a third of a short block has room for.
 pub(super) fn warm_up_waves(waves: &FirstWaves, tokens: u32, room: Room) -> usize {
     let block = room.all / u32::try_from(room.most_pairs.max(1)).unwrap_or(u32::MAX);
-    let both = 2 * waves.wave(tokens);
+    let both = 2 * (waves.wave(tokens) + waves.between);
     let waves = (block / 3).as_secs_f64() / both.as_secs_f64();
     (waves as usize).clamp(3, MOST_WARM_UP_WAVES)
 }
@@ -309,7 +308,8 @@ mod tests {
     #[test]
     fn a_fast_server_gets_short_turns_and_many_of_them() {
         // 15M parameters on two cores: 4 ms a token, 20 ms to the first.
-        let waves = FirstWaves { lasted: ms(20 + 31 * 4), ttft: ms(20), tokens: 32 };
+        let waves =
+            FirstWaves { lasted: ms(20 + 31 * 4), ttft: ms(20), tokens: 32, between: ms(6) };
         let tokens = AnswerLength::UpTo(512).chosen(&waves);
         assert_eq!(tokens, 25);
         let (in_turn, pairs) = turns(&waves, tokens, room(160, 3000), false);
@@ -320,14 +320,15 @@ mod tests {
 
     #[test]
     fn turns_are_never_shorter_than_a_tenth_of_a_second() {
-        let waves = FirstWaves { lasted: ms(7), ttft: ms(2), tokens: 6 };
+        let waves = FirstWaves { lasted: ms(7), ttft: ms(2), tokens: 6, between: ms(6) };
         let (in_turn, _) = turns(&waves, 6, room(160, 1000), false);
         assert_eq!(in_turn, 15);
     }
 
     #[test]
     fn a_slow_server_gets_fewer_turns_but_its_first_look() {
-        let waves = FirstWaves { lasted: Duration::from_secs(4), ttft: ms(500), tokens: 8 };
+        let waves =
+            FirstWaves { lasted: Duration::from_secs(4), ttft: ms(500), tokens: 8, between: ms(6) };
         let (in_turn, pairs) = turns(&waves, 8, room(600, 5000), false);
         assert_eq!(in_turn, 1);
         assert!(pairs >= 4 && (10 * (pairs * 8 + 5)) <= 600, "{pairs}");

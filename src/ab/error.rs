@@ -73,16 +73,6 @@ pub enum AbError {
         /// Seconds.
         budget_s: f64,
     },
-    /// Sessions that do not compare the same.
-    #[error("\"{}\" and \"{}\" do not compare the same: {what} differs", one.display(), other.display())]
-    Sessions {
-        /// The first file.
-        one: PathBuf,
-        /// The file that does not fit to it.
-        other: PathBuf,
-        /// What differs.
-        what: String,
-    },
 }
 
 impl AbError {
@@ -93,9 +83,7 @@ impl AbError {
             AbError::Refs(error) => error.exit_code(),
             AbError::Build { .. } | AbError::NotBuilt { .. } => ExitCode::Server,
             AbError::Side { source, .. } => source.exit_code(),
-            AbError::NothingToResume { .. }
-            | AbError::OtherPlan { .. }
-            | AbError::Sessions { .. } => ExitCode::Usage,
+            AbError::NothingToResume { .. } | AbError::OtherPlan { .. } => ExitCode::Usage,
             AbError::State { .. } => ExitCode::Report,
             AbError::NoTime { .. } => ExitCode::NotEvidence,
         }
@@ -123,9 +111,6 @@ impl AbError {
             ),
             AbError::State { .. } => Some("leave --resume out to begin anew".to_owned()),
             AbError::NoTime { .. } => Some("raise --budget".to_owned()),
-            AbError::Sessions { .. } => {
-                Some("give reports of the same scenario, model and metrics".to_owned())
-            }
         }
     }
 }

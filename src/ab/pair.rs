@@ -35,6 +35,9 @@ const SIZING_WAVES: usize = 4;
 const SHORTEST_PROBE: Duration = Duration::from_millis(20);
 const LONGEST_PROBE: Duration = Duration::from_millis(200);
 
+/// Looking whether the other server is silent.
+const SILENCE: Duration = Duration::from_millis(3);
+
 /// Both servers' ways out.
 const STOPS: Duration = Duration::from_millis(500);
 
@@ -402,8 +405,10 @@ impl Arena<'_> {
     fn room(&self, starts: Duration, waves: &FirstWaves, restart: bool) -> Room {
         // Half a dozen waves of warm-up on each side, two probes, the stops.
         let sides = if restart { 2 } else { 1 };
-        let overhead =
-            starts * sides + 2 * 6 * waves.lasted + 2 * sides * self.probe_time() + STOPS;
+        let overhead = starts * sides
+            + 2 * 6 * (waves.lasted + waves.between)
+            + 2 * sides * self.probe_time()
+            + STOPS;
         Room { all: self.time, overhead, most_pairs: self.most_pairs, first_look: self.first_look }
     }
 
@@ -476,10 +481,13 @@ fn first_waves(waves: &[Turn], tokens: u32) -> FirstWaves {
             .collect(),
     );
     let lasted = Duration::from_secs_f64(lasted.unwrap_or(1.0).max(1e-4));
+    let between = waves.iter().map(|wave| wave.took.saturating_sub(wave.lasted).as_secs_f64());
+    let between = middle(&mut between.collect()).unwrap_or_default();
     FirstWaves {
         lasted,
         ttft: ttft.map_or(lasted / 4, Duration::from_secs_f64).min(lasted),
         tokens,
+        between: Duration::from_secs_f64(between) + SILENCE,
     }
 }
 

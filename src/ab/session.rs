@@ -26,6 +26,9 @@ use crate::verdict::{
 /// Blocks from which on there is telling what is usual for the machine.
 const FEWEST_FOR_USUAL: usize = 5;
 
+/// Of the time that is left when a session is sized, so much is planned with.
+const SIZED_SHARE: f64 = 0.88;
+
 /// A pair is not begun unless so many times the longest of the last ones fits into what is left.
 const FORESIGHT: f64 = 1.1;
 
@@ -111,7 +114,8 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
             until: table.until,
             seed: state.seed,
             answer: table.answer,
-            time: left,
+            // The rest is for what takes longer than the first waves did.
+            time: left.mul_f64(SIZED_SHARE),
             // One in eight may have to be repeated.
             most_pairs: planned + planned / 8,
             first_look: table.looks.all().first().map_or(planned, |look| look.pairs),
@@ -169,7 +173,7 @@ fn next(played: &[PairRecord], planned: usize) -> Option<(usize, u32)> {
         if of_pair().any(PairRecord::counts) {
             return None;
         }
-        match of_pair().last() {
+        match of_pair().next_back() {
             None => Some((pair, 0)),
             Some(last) if repeats < repeats_allowed(planned) => Some((pair, last.attempt + 1)),
             Some(_) => None,

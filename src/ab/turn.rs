@@ -68,6 +68,8 @@ pub(super) struct Turn {
     pub(super) values: BTreeMap<&'static str, f64>,
     /// From the first write to the last end.
     pub(super) lasted: Duration,
+    /// With its beginning, its end and the sums over it.
+    pub(super) took: Duration,
     /// What it amounted to.
     pub(super) work: Work,
     /// It was cut short by the deadline or by Ctrl-C.
@@ -160,6 +162,7 @@ impl Stay {
         phase: Phase,
         until: &Until,
     ) -> Result<Turn, Error> {
+        let begun_at = Instant::now();
         let plan = self.load_plan(course, bodies, until);
         let (canceller, load_cancel) = cancel::pair();
         let gathered = Arc::new(Mutex::new(Vec::with_capacity(plan.bodies.len())));
@@ -206,7 +209,8 @@ impl Stay {
             record.phase = phase;
             record
         }));
-        Ok(Turn { values: metrics::of_turn(&summary), lasted, work, cut })
+        let values = metrics::of_turn(&summary);
+        Ok(Turn { values, lasted, took: begun_at.elapsed(), work, cut })
     }
 
     fn load_plan(&self, course: &Course, bodies: Vec<PlannedBody>, until: &Until) -> LoadPlan {

@@ -18,8 +18,8 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
-    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+    DesignKind, MetricComparison, PairSpread, PlannedLook, SideReport, Sides, Sitting, Trial,
+    TrialProbe, TrialTokens, TrialWarmUp,
 };
 pub use from_stats::{Sections, sections};
 pub use report::{

@@ -68,11 +68,6 @@ pub struct SideArgs {
     /// Compare --server with itself: how fine this machine can see
     #[arg(long, conflicts_with_all = ["head_server", "head_ref", "base_args", "head_args", "base_env", "head_env"])]
     pub aa: bool,
-    /// Put finished comparisons of several machines together: their ab.json files
-    ///
-    /// Nothing is started. A change counts as confirmed where at least two machines agree.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["base_server", "head_server", "base_ref", "head_ref", "aa", "resume"])]
-    pub sessions: Vec<PathBuf>,
 }
 
 /// How the comparison is made.
