@@ -154,6 +154,37 @@ pub(super) fn turns(waves: &FirstWaves, tokens: u32, room: Room, restart: bool) 
     (in_turn, if pairs > 1 { pairs & !1 } else { pairs })
 }
 
+/// Sizes the pairs that follow by what the first one really took: `took_s` with its turns, `loaded_s`
+/// of them. Time alone decides, and it is the time of both sides together.
+pub(super) fn resized(
+    sizing: &Sizing,
+    took_s: f64,
+    loaded_s: f64,
+    left: Duration,
+    pairs: [usize; 2],
+) -> Sizing {
+    let [most_pairs, first_look] = pairs;
+    let overhead_s = took_s - loaded_s;
+    let factor = |pairs: usize| {
+        let for_one = left.as_secs_f64() / pairs.max(2).saturating_sub(1) as f64;
+        ((for_one - overhead_s) / loaded_s.max(1e-3)).max(0.0)
+    };
+    let (usual, longest) = (factor(most_pairs), factor(first_look + 1));
+    let mut sizing = sizing.clone();
+    if sizing.restart {
+        let users = sizing.users.max(1) as usize;
+        let waves = (sizing.requests / users) as f64;
+        let wanted = (waves * usual).max((waves * longest).min(8.0)) as usize;
+        sizing.requests = wanted.max(1) * users;
+    } else {
+        let now = sizing.slice_pairs as f64;
+        let wanted = (now * usual).max((now * longest).min(WANTED_SLICE_PAIRS as f64)) as usize;
+        let wanted = wanted.clamp(1, MOST_SLICE_PAIRS);
+        sizing.slice_pairs = if wanted > 1 { wanted & !1 } else { wanted };
+    }
+    sizing
+}
+
 /// Most waves of warm-up: ten, or what a third of a short block has room for.
 pub(super) fn warm_up_waves(waves: &FirstWaves, tokens: u32, room: Room) -> usize {
     let block = room.all / u32::try_from(room.most_pairs.max(1)).unwrap_or(u32::MAX);
@@ -323,6 +354,29 @@ mod tests {
         let waves = FirstWaves { lasted: ms(7), ttft: ms(2), tokens: 6, between: ms(6) };
         let (in_turn, _) = turns(&waves, 6, room(160, 1000), false);
         assert_eq!(in_turn, 15);
+    }
+
+    #[test]
+    fn the_first_pair_corrects_the_size_of_the_others() {
+        let sizing = Sizing {
+            users: 2,
+            tokens: 24,
+            requests: 48,
+            slice_pairs: 40,
+            warm_up_waves: 10,
+            restart: false,
+            restart_reason: None,
+            probe: None,
+            prompts: vec![0],
+        };
+        // 10 s a pair, of which 8 are turns; room for 6 s a pair, so 4 s of turns.
+        let left = Duration::from_secs(17 * 6);
+        let smaller = resized(&sizing, 10.0, 8.0, left, [18, 9]);
+        assert_eq!((smaller.slice_pairs, smaller.requests), (30, 48));
+        let much = resized(&sizing, 10.0, 8.0, left * 3, [18, 9]);
+        assert_eq!(much.slice_pairs, 80);
+        let restart = resized(&Sizing { restart: true, ..sizing }, 10.0, 8.0, left, [18, 9]);
+        assert_eq!((restart.slice_pairs, restart.requests), (40, 24));
     }
 
     #[test]

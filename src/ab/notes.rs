@@ -42,6 +42,8 @@ impl Around {
 pub(super) struct Notes {
     /// Values of its turns, in order.
     values: Vec<BTreeMap<&'static str, f64>>,
+    /// Its turns, with what belongs to them.
+    loaded: Duration,
     /// Tokens of turns that neither side failed.
     tokens: Option<(Option<u64>, Option<u64>)>,
     probe_ms: Option<[f64; 2]>,
@@ -74,6 +76,7 @@ impl Notes {
         } else {
             (prompt, output)
         });
+        self.loaded += turn.took;
         self.values.push(turn.values);
     }
 
@@ -244,6 +247,7 @@ impl PairRecord {
             crash,
             spoilt: None,
             took_s: 0.0,
+            loaded_s: (base.loaded + head.loaded).as_secs_f64(),
         })
     }
 }

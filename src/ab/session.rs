@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::course::AnswerLength;
+use super::course::{AnswerLength, resized};
 use super::pair::{Arena, Broken, Number, SideState};
 use super::state::{PairRecord, State};
 use super::turn::Until;
@@ -28,6 +28,9 @@ const FEWEST_FOR_USUAL: usize = 5;
 
 /// Of the time that is left when a session is sized, so much is planned with.
 const SIZED_SHARE: f64 = 0.88;
+
+/// Likewise once the first pair has shown what one takes.
+const RESIZED_SHARE: f64 = 0.95;
 
 /// A pair is not begun unless so many times the longest of the last ones fits into what is left.
 const FORESIGHT: f64 = 1.1;
@@ -87,6 +90,9 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
     let order = pair_order(state.seed, planned);
     let mut restart = state.sizing.as_ref().map_or(table.restart, |sizing| sizing.restart);
     let mut restart_reason = None;
+    // One in eight may have to be repeated.
+    let most_pairs = planned + planned / 8;
+    let first_look = table.looks.all().first().map_or(planned, |look| look.pairs);
     state.sittings.push(Sitting { started_at: table.begun_at.clone(), duration_s: 0.0 });
     state.save(table.out_dir)?;
     // A session that was interrupted after its last pair has its answer.
@@ -116,9 +122,8 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
             answer: table.answer,
             // The rest is for what takes longer than the first waves did.
             time: left.mul_f64(SIZED_SHARE),
-            // One in eight may have to be repeated.
-            most_pairs: planned + planned / 8,
-            first_look: table.looks.all().first().map_or(planned, |look| look.pairs),
+            most_pairs,
+            first_look,
             server_kind: table.server_kind,
             warnings: &mut state.warnings,
         };
@@ -131,6 +136,12 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
         dedup(&mut state.warnings);
         match played {
             Ok(record) => {
+                if let Some(sizing) = state.sizing.as_mut().filter(|_| state.pairs.is_empty()) {
+                    let left = table.until.deadline.saturating_duration_since(Instant::now());
+                    let left = left.mul_f64(RESIZED_SHARE);
+                    let pairs = [most_pairs, first_look];
+                    *sizing = resized(sizing, record.took_s, record.loaded_s, left, pairs);
+                }
                 state.pairs.push(record);
                 mark_spoilt(&mut state.pairs);
             }

@@ -72,6 +72,8 @@ pub(super) struct PairRecord {
     pub(super) spoilt: Option<String>,
     /// Seconds from the first start to the last stop.
     pub(super) took_s: f64,
+    /// Of those, the measured turns of both sides.
+    pub(super) loaded_s: f64,
 }
 
 /// One metric in one pair.

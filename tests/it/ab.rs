@@ -91,7 +91,7 @@ fn a_head_that_is_half_as_fast_regressed() {
         "--budget",
         "90s",
         "--pairs",
-        "10",
+        "9",
         "--restart-mode",
         "--seed",
         "7",
