@@ -12,7 +12,7 @@ use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportForm
 use crate::error::Error;
 use crate::event::Events;
 use crate::exit::ExitCode;
-use crate::{ab, artifact, doctor, model, report, run, server, sim};
+use crate::{ab, artifact, calibrate, compare, doctor, history, model, report, run, server, sim};
 
 /// What a command that worked leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +55,11 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Ab(args)) => ab::main(&args),
         Some(Command::Doctor(args)) => doctor::main(&args),
+        Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
+        Some(Command::Compare(args)) => compare::main(&args),
+        Some(Command::History(command)) => history::main(&command),
         Some(Command::Model(ModelCommand::Inspect { file })) => {
             Ok(Done::text(model::inspect(&file)?))
         }
@@ -96,7 +99,7 @@ fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
     if empty { without_variable(arg) } else { arg }
 }
 
-fn without_variable(arg: clap::Arg) -> clap::Arg {
+pub(crate) fn without_variable(arg: clap::Arg) -> clap::Arg {
     arg.env(clap::builder::Resettable::Reset)
 }
 

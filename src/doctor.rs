@@ -60,10 +60,12 @@ impl List {
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
-            Error::Ab(_)
-            | Error::System { .. }
+            Error::System { .. }
             | Error::Stopped { .. }
-            | Error::HelpTopic { .. } => "run",
+            | Error::HelpTopic { .. }
+            | Error::Ab(_)
+            | Error::Compare(_)
+            | Error::History(_) => "run",
         };
         self.add(&Mark::Bad, what, &error.chain());
         self.hints.extend(error.hint());
@@ -214,9 +216,11 @@ fn machine(list: &mut List, provenance: &Provenance) {
 
 fn stamps(list: &mut List) {
     match load::clock_source() {
-        ClockSource::Kernel => {
-            list.add(&Mark::Good, "time stamps", "the kernel stamps what arrives")
-        }
+        ClockSource::Kernel => list.add(
+            &Mark::Good,
+            "time stamps",
+            "the kernel stamps what arrives; `bench-ci calibrate` says how exact that is here",
+        ),
         ClockSource::User => list.add(
             &Mark::Note,
             "time stamps",
@@ -260,6 +264,10 @@ fn run_parts(list: &mut List, finished: &Finished) {
             "server",
             &format!("{version} at {}{started}", report.server.base_url),
         );
+    }
+    if let Some(step) = &report.calibration {
+        let mark = if step.valid { Mark::Good } else { Mark::Note };
+        list.add(&mark, "this client", &crate::report::calibration::sentence(step));
     }
     // What is said about the quality of figures says nothing about one request.
     let about_the_run = ["run", "provenance", "scrape", "no_server_metrics"];

@@ -58,6 +58,8 @@ pub enum Event {
 pub enum Stage {
     /// Building a server from its commit.
     Build,
+    /// Measuring this client against the simulator, and the machine's peaks.
+    Calibrate,
     /// Finding, downloading or making the model.
     Model,
     /// Finding, downloading or making the prompts.
@@ -80,6 +82,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Build => "build",
+            Stage::Calibrate => "calibrate",
             Stage::Model => "model",
             Stage::Dataset => "dataset",
             Stage::Server => "server",

@@ -30,15 +30,22 @@ pub mod sim;
 
 pub mod load;
 pub mod scrape;
+pub mod transport;
 
 pub mod artifact;
+pub mod compare;
+pub mod history;
 pub mod report;
 pub mod stats;
 pub mod verdict;
 
 pub mod ab;
+pub mod github;
+
 pub mod bench_py;
+pub mod calibrate;
 pub mod doctor;
+pub mod peaks;
 pub mod run;
 
 pub mod cancel;

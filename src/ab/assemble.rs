@@ -78,6 +78,7 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         trials: parts.state.pairs.iter().flat_map(|record| record.trials.clone()).collect(),
         comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
         checks: checks(parts, &judged),
+        sessions: Vec::new(),
         verdict,
         reasons,
         warnings: warnings(parts, &judged),
@@ -121,6 +122,11 @@ fn run(parts: &Parts<'_>, exit: ExitCode) -> Run {
         tag("commit", &tags.commit),
     );
     let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
+    let repository = unknown.option(
+        "repository",
+        provenance.repository.clone(),
+        "only GitHub Actions names one",
+    );
     let mut causes = parts.causes.clone();
     if parts.ending == Some(Ending::Interrupted) {
         causes.push(exit.meaning().to_owned());
@@ -133,6 +139,7 @@ fn run(parts: &Parts<'_>, exit: ExitCode) -> Run {
     Run {
         id: parts.id.clone(),
         name: tags.name.clone(),
+        repository,
         runner_label,
         branch,
         commit,
@@ -160,6 +167,7 @@ fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
     let users = sizing.map(|sizing| sizing.users).or(workload.users);
     let load = Phase {
         name: "load".to_owned(),
+        measured: true,
         shape: match users {
             Some(users) => format!("{users} users in turns, as fast as the server answers"),
             None => "as many users as the servers have slots, in turns".to_owned(),
@@ -185,6 +193,7 @@ fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
         workload_hash: unknown.option("workload_hash", parts.workload_hash.clone(), unsized_yet),
         seed: workload.seed,
         endpoint: workload.endpoint,
+        stream: true,
         dataset: parts.dataset.clone(),
         objectives: Vec::new(),
         max_prompt_words: unknown.option(

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Probe;
-use crate::dataset::PromptSet;
-use crate::load::{self, HttpTarget, LoadPlan, PlannedBody};
+use crate::dataset::{Prompt, PromptSet};
+use crate::load::{self, HttpTarget, LoadPhase, LoadPlan, Phase, PlannedBody};
 use crate::plan::{
-    ClockChoice, Connections, Dialect, Endpoint, LoadShape, RequestTimeouts, RunPlan, Workload,
-    body,
+    Ask, ClockChoice, Connections, Dialect, Endpoint, LoadShape, RequestTimeouts, RunPlan,
+    Workload, body_of,
 };
 use crate::stats::ServerKind;
 
@@ -228,11 +228,17 @@ impl Course {
             .prompts
             .iter()
             .filter_map(|position| Some((*position, prompts.prompts.get(*position)?)))
-            .map(|(position, prompt)| PlannedBody {
-                body: body(&workload, Dialect::LlamaCpp, &prompt.text).into(),
-                prompt_index: position as u64,
-                max_tokens: sizing.tokens,
-                forced: true,
+            .map(|(position, prompt)| {
+                // A dataset's own budget would make turns unequal.
+                let prompt = Prompt { max_tokens: None, ..prompt.clone() };
+                let ask = Ask { prompt: &prompt, others: &[], lora: None };
+                PlannedBody {
+                    body: body_of(&workload, Dialect::LlamaCpp, &ask).into(),
+                    prompt_index: position as u64,
+                    max_tokens: sizing.tokens,
+                    forced: true,
+                    results: None,
+                }
             })
             .collect();
         Self {
@@ -280,25 +286,49 @@ impl Course {
         self.requests
     }
 
-    /// Digest over all that a side is asked in one block.
-    pub(super) fn hash(&self) -> Option<String> {
-        let plan = LoadPlan {
-            target: HttpTarget::parse("http://127.0.0.1", self.endpoint.path(), &[], None).ok()?,
-            bodies: (0..self.slice_pairs).flat_map(|position| self.turn(position)).collect(),
+    /// One turn with these requests: each is sent once, as fast as the users get their answers.
+    pub(super) fn load_plan(
+        &self,
+        target: HttpTarget,
+        bodies: Vec<PlannedBody>,
+        timeouts: RequestTimeouts,
+    ) -> LoadPlan {
+        let users = self.users.min(u32::try_from(bodies.len()).unwrap_or(u32::MAX)).max(1);
+        let turn = LoadPhase {
+            phase: Phase::Measured,
             shape: LoadShape::ConstantUsers,
             schedule: None,
-            users: self.users,
-            think_time: Duration::ZERO,
+            users: None,
             duration: None,
-            total_requests: Some((self.slice_pairs * self.requests) as u64),
+            total_requests: Some(bodies.len() as u64),
+        };
+        LoadPlan {
+            target,
+            bodies,
+            conversations: None,
+            phases: vec![turn],
+            users,
+            think_time: Duration::ZERO,
             graceful_stop: Duration::ZERO,
+            graceful_ramp_down: Duration::ZERO,
             warm_up_requests_per_user: 0,
-            timeouts: self.timeouts,
+            timeouts,
+            deadline: None,
+            cancel: None,
+            seed: 0,
             connections: self.connections,
             clock: self.clock,
             endpoint: self.endpoint,
+            stream: true,
             tag_requests: true,
-        };
+        }
+    }
+
+    /// Digest over all that a side is asked in one block.
+    pub(super) fn hash(&self) -> Option<String> {
+        let target = HttpTarget::parse("http://127.0.0.1", self.endpoint.path(), &[], None).ok()?;
+        let bodies = (0..self.slice_pairs).flat_map(|position| self.turn(position)).collect();
+        let plan = self.load_plan(target, bodies, self.timeouts);
         Some(load::workload_hash(&plan))
     }
 }
@@ -312,7 +342,9 @@ fn equal_work(workload: &Workload, tokens: u32) -> Workload {
     request.max_tokens = tokens;
     request.ignore_eos = true;
     request.stop.clear();
-    request.temperature = Some(0.0);
+    request.stream = true;
+    request.sampling.temperature = Some(0.0);
+    request.lora.clear();
     request.seed = Some(request.seed.unwrap_or(workload.seed));
     request.cache_prompt = false;
     request.include_usage = true;

@@ -61,7 +61,7 @@ pub(crate) const AB_MD: &str = "ab.md";
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.
-const TEARDOWN: Duration = Duration::from_millis(1500);
+const TEARDOWN: Duration = Duration::from_millis(2500);
 
 /// A session as it was asked for, checked.
 struct Order<'a> {

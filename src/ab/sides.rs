@@ -10,7 +10,7 @@ use crate::cli::{AbArgs, KeyValue};
 use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::{Surroundings, resolve};
-use crate::plan::{RunPlan, Secret, ServerProgram, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
 use crate::verdict::Side;
 
 use super::words;
@@ -149,6 +149,18 @@ pub(super) fn plan(
     let own_args = line.as_deref().map(words::split).and_then(Result::ok).unwrap_or_default();
     run.server.extra_args.extend(own_args.iter().cloned());
     let mut plan = resolve(&run, surroundings)?;
+    if plan.workload.endpoint.yields() != Yield::Tokens {
+        let problem = Problem::new(
+            Place::Flag("--endpoint"),
+            format!("{} generates no tokens to compare", plan.workload.endpoint.path()),
+        )
+        .hinting("choose a route that generates, such as /v1/chat/completions");
+        return Err(PlanError::Invalid {
+            subject: "this command line".to_owned(),
+            problems: vec![problem],
+        }
+        .into());
+    }
     if plan.workload.shape.is_open() {
         let problem = Problem::new(
             Place::Flag("--scenario"),

@@ -15,7 +15,7 @@ use crate::cancel::{self, Cancel, StopReason};
 use crate::error::Error;
 use crate::event::Events;
 use crate::load::{self, HttpTarget, LoadPlan, Outcome, Phase, PlannedBody, RequestRecord};
-use crate::plan::{LoadShape, Target};
+use crate::plan::Target;
 use crate::run::conclude::figures_of;
 use crate::run::findings::Findings;
 use crate::run::host::Host;
@@ -32,6 +32,9 @@ const SILENCE_LIMIT: Duration = Duration::from_millis(50);
 
 /// Of a silent server's processors, at most this share of time is used.
 const SILENT_SHARE: f64 = 0.1;
+
+/// Past the deadline a server has so long to stop by itself.
+const LAST_PATIENCE: Duration = Duration::from_millis(800);
 
 /// When everything must end.
 #[derive(Debug, Clone)]
@@ -221,23 +224,7 @@ impl Stay {
         for limit in [&mut timeouts.first, &mut timeouts.idle, &mut timeouts.total] {
             *limit = (*limit).min(longest);
         }
-        LoadPlan {
-            target: self.target.clone(),
-            shape: LoadShape::ConstantUsers,
-            schedule: None,
-            users: course.users.min(u32::try_from(bodies.len()).unwrap_or(u32::MAX)).max(1),
-            think_time: Duration::ZERO,
-            duration: None,
-            total_requests: Some(bodies.len() as u64),
-            bodies,
-            graceful_stop: Duration::ZERO,
-            warm_up_requests_per_user: 0,
-            timeouts,
-            connections: course.connections,
-            clock: course.clock,
-            endpoint: course.endpoint,
-            tag_requests: true,
-        }
+        course.load_plan(self.target.clone(), bodies, timeouts)
     }
 
     /// Processor time of all its processes so far; `None` where the system does not say.
@@ -274,7 +261,18 @@ impl Stay {
     pub(super) async fn end(self, warnings: &mut Vec<String>, until: &Until) -> Option<String> {
         let death = self.host.death_in_words();
         let quiet = Events::default();
-        let exit = self.host.stop(warnings, &quiet, &until.cancel).await?;
+        let (hurrier, cancel) = cancel::pair();
+        let patience = until.deadline + LAST_PATIENCE;
+        let mut stopping = std::pin::pin!(self.host.stop(warnings, &quiet, &cancel));
+        let mut patient = true;
+        let exit = loop {
+            tokio::select! {
+                exit = &mut stopping => break exit?,
+                () = until.cancel.hurried(), if patient => patient = false,
+                () = tokio::time::sleep_until(patience.into()), if patient => patient = false,
+            }
+            hurrier.hurry();
+        };
         (exit.how == Ending::Died).then(|| death.unwrap_or_else(|| exit.words()))
     }
 }
@@ -303,7 +301,7 @@ fn work_of(records: &[RequestRecord]) -> Work {
                 work.requests += 1;
                 work.failed += 1;
             }
-            Outcome::Cut | Outcome::Dropped => {}
+            Outcome::Cut | Outcome::Dropped | Outcome::Cancelled => {}
         }
     }
     work

@@ -30,7 +30,7 @@ pub struct AbReport {
     pub tool: Tool,
     /// The session and its tags.
     pub run: Run,
-    /// Where it ran.
+    /// Where it ran; of several machines, the first one's.
     pub machine: Machine,
     /// The model; `null` where none was named.
     pub model: Option<Model>,
@@ -46,6 +46,9 @@ pub struct AbReport {
     pub comparisons: Vec<MetricComparison>,
     /// What was looked at besides the numbers.
     pub checks: Vec<Check>,
+    /// The reports that were put together by `--sessions`; empty for one session.
+    #[serde(default)]
+    pub sessions: Vec<SessionSummary>,
     /// What it comes to.
     pub verdict: AbVerdict,
     /// Why, worst first, as fragments for a reader.
@@ -167,6 +170,8 @@ pub enum DesignKind {
     /// One server at a time, started anew for each trial; two neighbours are a pair. Several times
     /// coarser.
     Restart,
+    /// Several sessions put together; a pair is a session.
+    Sessions,
 }
 
 /// One planned look.
@@ -422,4 +427,26 @@ pub struct Check {
     pub ok: bool,
     /// What was seen.
     pub detail: String,
+}
+
+/// A session that was put together with others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionSummary {
+    /// The file, without the machine's folders.
+    pub file: String,
+    /// `run.id` of that report.
+    pub id: String,
+    /// The machine's label.
+    pub runner_label: Option<String>,
+    /// Digest over what makes two machines comparable.
+    pub fingerprint: Option<String>,
+    /// Pairs that its figures are made of.
+    pub pairs: u64,
+    /// What it came to by itself.
+    pub verdict: AbVerdict,
+    /// The change of each gated metric, per cent of base.
+    pub change_pct: BTreeMap<String, f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }

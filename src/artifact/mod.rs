@@ -7,6 +7,8 @@
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
 mod ab;
+mod calibration;
+pub mod derived;
 mod from_stats;
 mod report;
 mod rows;
@@ -18,21 +20,27 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, MetricComparison, PairSpread, PlannedLook, SideReport, Sides, Sitting, Trial,
-    TrialProbe, TrialTokens, TrialWarmUp,
+    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
+    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
 };
-pub use from_stats::{Sections, sections};
+pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
+pub use derived::{Derived, Timeline};
+pub use from_stats::{Sections, phase_figures, sections};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
-pub use rows::{RequestRow, csv, jsonl};
-pub use schema::{AB_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, json_schema};
+pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
+pub use schema::{
+    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, calibration_json_schema,
+    json_schema,
+};
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, GpuUse, Limits, MetricSummary, Note, ProcessUse, RateFigures, Rates,
-    Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric, Spread, SteadyState,
-    Threshold, Tokens, TtftFigures, WarmUp, WindowFigures,
+    Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, PhaseFigures,
+    ProcessUse, RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources,
+    ServerMetric, Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, Unmeasured,
+    WindowFigures,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

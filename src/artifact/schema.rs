@@ -1,11 +1,11 @@
-//! The JSON Schemas of `report.json` and `ab.json`, made from the types.
+//! The JSON Schemas of `report.json`, `ab.json` and `calibration.json`, made from the types.
 //!
 //! Main functions: [`json_schema`], [`ab_json_schema`]. The committed files are checked against them by
 //! a test; `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::{AbReport, Report};
+use super::{AbReport, Calibration, Report};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
@@ -23,6 +23,15 @@ pub fn json_schema() -> Value {
 #[must_use]
 pub fn ab_json_schema() -> Value {
     finished(schemars::schema_for!(AbReport).to_value(), super::AB_SCHEMA)
+}
+
+/// Where the schema of `calibration.json` is committed.
+pub const CALIBRATION_SCHEMA_FILE: &str = "schema/bench-ci.calibration.1.json";
+
+/// JSON Schema of `calibration.json`, likewise.
+#[must_use]
+pub fn calibration_json_schema() -> Value {
+    finished(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
 }
 
 fn finished(mut schema: Value, name: &str) -> Value {

@@ -6,7 +6,12 @@
 
 mod ab;
 mod bench_py;
+mod calibrate;
+mod compare;
+mod derived;
 pub mod environment;
+mod history;
+mod request;
 mod run;
 
 use std::path::PathBuf;
@@ -15,9 +20,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
 pub use bench_py::BenchPyArgs;
+pub use calibrate::CalibrateArgs;
+pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
+pub use derived::DerivedArgs;
+pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
+pub use request::RequestArgs;
 pub use run::{
-    ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
-    ServerArgs, TagArgs, WorkloadArgs,
+    ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
+    ProgressMode, RunArgs, ServerArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?
@@ -90,6 +100,14 @@ pub enum Command {
     /// Leaves with the exit code that the run would leave with.
     #[command(verbatim_doc_comment)]
     Doctor(Box<RunArgs>),
+    /// Measure this client itself, against the simulator, on this machine
+    ///
+    /// For each number of users and each rate it starts the simulator, loads it, and compares what
+    /// was reported with what the simulator really sent: the error of TTFT and ITL, the processor
+    /// time of an event, how late requests were sent, and where the client stops being valid.
+    /// Leaves with 5 if it is not even valid at the lowest.
+    #[command(verbatim_doc_comment)]
+    Calibrate(CalibrateArgs),
     /// Run llama.cpp's bench.py command lines as they are
     ///
     /// Put `bench-ci bench-py` where `python bench.py` stood: it takes bench.py's own flags with bench.py's
@@ -101,6 +119,19 @@ pub enum Command {
     BenchPy(Box<BenchPyArgs>),
     /// Show a finished report again
     Report(ReportArgs),
+    /// Put two finished reports beside one another
+    ///
+    /// Says first whether they can be compared: the same model, requests, kind of server, machine and
+    /// flags. Two single runs never show more than what *looks* slower: the luck of a server's start
+    /// is in both. To know, run bench-ci ab.
+    #[command(verbatim_doc_comment)]
+    Compare(CompareArgs),
+    /// Keep, check and draw figures over time in a git branch
+    ///
+    /// Points are JSON lines in a branch of their own; the work tree is never touched. What a history
+    /// says is advisory: machines differ from day to day more than a change under test.
+    #[command(subcommand, verbatim_doc_comment)]
+    History(HistoryCommand),
     /// Make a synthetic GGUF of a wanted shape, or inspect a GGUF
     #[command(subcommand)]
     Model(ModelCommand),

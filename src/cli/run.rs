@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::DerivedArgs;
+use super::request::RequestArgs;
 use crate::plan::{ArrivalProcess, duration};
 
 /// Everything `bench-ci run` takes.
@@ -19,9 +21,15 @@ pub struct RunArgs {
     /// Workload flags.
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    /// Request flags.
+    #[command(flatten)]
+    pub request: RequestArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Derived figures.
+    #[command(flatten)]
+    pub derived: DerivedArgs,
     /// Tags.
     #[command(flatten)]
     pub tags: TagArgs,
@@ -69,10 +77,34 @@ pub struct ServerArgs {
     pub server: Option<String>,
     /// Load a server that is already running; nothing is started or stopped
     ///
-    /// Its base address, with or without /v1: http://host:8000/v1. Only http, not https, for now. Flags
-    /// of a server that bench-ci starts are refused beside it.
+    /// Its base address, with or without /v1: http://host:8000/v1, https://host/v1, unix:/path/to.sock,
+    /// or http+unix://%2Fpath%2Fto.sock/v1. Flags of a server that bench-ci starts are refused beside
+    /// it.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// HTTP version
+    ///
+    /// 2 is agreed on with a https server, and spoken at once to a http one. auto takes what a https
+    /// server prefers, and 1.1 elsewhere.
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t = HttpVersionArg::Http1)]
+    pub http_version: HttpVersionArg,
+    /// Speak HTTP/2: the same as --http-version 2
+    #[arg(long, conflicts_with = "http_version")]
+    pub http2: bool,
+    /// Trust the certificates of this PEM file, in place of the system's
+    ///
+    /// The system's are looked for where OpenSSL has them, or where SSL_CERT_FILE says.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub cacert: Option<PathBuf>,
+    /// Believe any certificate of the server; the report says so
+    #[arg(long, requires = "url", conflicts_with = "cacert")]
+    pub insecure: bool,
+    /// Reach the server through this HTTP proxy
+    ///
+    /// http://[USER:PASSWORD@]HOST[:PORT]. Without this flag no proxy is used, whatever HTTP_PROXY and
+    /// HTTPS_PROXY say: a benchmark must not take another way than the one that was asked for.
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub proxy: Option<String>,
     /// Sent as `Authorization: Bearer KEY`
     ///
     /// Better in the variable than here, where every process of the machine can read it.
@@ -124,7 +156,7 @@ pub struct ServerArgs {
     next_help_heading = "Workload (each overrides the scenario; --dry-run shows the outcome)"
 )]
 pub struct WorkloadArgs {
-    /// The workload: chat, load, soak, spike or breakpoint, or a TOML file
+    /// The workload: chat, load, soak, spike, breakpoint, conversation, or a TOML file
     ///
     /// chat is people talking to an assistant, after llama.cpp's script.js; the others are its users in
     /// growing and shrinking numbers. What holds a / or ends in
@@ -189,6 +221,12 @@ pub struct WorkloadArgs {
     /// Force exactly --max-tokens tokens from every request; fewer are a failure
     #[arg(long)]
     pub ignore_eos: bool,
+    /// Ask each prompt twice, for --max-tokens and for K more, both forced
+    ///
+    /// The time per output token is then also found from the difference, (T(M + K) − T(M)) / K, in which
+    /// everything that both answers share falls out. --n-prompts N then makes 2N requests.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tpot_difference: Option<u32>,
     /// Unmeasured requests per user before measuring
     #[arg(long, value_name = "N")]
     pub warm_up: Option<u32>,
@@ -205,6 +243,19 @@ pub struct WorkloadArgs {
     /// Several are joined by "and", or by giving the flag again: "ttft_ms < 200 and tpot_ms < 50".
     #[arg(long = "objective", value_name = "EXPR")]
     pub objectives: Vec<String>,
+}
+
+/// HTTP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HttpVersionArg {
+    /// HTTP/1.1
+    #[value(name = "1.1")]
+    Http1,
+    /// HTTP/2
+    #[value(name = "2")]
+    Http2,
+    /// What a https server prefers
+    Auto,
 }
 
 /// When connections are opened.

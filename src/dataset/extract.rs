@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 
 use super::Fetched;
 use super::pick::{Conversation, Picker};
+use super::prompt::Prompt;
 use crate::cancel::{Cancel, StopReason};
 
 /// One line.
@@ -145,7 +146,8 @@ fn offer(line: Line, picker: &mut Picker) -> ControlFlow<()> {
     for _ in 0..line.skipped {
         picker.offer(Conversation::NotHumanFirst)?;
     }
-    picker.offer(Conversation::Asked { prompt: line.prompt, answer_words: line.answer_words })
+    let prompt = Prompt { answer_words: line.answer_words, ..Prompt::of_text(line.prompt) };
+    picker.offer(Conversation::Asked(prompt))
 }
 
 /// Writes an extract beside the reading of its source.
@@ -174,11 +176,11 @@ impl<'p> Writer<'p> {
         }
         match conversation {
             Conversation::NotHumanFirst => self.skipped += 1,
-            Conversation::Asked { prompt, answer_words } => {
+            Conversation::Asked(prompt) => {
                 let line = Line {
                     skipped: self.skipped,
-                    prompt: prompt.clone(),
-                    answer_words: *answer_words,
+                    prompt: prompt.text().expect("ShareGPT holds texts only").to_owned(),
+                    answer_words: prompt.answer_words,
                 };
                 self.failed = self.line(&line).err();
                 self.lines += 1;

@@ -7,6 +7,7 @@
 mod error;
 mod extract;
 mod pick;
+mod prompt;
 mod sharegpt;
 pub mod words;
 
@@ -19,7 +20,8 @@ use crate::event::{Event, Events};
 use crate::plan::{DatasetSpec, PromptFilter};
 
 pub use error::{DatasetError, FetchError};
-pub use pick::{LeftOut, Prompt, PromptSet};
+pub use pick::{LeftOut, PromptSet};
+pub use prompt::{ChatMessage, Content, Prompt};
 
 use pick::Picker;
 

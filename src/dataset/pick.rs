@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::DatasetError;
-use super::words::words;
+use super::prompt::Prompt;
 use crate::plan::PromptFilter;
 
 /// The prompts of a run.
@@ -25,22 +25,12 @@ pub struct PromptSet {
     pub kept: u64,
     /// Conversations read and not kept, by reason; with `kept` they add up to `seen`.
     pub left_out: LeftOut,
-    /// Prompts whose text an earlier prompt already has: a server that caches answers those faster.
+    /// Prompts whose content an earlier prompt already has: a server that caches answers those faster.
     pub repeated: u64,
     /// SHA-256 in hex over the kept prompts: of each its length in bytes (64 bits, little endian)
-    /// and its text. Two sets with the same digest send the same prompts in the same order.
+    /// and its text, or what else it consists of. Two sets with the same digest send the same prompts
+    /// in the same order.
     pub sha256: String,
-}
-
-/// One prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
-    /// What the user says, unchanged; a lone surrogate of the source is U+FFFD.
-    pub text: String,
-    /// Its length in the words of script.js.
-    pub prompt_words: u64,
-    /// Length of the dataset's own answer in the same words; `None` where it has none.
-    pub answer_words: Option<u64>,
 }
 
 /// Conversations that were not kept, by the first rule that left them out.
@@ -111,12 +101,7 @@ pub(super) enum Conversation {
     /// Not one that script.js looks at.
     NotHumanFirst,
     /// One with a prompt.
-    Asked {
-        /// The first turn.
-        prompt: String,
-        /// Words of the second turn; `None` where the dataset has none.
-        answer_words: Option<u64>,
-    },
+    Asked(Prompt),
 }
 
 /// Takes conversations in the dataset's order and keeps what passes.
@@ -150,12 +135,12 @@ impl Picker {
             return ControlFlow::Break(());
         }
         self.seen += 1;
-        let Conversation::Asked { prompt, answer_words } = conversation else {
+        let Conversation::Asked(prompt) = conversation else {
             self.left_out.not_human_first += 1;
             return ControlFlow::Continue(());
         };
         // The order of script.js's filters: turns, too short, too long, first N.
-        let prompt_words = words(&prompt);
+        let Prompt { prompt_words, answer_words, .. } = prompt;
         let filter = &self.filter;
         if prompt_words < filter.min_words
             || answer_words.is_some_and(|words| words < filter.min_words)
@@ -169,7 +154,7 @@ impl Picker {
         {
             self.left_out.context_too_long += 1;
         } else {
-            self.prompts.push(Prompt { text: prompt, prompt_words, answer_words });
+            self.prompts.push(prompt);
         }
         if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -184,12 +169,11 @@ impl Picker {
             return Err(DatasetError::NothingLeft { source_name: source, seen, left_out, filter });
         }
         let mut digest = Sha256::new();
-        let mut texts = HashSet::with_capacity(prompts.len());
+        let mut contents = HashSet::with_capacity(prompts.len());
         let mut repeated = 0;
         for prompt in &prompts {
-            digest.update((prompt.text.len() as u64).to_le_bytes());
-            digest.update(prompt.text.as_bytes());
-            repeated += u64::from(!texts.insert(prompt.text.as_str()));
+            prompt.add_to(&mut digest);
+            repeated += u64::from(!contents.insert(&prompt.content));
         }
         let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(PromptSet {

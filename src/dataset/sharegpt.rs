@@ -14,6 +14,7 @@ use serde::de::{
 
 use super::DatasetError;
 use super::pick::Conversation;
+use super::prompt::Prompt;
 use super::words::words;
 use crate::cancel::Cancel;
 
@@ -162,7 +163,8 @@ impl<'de> Deserialize<'de> for Record {
             .value
             .ok_or_else(|| D::Error::custom("the second turn has no text \"value\""))?
             .0;
-        Ok(Record(Conversation::Asked { prompt, answer_words: Some(words(&answer)) }))
+        let answer_words = Some(words(&answer));
+        Ok(Record(Conversation::Asked(Prompt { answer_words, ..Prompt::of_text(prompt) })))
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub use environment::Environment;
 pub use error::ModelError;
 pub(crate) use error::free_bytes;
-pub use gguf::GgufSummary;
+pub use gguf::{GgufSummary, ModelWork, TensorType};
 pub use hub::{HubAsk, HubError, HubFault, HubLimits, RepoKind};
 
 use crate::cancel::Cancel;

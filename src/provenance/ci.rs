@@ -15,6 +15,8 @@ use super::Env;
 pub struct CiContext {
     /// Whether this is a GitHub Actions job at all.
     pub is_github: bool,
+    /// `owner/name` of the repository that the workflow runs in: of a pull request its base.
+    pub repository: Option<String>,
     /// Such as `push`, `pull_request`, `schedule`.
     pub event: Option<String>,
     /// Branch under test.
@@ -55,7 +57,12 @@ impl CiContext {
         }
         let is_tag = variable("GITHUB_REF_TYPE").as_deref() == Some("tag")
             || variable("GITHUB_REF").is_some_and(|full| full.starts_with("refs/tags/"));
-        let mut context = Self { is_github: true, event, ..Self::default() };
+        let mut context = Self {
+            is_github: true,
+            repository: variable("GITHUB_REPOSITORY"),
+            event,
+            ..Self::default()
+        };
         let payload = || read_payload(variable("GITHUB_EVENT_PATH"));
         // GITHUB_HEAD_REF is set for the pull_request events alone, review and target included.
         let is_pull_request = head_ref.is_some()

@@ -18,7 +18,7 @@ use std::path::Path;
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::plan::Tags;
+use crate::plan::{Secret, Tags};
 
 pub use ci::CiContext;
 pub use machine::{Gpu, Machine};
@@ -30,6 +30,8 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Everything that is known about what is measured, where and when.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
+    /// `owner/name` of the repository that the workflow runs in; `None` outside GitHub Actions.
+    pub repository: Option<String>,
     /// Branch under test: GitHub's (of a pull request its head branch), else the repository's.
     pub branch: Option<String>,
     /// Commit under test, full hash: GitHub's (of a pull request its head, not the merge commit
@@ -194,6 +196,7 @@ impl Provenance {
             unknown.insert("runner_label", "neither RUNNER_NAME nor a host name".to_owned());
         }
         Self {
+            repository: ci.repository,
             branch,
             commit,
             dirty,
@@ -209,6 +212,14 @@ impl Provenance {
             notes,
         }
     }
+}
+
+/// The token of the job, where there is one, and the server that it is for.
+#[must_use]
+pub fn github_access() -> (Option<Secret>, String) {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let server = read("GITHUB_SERVER_URL").unwrap_or_else(|| "https://github.com".to_owned());
+    (read("GITHUB_TOKEN").map(|token| Secret::new(token.trim().to_owned())), server)
 }
 
 /// The wall clock: UTC, RFC 3339 with milliseconds, such as `2026-11-22T06:00:00.000Z`.

@@ -258,6 +258,7 @@ fn pairs_in_words(report: &AbReport) -> String {
     let mut words = match design.kind {
         DesignKind::Blocks => format!("{} pairs of fresh starts", design.pairs_used),
         DesignKind::Restart => format!("{} pairs, one server at a time", design.pairs_used),
+        DesignKind::Sessions => format!("{} sessions put together", design.pairs_used),
     };
     if let Some(turns) = design.slice_pairs {
         write!(words, " of {turns} pairs of turns").expect("a string takes any text");

@@ -59,7 +59,7 @@ fn plain(number: String) -> String {
 }
 
 /// A Mermaid string. Its entities are read everywhere, also those that a branch's name spells.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let escaped = clean(text)
         .replace('#', "#35;")
         .replace('"', "#quot;")

@@ -7,14 +7,22 @@
 
 pub mod ab_markdown;
 pub mod ab_terminal;
+pub mod calibration;
+pub mod comment;
+pub mod compare;
+mod derived;
+mod drawing;
 mod escape;
+pub mod history;
 pub mod junit;
 pub mod k6;
 pub mod markdown;
 pub mod mermaid;
 mod number;
+mod phases;
 pub mod results_env;
 pub mod terminal;
 mod verdict;
 
+pub(crate) use escape::invisible as is_invisible;
 pub use verdict::{Verdict, Word};

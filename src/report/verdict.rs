@@ -16,6 +16,8 @@ pub enum Word {
     Ok,
     /// The run ended early; what there is may be read with care.
     Partial,
+    /// Everything asked for was done, but the numbers are not evidence, which a flag accepted.
+    Accepted,
     /// Something failed, or the numbers are not evidence.
     Failed,
 }
@@ -27,6 +29,7 @@ impl Word {
         match self {
             Word::Ok => "OK",
             Word::Partial => "Partial",
+            Word::Accepted => "Not evidence",
             Word::Failed => "Failed",
         }
     }
@@ -97,14 +100,24 @@ impl Verdict {
             }
             let excused = report.client.limits.accept_saturated_client
                 && report.run.exit_code != Some(ExitCode::NotEvidence.code());
-            let sentence = format!("{}: these numbers are not evidence", against.join("; "));
-            let sentence =
-                if excused { format!("{sentence} (accepted by flag)") } else { sentence };
-            let sentence = match crossed(report) {
-                Some(crossed) => format!("{sentence}; {crossed}"),
-                None => sentence,
+            if let Some(crossed) = crossed(report) {
+                let sentence =
+                    format!("{}: these numbers are not evidence; {crossed}", against.join("; "));
+                return Self { word: Word::Failed, sentence };
+            }
+            // Whoever accepts a slow client has been told, and the run did not fail; but its numbers
+            // are no better for that.
+            return if excused {
+                let sentence = format!(
+                    "{done}{}; the numbers are not evidence (accepted by --accept-saturated-client): {}",
+                    headline(report),
+                    against.join("; ")
+                );
+                Self { word: Word::Accepted, sentence }
+            } else {
+                let sentence = format!("{}: these numbers are not evidence", against.join("; "));
+                Self { word: Word::Failed, sentence }
             };
-            return Self { word: Word::Failed, sentence };
         }
         if let Some(sentence) = crossed(report) {
             return Self { word: Word::Failed, sentence };

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::gates::Abort;
-use crate::artifact::Report;
+use crate::artifact::{CalibrationStep, Report};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, RequestRecord};
 use crate::model::ModelFile;
+use crate::peaks::Measured;
 use crate::provenance::Provenance;
 use crate::scrape::{ScrapeSummary, ServerIdentity};
 use crate::server::{ServerExit, Version};
@@ -30,6 +31,10 @@ pub(crate) struct Findings {
     pub(crate) load: Option<LoadOutcome>,
     pub(crate) records: Vec<RequestRecord>,
     pub(crate) scrape: Option<ScrapeSummary>,
+    /// This client against the simulator; `None` without `--calibrate`.
+    pub(crate) calibration: Option<CalibrationStep>,
+    /// What the processors can do, where it was to be measured.
+    pub(crate) peaks: MeasuredPeaks,
     /// The threshold that ended the load early; `None` if none did.
     pub(crate) abort: Option<Abort>,
     pub(crate) server_exit: Option<ServerExit>,
@@ -61,6 +66,8 @@ impl Findings {
             load: None,
             records: Vec::new(),
             scrape: None,
+            calibration: None,
+            peaks: MeasuredPeaks::default(),
             abort: None,
             server_exit: None,
             death: None,
@@ -77,6 +84,13 @@ pub(crate) struct ReadyModel {
     pub(crate) sha256: Option<String>,
 }
 
+/// What the processors can do, where it was to be measured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MeasuredPeaks {
+    pub(crate) bandwidth: Option<Measured>,
+    pub(crate) flops: Option<Measured>,
+}
+
 /// What is known of a server once it is ready.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerFacts {
@@ -91,8 +105,8 @@ pub(crate) struct ServerFacts {
 pub(crate) struct WorkloadFacts {
     pub(crate) hash: String,
     pub(crate) users: u32,
-    /// Measured requests that are planned; `None` where only time bounds them.
-    pub(crate) requests: Option<u64>,
+    /// Requests that are planned in each phase; `None` where only time bounds them.
+    pub(crate) requests: Vec<Option<u64>>,
     pub(crate) dataset: String,
 }
 

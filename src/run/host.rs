@@ -9,12 +9,13 @@ use super::findings::{Findings, ReadyModel, ServerFacts};
 use super::measure::{SERVER_LOG, unless_stopped};
 use super::stage::Running;
 use super::under_load::UnderLoad;
+use super::words;
 use crate::cancel::Cancel;
 use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::load::HttpTarget;
-use crate::plan::{Credentials, RunPlan, Secret, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
 use crate::server::running::CpuClock;
 use crate::server::{
@@ -47,13 +48,13 @@ impl Host {
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         match &plan.target {
-            Target::External { base_url } => Self::external(base_url, &plan.credentials),
+            Target::External { base_url } => Self::external(base_url, plan),
             Target::Start(spec) => Self::start(plan, spec, log, findings, events, cancel).await,
         }
     }
 
-    fn external(base_url: &str, credentials: &Credentials) -> Result<Self, Error> {
-        let control = ControlPlane::of_external(base_url, credentials)
+    fn external(base_url: &str, plan: &RunPlan) -> Result<Self, Error> {
+        let control = ControlPlane::of_external(base_url, &plan.credentials, &plan.transport)
             .map_err(|source| ServerError::Client { base_url: base_url.to_owned(), source })?;
         Ok(Self {
             facts: ServerFacts {
@@ -63,7 +64,7 @@ impl Host {
                 start_s: None,
             },
             control,
-            api_key: credentials.api_key.clone(),
+            api_key: plan.credentials.api_key.clone(),
             ours: None,
         })
     }
@@ -114,6 +115,7 @@ impl Host {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         findings.server = Some(self.facts.clone());
+        findings.warnings.extend(words::on_the_way(&plan.way(), self.ours.is_some()));
         let under_load = UnderLoad {
             plan,
             prompts,

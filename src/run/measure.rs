@@ -3,15 +3,19 @@
 //!
 //! Main function: [`measure`].
 
-use super::findings::{Findings, ReadyModel};
+use super::bodies::prompts_per_request;
+use super::findings::{Findings, MeasuredPeaks, ReadyModel};
 use super::host::Host;
 use super::stage::{Running, size};
+use crate::calibrate;
 use crate::cancel::Cancel;
 use crate::dataset::{self, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model;
+use crate::peaks;
 use crate::plan::RunPlan;
+use crate::report;
 
 /// Everything that the server wrote.
 pub(super) const SERVER_LOG: &str = "server.log";
@@ -26,6 +30,8 @@ pub(super) async fn measure(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<(), Error> {
+    check_stop(cancel)?;
+    before(plan, findings, events, cancel).await?;
     findings.model = model(plan, events, cancel).await?;
     let prompts = prompts(plan, events, cancel).await?;
     check_stop(cancel)?;
@@ -37,6 +43,41 @@ pub(super) async fn measure(
         findings.server_exit = Some(exit);
     }
     played
+}
+
+/// What is measured of this machine while it is idle: no server is there yet, and no model in memory.
+async fn before(
+    plan: &RunPlan,
+    findings: &mut Findings,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    if plan.peaks.measure {
+        let stage = Running::begin(events, Stage::Calibrate, "the machine's peaks".to_owned());
+        let (bandwidth, flops) = (plan.peaks.bandwidth.is_none(), plan.peaks.flops.is_none());
+        findings.peaks = model::aside(move || MeasuredPeaks {
+            bandwidth: bandwidth.then(peaks::bandwidth),
+            flops: flops.then(peaks::flops),
+        })
+        .await;
+        let found = [&findings.peaks.bandwidth, &findings.peaks.flops];
+        let words: Vec<&str> =
+            found.into_iter().flatten().map(|measured| measured.how.as_str()).collect();
+        stage.done(words.join("; "));
+        check_stop(cancel)?;
+    }
+    if plan.calibrate {
+        let load = calibrate::load_of(&plan.workload, &plan.target);
+        let stage = Running::begin(events, Stage::Calibrate, load.to_string());
+        let duration = calibrate::BESIDE_A_RUN;
+        let step = calibrate::step(load, duration, &findings.provenance, cancel);
+        // A run that calibrates itself by a run: of unknown size unless it is boxed.
+        let step = Box::pin(step).await?;
+        stage.done(report::calibration::sentence(&step));
+        findings.calibration = Some(step);
+        check_stop(cancel)?;
+    }
+    Ok(())
 }
 
 /// The plan's model, on disk; `None` where it has none.
@@ -64,8 +105,10 @@ pub(crate) async fn prompts(
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit =
-        workload.n_prompts.map(|wanted| wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64));
+    let limit = workload.n_prompts.map(|wanted| {
+        let each = prompts_per_request(workload).saturating_mul(SPARE_PROMPTS);
+        wanted.saturating_mul(each).saturating_add(64)
+    });
     let prompts = dataset::load(
         &workload.dataset,
         &workload.filter,

@@ -4,7 +4,9 @@
 //! and a finished run out. A server that is held across several loads is a [`host::Host`]. Measuring is in `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
+mod bodies;
 pub(crate) mod conclude;
+mod derived;
 pub(crate) mod dry;
 pub(crate) mod findings;
 pub(crate) mod fit;
@@ -12,15 +14,19 @@ mod formats;
 mod gates;
 pub(crate) mod host;
 pub(crate) mod measure;
+mod phases;
 mod spool;
 mod stage;
+mod tongue;
 mod under_load;
 pub(crate) mod watchers;
 mod words;
 
 use std::path::Path;
 
+pub(crate) use conclude::{machine, tool};
 pub use findings::Finished;
+pub(crate) use watchers::person_alone;
 
 use crate::cancel::{self, Cancel};
 use crate::cli::RunArgs;
@@ -130,6 +136,10 @@ pub(crate) fn server_log(out_dir: &Path) -> std::path::PathBuf {
     out_dir.join(measure::SERVER_LOG)
 }
 
+/// By which other programs find a proxy. We only say that we do not.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// What the flags do not say.
 pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Error> {
     let own_executable = std::env::current_exe()
@@ -137,6 +147,11 @@ pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Erro
     Ok(Surroundings {
         tags: provenance.tags(),
         search_path: std::env::var_os("PATH"),
+        proxy_variables: PROXY_VARIABLES
+            .into_iter()
+            .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+            .map(str::to_owned)
+            .collect(),
         own_executable,
     })
 }

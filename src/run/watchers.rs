@@ -22,6 +22,12 @@ pub(crate) fn listen(args: &OutputArgs, out_dir: &Path) -> Result<Events, Error>
     Ok(Events::new(listeners))
 }
 
+/// The listener for the person alone, for what leaves no log of its own.
+pub(crate) fn person_alone(progress: ProgressMode, quiet: bool) -> Events {
+    let shown = !quiet && progress != ProgressMode::None;
+    Events::new(shown.then(|| lines(progress, false)).into_iter().collect())
+}
+
 fn person(args: &OutputArgs) -> Option<Box<dyn Listener>> {
     if args.quiet || args.progress == ProgressMode::None {
         return None;
@@ -29,12 +35,12 @@ fn person(args: &OutputArgs) -> Option<Box<dyn Listener>> {
     if args.log_format == LogFormat::Json {
         return Some(Box::new(JsonLines::new(std::io::stderr())));
     }
-    let live = args.progress == ProgressMode::Auto && std::io::stderr().is_terminal() && !in_ci();
-    Some(if live {
-        Box::new(LiveLine::new(args.verbose))
-    } else {
-        Box::new(PlainLines::new(args.verbose))
-    })
+    Some(lines(args.progress, args.verbose))
+}
+
+fn lines(progress: ProgressMode, verbose: bool) -> Box<dyn Listener> {
+    let live = progress == ProgressMode::Auto && std::io::stderr().is_terminal() && !in_ci();
+    if live { Box::new(LiveLine::new(verbose)) } else { Box::new(PlainLines::new(verbose)) }
 }
 
 /// A CI log keeps every redrawn line, even where its stderr claims to be a terminal.

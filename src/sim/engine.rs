@@ -31,7 +31,8 @@ const EVENTS_AT_ONCE: u32 = 64;
 const TAIL_DELAY_NS: u64 = 200_000;
 /// Pings of the fault `ping` after the first.
 const MORE_PINGS: u64 = 3;
-/// Mean length of an answer that nothing else ends.
+/// Mean length of an answer that ends by itself, in tokens: within half and one and a half of it. A
+/// short paragraph, and well below the budget of `chat`, so that most answers are whole.
 const NATURAL_TOKENS: u32 = 128;
 /// Gaps kept for the summary; beyond them it would cost memory without end.
 const MOST_SUMMARY_GAPS: usize = 4_000_000;
@@ -164,6 +165,7 @@ impl Engine {
         let answer = self.answer(&generation, &faults, id);
         let identity = Identity {
             model: self.args.model_name(),
+            seed: self.args.effective_seed(),
             created: unix_seconds(),
             stamps: self.args.sim_stamps,
             keep_alive: self.args.sim_keep_alive && generation.keep_alive,
@@ -404,6 +406,9 @@ impl Engine {
 
     fn answer(&self, generation: &Generation, faults: &FaultSet, ordinal: u64) -> Answer {
         let own_seed = self.args.effective_seed();
+        if generation.batch.is_some() {
+            return Answer { tokens: 0, reason: "stop", truncated: false, seed: own_seed };
+        }
         let prompt = generation.prompt.iter().fold(0, |hash, &token| mix(hash ^ u64::from(token)));
         let seed = mix(own_seed ^ generation.seed.unwrap_or(ordinal)) ^ prompt;
         let room =
@@ -417,8 +422,9 @@ impl Engine {
             truncated: budget.is_none_or(|budget| budget > room),
             seed,
         };
-        let mean = self.args.sim_eos.or_else(|| budget.is_none().then_some(NATURAL_TOKENS));
-        if let Some(mean) = mean.filter(|_| !generation.ignore_eos) {
+        let mean = self.args.sim_eos.unwrap_or(NATURAL_TOKENS);
+        // 0: no answer ends by itself; one without a budget fills the context, as on a real server.
+        if mean > 0 && !generation.ignore_eos {
             let length =
                 (f64::from(mean) * (0.5 + fraction(seed, u64::MAX))).round().max(1.0) as u64;
             if length < answer.tokens {
@@ -438,7 +444,9 @@ impl Engine {
 
     /// The answer to a request that gets no slot.
     fn rejection(&self, generation: &Generation, faults: &FaultSet) -> Option<Response> {
-        let (context, prompt) = (self.args.slot_context(), generation.prompt.len());
+        let longest = generation.batch.as_ref().map(|batch| batch.all().iter().map(Vec::len).max());
+        let prompt = longest.flatten().unwrap_or(generation.prompt.len());
+        let context = self.args.slot_context();
         if prompt as u64 >= u64::from(context) {
             let error = serde_json::json!({"error": {
                 "code": 400,

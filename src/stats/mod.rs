@@ -6,15 +6,22 @@
 
 mod arrivals;
 mod derive;
+mod difference;
 mod distribution;
 mod goodput;
 mod known;
+mod little;
 pub mod metric;
 pub mod quantile;
 mod rates;
 mod reconcile;
+mod server_headers;
+mod server_side;
 mod summary;
 pub mod threshold;
+mod timeline;
+pub mod turns;
+mod utilization;
 mod validity;
 
 #[cfg(test)]
@@ -22,12 +29,21 @@ pub(crate) mod fixture;
 
 pub use arrivals::Arrivals;
 pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
+pub use difference::TpotDifference;
 pub use distribution::Distribution;
 pub use known::{Known, Unknown};
+pub use little::Little;
 pub use metric::{Better, Metric};
 pub use rates::{RateSet, Rates, SteadyState, Window};
 pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
+    decode_residual_ms, ttft_residual_ms,
 };
-pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
-pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};
+pub use server_headers::{HeaderFigures, figures as server_headers};
+pub use server_side::{Drafts, ServerRates, ServerWork};
+pub use summary::{
+    LoadFigures, RequestAccounting, Summary, UnmeasuredAccounting, summarise, summarise_by,
+};
+pub use timeline::Timeline;
+pub use utilization::{Peaks, TokenCost, Traffic, Utilization};
+pub use validity::{Blame, Caution, Part, Reason, ServerFate, Validity, judge, judge_parts};

@@ -5,7 +5,7 @@
 
 use super::derive::{counts, milliseconds};
 use super::quantile::Percentile;
-use super::{HeaderSplit, Known, Unknown};
+use super::{HeaderSplit, Known, RequestMetrics, Unknown};
 use crate::load::{Outcome, Phase, RequestRecord, Timings};
 
 /// Which requests the differences of the server's counters cover.
@@ -14,8 +14,8 @@ pub enum CounterSpan {
     /// The first scrape was taken after the warm-up.
     #[default]
     Measured,
-    /// The first scrape was taken before the warm-up.
-    WarmUpAndMeasured,
+    /// Phases that do not count lie between the scrapes too.
+    AllPhases,
 }
 
 /// Differences of the server's counters between the scrape before and the scrape after the load.
@@ -59,6 +59,14 @@ pub struct TokenTotals {
 pub struct Residual {
     /// Requests that have both times.
     pub count: u64,
+    /// Arithmetic mean.
+    pub mean_ms: Known<f64>,
+    /// Smallest, with its sign.
+    pub min_ms: Known<f64>,
+    /// Needs 20 values.
+    pub p95_ms: Known<f64>,
+    /// Needs 100 values.
+    pub p99_ms: Known<f64>,
     /// Median.
     pub p50_ms: Known<f64>,
     /// The one of largest size, with its sign.
@@ -119,17 +127,26 @@ impl Reconciliation {
             prefill_residual: residual(&completed, split.reason(), |record, timings| {
                 Some(milliseconds(record.headers, record.first_content)? - timings.prompt_ms)
             }),
-            decode_residual: residual(&completed, None, |record, timings| {
-                if record.content_deltas < 2 {
-                    return None;
-                }
-                Some(
-                    milliseconds(record.first_content, record.last_content)? - timings.predicted_ms,
-                )
-            }),
+            decode_residual: residual(&completed, None, |record, _| decode_residual_ms(record)),
             disagreements,
         }
     }
+}
+
+/// TTFT − queue − the server's prefill, of one request; `None` where a part is not known.
+#[must_use]
+pub fn ttft_residual_ms(metrics: &RequestMetrics) -> Option<f64> {
+    Some(metrics.ttft_ms? - metrics.queue_ms? - metrics.server_prefill_ms?)
+}
+
+/// (last − first content) − the server's decode, of one completed request; `None` for fewer than two
+/// deltas, between which no time passed that could be compared.
+#[must_use]
+pub fn decode_residual_ms(record: &RequestRecord) -> Option<f64> {
+    if record.content_deltas < 2 || !record.is_completed() {
+        return None;
+    }
+    Some(milliseconds(record.first_content, record.last_content)? - record.timings?.predicted_ms)
 }
 
 /// A sum that is only given where every request has the number.
@@ -218,8 +235,15 @@ fn residual(
     unknown: Option<&Unknown>,
     left_over: impl Fn(&RequestRecord, &Timings) -> Option<f64>,
 ) -> Residual {
-    let none =
-        |reason: Unknown| Residual { count: 0, p50_ms: Err(reason.clone()), max_ms: Err(reason) };
+    let none = |reason: Unknown| Residual {
+        count: 0,
+        mean_ms: Err(reason.clone()),
+        min_ms: Err(reason.clone()),
+        p50_ms: Err(reason.clone()),
+        p95_ms: Err(reason.clone()),
+        p99_ms: Err(reason.clone()),
+        max_ms: Err(reason),
+    };
     if let Some(reason) = unknown {
         return none(reason.clone());
     }
@@ -229,7 +253,11 @@ fn residual(
     match values.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())) {
         Some(max) => Residual {
             count: values.len() as u64,
+            mean_ms: Ok(values.iter().sum::<f64>() / values.len() as f64),
+            min_ms: Ok(values[0]),
             p50_ms: Percentile::P50.of_sorted(&values),
+            p95_ms: Percentile::P95.of_sorted(&values),
+            p99_ms: Percentile::P99.of_sorted(&values),
             max_ms: Ok(max),
         },
         None => none(Unknown::because(
@@ -325,7 +353,9 @@ fn counter_disagreements(
     let covered: Vec<&RequestRecord> = records
         .iter()
         .filter(|record| {
-            record.phase == Phase::Measured || counters.span == CounterSpan::WarmUpAndMeasured
+            // The warm-up before the first phase ends before the first scrape.
+            let in_a_phase = record.phase_index > 0 && counters.span == CounterSpan::AllPhases;
+            record.phase == Phase::Measured || in_a_phase
         })
         .collect();
     let completed: Vec<&RequestRecord> =
@@ -338,7 +368,8 @@ fn counter_disagreements(
         record
             .timings
             .map(|timings| timings.prompt_n)
-            .or_else(|| counts.prompt?.checked_sub(counts.cached?))
+            // What is not generated from is not kept, so nothing of it is cached.
+            .or_else(|| counts.prompt?.checked_sub(counts.cached.or(record.results.map(|_| 0))?))
     });
     let mut compare = |code, what: &str, delta: Option<f64>, client: &Known<u64>| {
         let (Ok(server), Ok(client)) = (counter(delta), client) else { return };

@@ -185,7 +185,7 @@ fn a_head_that_does_not_start_is_exit_7_and_says_whose_log() {
 #[test]
 fn a_head_that_dies_under_load_is_no_evidence() {
     let session = Session::new();
-    let ran = session.run(&["--head-args", "--sim-fault crash:25", "--budget", "30s"]);
+    let ran = session.run(&["--head-args", "--sim-fault crash:10", "--budget", "45s"]);
     assert_eq!(ran.exit, 5, "{}", ran.stderr);
     let report = report(&ran);
     assert!(report["sides"]["head"]["crash"].is_string());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bench_ci::cancel::{self, Cancel, StopReason};
 use bench_ci::dataset::{
-    DatasetError, FetchError, Fetched, HubFile, LeftOut, PromptSet, SHAREGPT, load,
+    DatasetError, FetchError, Fetched, HubFile, LeftOut, Prompt, PromptSet, SHAREGPT, load,
 };
 use bench_ci::event::{Event, Events, Listener};
 use bench_ci::exit::ExitCode;
@@ -44,8 +44,12 @@ async fn load_text(
     load_file(file.path(), filter, limit).await
 }
 
+fn text(prompt: &Prompt) -> &str {
+    prompt.text().expect("a text")
+}
+
 fn texts(set: &PromptSet) -> Vec<&str> {
-    set.prompts.iter().map(|prompt| prompt.text.as_str()).collect()
+    set.prompts.iter().map(text).collect()
 }
 
 fn talk(prompt: &str, answer: &str) -> Value {
@@ -302,11 +306,17 @@ async fn the_built_in_corpus_is_varied_and_passes_the_chat_filters() {
         shortest <= 8 && (15..=120).contains(&median) && (400..=900).contains(&longest),
         "{words:?}"
     );
-    let bytes: usize = set.prompts.iter().map(|prompt| prompt.text.len()).sum();
+    let bytes: usize = set.prompts.iter().map(|prompt| text(prompt).len()).sum();
     assert!(bytes < 200_000, "{bytes}");
-    assert!(set.prompts.iter().any(|prompt| prompt.text.contains("日")), "other scripts are there");
-    assert!(set.prompts.iter().any(|prompt| prompt.text.contains("```")), "code is there");
-    assert!(set.prompts.iter().all(|prompt| prompt.text.trim() == prompt.text), "no stray blanks");
+    assert!(
+        set.prompts.iter().any(|prompt| text(prompt).contains("日")),
+        "other scripts are there"
+    );
+    assert!(set.prompts.iter().any(|prompt| text(prompt).contains("```")), "code is there");
+    assert!(
+        set.prompts.iter().all(|prompt| text(prompt).trim() == text(prompt)),
+        "no stray blanks"
+    );
 }
 
 /// A Hub that hands out one file and counts how often it is asked.

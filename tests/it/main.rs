@@ -4,15 +4,22 @@
 
 mod ab;
 mod bench_py;
+mod compare;
 mod dataset;
+mod derived;
+mod github;
 mod help;
+mod history;
 mod hub_server;
 mod lifecycle;
 mod load;
 mod model;
 mod open_loop;
+mod phases;
 mod provenance;
+mod real_mermaid;
 mod report;
+mod requests;
 mod run;
 mod scrape;
 mod server;
@@ -20,4 +27,5 @@ mod sim;
 mod sse;
 mod thresholds;
 mod tidy;
+mod transport;
 mod verdict;

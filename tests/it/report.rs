@@ -8,7 +8,9 @@ use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
-mod fixture;
+mod comment;
+pub(crate) mod comparison;
+pub(crate) mod fixture;
 mod formats;
 
 /// Guards the public contract: the committed schemas are those of the types.

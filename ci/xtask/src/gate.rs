@@ -1,14 +1,14 @@
 //! `cargo xtask ci`: the one gate, here and in every workflow; and `cargo xtask schema`.
 
-use crate::Scope;
 use crate::failure::{Failure, Result};
+use crate::parts::Scope;
 use crate::shell;
 use crate::tally::Tally;
-use crate::{readme, test};
+use crate::{readme, test, workflows};
 
 /// Runs every step, the quick ones first, and goes on after a failed one, so that one run tells
 /// everything. A failed step counts as one failure in the closing line.
-pub(crate) fn run(scope: Scope) -> Tally {
+pub(crate) fn run(scope: &Scope) -> Tally {
     let before = work_tree();
     let mut steps = Tally::default();
     let mut step = |name: &str, outcome: Result<()>| {
@@ -21,6 +21,7 @@ pub(crate) fn run(scope: Scope) -> Tally {
     step("README.md", readme::check());
     step("clippy", clippy());
     step("documentation", documentation());
+    step("workflows", workflows::check());
     let tests = test::run(scope);
     step("generated files", before.and_then(|before| unchanged(&before)));
 

@@ -9,34 +9,42 @@
     reason = "a console program: what it has to say goes to the terminal at once"
 )]
 
+mod debian;
 mod failure;
 mod fixtures;
 mod gate;
+mod kept;
 mod llama_server;
+mod mermaid;
+mod parts;
 mod readme;
 mod shell;
 mod tally;
 mod test;
+mod workflows;
 
 use std::process::ExitCode;
 
 use failure::{Failure, Result};
+use parts::Scope;
 
 const HELP: &str = "\
 cargo xtask <verb>
 
   test               get what the tests need, run every test, end with one line: N passed, N failed
-  ci                 the gate: fmt, clippy, docs, generated files, then test
+  ci                 the gate: fmt, clippy, docs, workflows, generated files, then test
   llama-server       get the real llama-server that the tests use, and print its path
+  mermaid            the same for the real Mermaid, which parses our charts in the tests
   record-fixtures    record a real llama-server's bytes into tests/fixtures/llama-server
   schema             write schema/ anew from the types
   splice-readme      run the release binary and put its real output into README.md
 
-  test, ci:          --without llama-server   leave out, and count as skipped, the tests that need it
+  test, ci:          --without PART           leave out, and count as skipped, the tests that need
+                                              llama-server or mermaid
   record-fixtures:   --model FILE             a GGUF to serve, instead of a synthetic one made for it
   splice-readme:     --check                  only see that the place for the output is there and filled
 
-The tests' llama-server is kept in $BENCH_CI_CACHE, else $XDG_CACHE_HOME/bench-ci, else ~/.cache/bench-ci.
+These parts are kept in $BENCH_CI_CACHE, else $XDG_CACHE_HOME/bench-ci, else ~/.cache/bench-ci.
 To run some tests by hand: BENCH_CI_TEST_LLAMA_SERVER=$(cargo xtask llama-server) cargo test NAME";
 
 fn main() -> ExitCode {
@@ -59,13 +67,8 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         Some((verb, rest)) => (verb.as_str(), rest),
     };
     match verb {
-        "test" => Ok(closing(&test::run(without(rest)?))),
-        "ci" => Ok(closing(&gate::run(without(rest)?))),
-        "llama-server" => {
-            nothing_more(rest)?;
-            println!("{}", llama_server::ensure()?.display());
-            Ok(ExitCode::SUCCESS)
-        }
+        "test" => Ok(closing(&test::run(&Scope::from_flags(rest)?))),
+        "ci" => Ok(closing(&gate::run(&Scope::from_flags(rest)?))),
         "record-fixtures" => {
             let model = match rest {
                 [] => None,
@@ -92,6 +95,11 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
+        name if let Some(part) = parts::part(name) => {
+            nothing_more(rest)?;
+            println!("{}", (part.ensure)()?.display());
+            Ok(ExitCode::SUCCESS)
+        }
         other => Err(Failure::new(format!("unknown verb \"{other}\""))
             .hint("cargo xtask help lists the verbs")),
     }
@@ -104,25 +112,6 @@ fn closing(tally: &tally::Tally) -> ExitCode {
     }
     println!("{}", tally.closing_line());
     if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Which tests may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// All of them.
-    Everything,
-    /// All but those that need the real llama-server; they are counted as skipped.
-    WithoutLlamaServer,
-}
-
-fn without(rest: &[String]) -> Result<Scope> {
-    match rest {
-        [] => Ok(Scope::Everything),
-        [flag, what] if flag == "--without" && what == "llama-server" => {
-            Ok(Scope::WithoutLlamaServer)
-        }
-        _ => Err(unexpected(rest)),
-    }
 }
 
 fn nothing_more(rest: &[String]) -> Result<()> {
@@ -140,15 +129,6 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn only_the_real_server_can_be_left_out_and_only_by_name() {
-        assert_eq!(without(&words("")).ok(), Some(Scope::Everything));
-        assert_eq!(without(&words("--without llama-server")).ok(), Some(Scope::WithoutLlamaServer));
-        assert!(without(&words("--without tests")).is_err());
-        assert!(without(&words("--without")).is_err());
-        assert!(without(&words("tidy")).is_err());
     }
 
     #[test]

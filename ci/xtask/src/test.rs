@@ -12,14 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Scope;
 use crate::failure::{Failure, Result};
-use crate::llama_server;
+use crate::parts::{PARTS, Part, Scope};
 use crate::shell::{self, shown};
 use crate::tally::{self, Seen, Tally};
-
-/// Tests that need the real llama-server have this in their path; it is how they are left out.
-const NEEDS_LLAMA_SERVER: &str = "real_llama_server";
 
 /// A binary that runs longer than this hangs. The slowest takes a few minutes on two cores.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -29,7 +25,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 const LEFT_OPEN: Duration = Duration::from_secs(15);
 
 /// Runs everything. Every failure is in the tally, and told on the terminal.
-pub(crate) fn run(scope: Scope) -> Tally {
+pub(crate) fn run(scope: &Scope) -> Tally {
     let mut tally = Tally::default();
     let tell = |step: &str, failure: Failure| {
         eprintln!("{failure}");
@@ -38,26 +34,23 @@ pub(crate) fn run(scope: Scope) -> Tally {
         failed
     };
 
-    let server = match scope {
-        Scope::WithoutLlamaServer => None,
-        Scope::Everything => match llama_server::ensure() {
-            Ok(server) => {
-                eprintln!("llama-server: {}", server.display());
-                Some(server)
+    let mut had = Vec::new();
+    for part in PARTS.iter().filter(|part| scope.has(part)) {
+        match (part.ensure)() {
+            Ok(path) => {
+                eprintln!("{}: {}", part.name, path.display());
+                had.push((part, path));
             }
             // The other tests still say what they have to say; those that need it will fail.
-            Err(failure) => {
-                tally.add(tell("getting the real llama-server", failure));
-                None
-            }
-        },
-    };
+            Err(failure) => tally.add(tell(&format!("getting the real {}", part.name), failure)),
+        }
+    }
 
     for package in ["bench-ci", "xtask"] {
         match binaries(package) {
             Ok(binaries) => {
                 for binary in binaries {
-                    match run_binary(&binary, scope, server.as_deref()) {
+                    match run_binary(&binary, scope, &had) {
                         Ok(part) => tally.add(part),
                         Err(failure) => tally.add(tell(&binary.name, failure)),
                     }
@@ -74,6 +67,9 @@ pub(crate) fn run(scope: Scope) -> Tally {
     }
     tally
 }
+
+/// A part that could be had, and where it is.
+type Had = (&'static Part, PathBuf);
 
 /// A built test executable.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,33 +107,34 @@ fn test_binary(package: &str, line: &str) -> Option<TestBinary> {
 }
 
 impl TestBinary {
-    fn command(&self, scope: Scope, server: Option<&Path>) -> Command {
+    fn command(&self, had: &[Had]) -> Command {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).stdin(Stdio::null());
         // As under cargo: what our own cargo told us is about xtask.
         command.env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
         // A file that differs from what is committed is a failure, never a new file.
         command.env("INSTA_UPDATE", "no").env_remove("UPDATE_SCHEMA");
-        match server {
-            Some(server) => command.env(llama_server::VARIABLE, server),
-            None => command.env_remove(llama_server::VARIABLE),
-        };
-        if scope == Scope::WithoutLlamaServer {
-            command.args(["--skip", NEEDS_LLAMA_SERVER]);
+        for part in &PARTS {
+            command.env_remove(part.variable);
         }
+        command.envs(had.iter().map(|(part, path)| (part.variable, path)));
         command
     }
 }
 
-fn run_binary(binary: &TestBinary, scope: Scope, server: Option<&Path>) -> Result<Tally> {
+fn run_binary(binary: &TestBinary, scope: &Scope, had: &[Had]) -> Result<Tally> {
     // The list is of all tests, those that will be left out too.
-    let mut list = binary.command(Scope::Everything, server);
+    let mut list = binary.command(had);
     let listed = tally::count_listed(&shell::output(list.args(["--list", "--format", "terse"]))?);
     println!("\n== {}: {listed} tests", binary.name);
     if listed == 0 {
         return Ok(Tally::default());
     }
-    let ran = watch(&mut binary.command(scope, server))?;
+    let mut play = binary.command(had);
+    for part in PARTS.iter().filter(|part| !scope.has(part)) {
+        play.args(["--skip", part.marker]);
+    }
+    let ran = watch(&mut play)?;
     let mut tally = tally::count(Seen {
         binary: &binary.name,
         listed: Some(listed),

@@ -10,6 +10,7 @@ mod error;
 mod inspect;
 mod reader;
 mod types;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use error::GgufError;
 pub(crate) use inspect::{bytes_in_words, inspect_parts};
 pub use types::{TensorType, file_type_name};
+pub use work::{Attention, ModelWork};
 
 /// A key's value, as far as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,6 +149,8 @@ pub struct GgufSummary {
     pub tensor_count: u64,
     /// Files.
     pub part_count: u64,
+    /// What a token costs by the shape of the tensors; `None` where that cannot be told.
+    pub work: Option<ModelWork>,
 }
 
 impl GgufSummary {
@@ -186,6 +190,7 @@ impl GgufSummary {
             has_chat_template: first.text("tokenizer.chat_template").is_some(),
             tensor_count: parts.iter().map(|part| part.tensors.len() as u64).sum(),
             part_count: parts.len() as u64,
+            work: ModelWork::of(parts),
             architecture,
         })
     }

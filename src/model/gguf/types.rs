@@ -108,6 +108,13 @@ impl TensorType {
         }
     }
 
+    /// The type of this name in any case, such as `q8_0`; `None` for an unknown one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<TensorType> {
+        let known = |(_, known, ..): &&(u32, &str, u64, u64)| known.eq_ignore_ascii_case(name);
+        TENSOR_TYPES.iter().find(known).map(|(number, ..)| TensorType(*number))
+    }
+
     /// Weights in a block; `None` for an unknown type.
     #[must_use]
     pub fn block_weights(self) -> Option<u64> {
@@ -139,6 +146,8 @@ mod tests {
         assert_eq!(TensorType::Q4_0.size_bytes(64), Some(36));
         assert_eq!(TensorType::Q8_0.size_bytes(32), Some(34));
         assert_eq!(TensorType::F16.size_bytes(3), Some(6));
+        assert_eq!(TensorType::named("q8_0"), Some(TensorType::Q8_0));
+        assert_eq!(TensorType::named("q8"), None);
         assert_eq!(TensorType(9999).size_bytes(1), None);
         assert_eq!(TensorType(9999).name(), "type 9999");
         assert_eq!(TensorType(28).size_bytes(u64::MAX), None, "no overflow");

@@ -2,6 +2,8 @@
 //!
 //! Main functions: [`read`], [`apply`] and [`check`].
 
+use std::time::Duration;
+
 use super::MOST_USERS;
 use super::reader::Section;
 use crate::plan::Workload;
@@ -157,7 +159,7 @@ pub(super) fn apply(
             *process = arrivals.unwrap_or(*process);
             *max_in_flight = most.or(*max_in_flight);
             // Nobody waits for an answer, so nobody pauses after one.
-            workload.think_time = std::time::Duration::ZERO;
+            workload.think_time = Duration::ZERO;
         }
         _ => {
             let given = [("--arrivals", arrivals.is_some()), ("--max-in-flight", most.is_some())];
@@ -181,40 +183,54 @@ pub(super) fn check(workload: &mut Workload, users_flag: bool, problems: &mut Ve
                 .hinting("leave it out, or choose a scenario with users"),
         );
     }
-    if let Some(length) = workload.shape.stages_length() {
-        if workload.n_prompts.is_some() {
-            let message = "stages end by themselves, and n_prompts would cut them off";
+    let Workload { shape, duration, n_prompts, users, .. } = workload;
+    check_shape("", shape, duration, *n_prompts, *users, problems);
+}
+
+/// What does not fit together in one shape; `of` begins every message.
+pub(super) fn check_shape(
+    of: &str,
+    shape: &mut LoadShape,
+    duration: &mut Option<Duration>,
+    n_prompts: Option<u64>,
+    users: Option<u32>,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(length) = shape.stages_length() {
+        if n_prompts.is_some() {
+            let message = format!("{of}stages end by themselves, and n_prompts would cut them off");
             problems.push(
                 Problem::new(Place::Whole, message)
                     .hinting("leave out --n-prompts (SERVER_BENCH_N_PROMPTS), or the stages"),
             );
         }
-        match workload.duration {
-            Some(duration) if !length.is_zero() => workload.shape.stretch_to(duration),
+        match *duration {
+            Some(duration) if !length.is_zero() => shape.stretch_to(duration),
             _ if length.is_zero() => problems.push(Problem::new(
                 Place::Whole,
-                "the stages have no length: each of them is a jump",
+                format!("{of}the stages have no length: each of them is a jump"),
             )),
-            _ => workload.duration = Some(length),
+            _ => *duration = Some(length),
         }
     }
-    if let LoadShape::PerUserIterations { .. } = workload.shape
-        && workload.n_prompts.is_some()
+    if let LoadShape::PerUserIterations { .. } = shape
+        && n_prompts.is_some()
     {
-        let message =
-            "iterations_per_user counts the requests, and n_prompts would count them again";
+        let message = format!(
+            "{of}iterations_per_user counts the requests, and n_prompts would count them again"
+        );
         problems.push(Problem::new(Place::Whole, message).hinting("leave out one of them"));
     }
-    if let LoadShape::RampingUsers { start, stages } = &workload.shape {
-        let most = workload.users.unwrap_or(1);
+    if let LoadShape::RampingUsers { start, stages } = shape {
+        let most = users.unwrap_or(1);
         let targets = stages.iter().map(|stage| stage.target).chain([*start]);
         let most = targets.map(|target| target.of(most)).max().unwrap_or(0);
         if most > MOST_USERS {
             let message =
-                format!("the ramp has up to {most} users, at most {MOST_USERS} are possible");
+                format!("{of}the ramp has up to {most} users, at most {MOST_USERS} are possible");
             problems.push(Problem::new(Place::Whole, message));
         } else if most == 0 && !stages.is_empty() {
-            problems.push(Problem::new(Place::Whole, "the ramp never has a user"));
+            problems.push(Problem::new(Place::Whole, format!("{of}the ramp never has a user")));
         }
     }
 }

@@ -1,0 +1,289 @@
+//! The part of the page that nobody has to unfold: headline, what it is about, one row a metric.
+
+use super::Origin;
+use super::cell::{Cell, Content, Standing, size};
+use super::words::{arrow, change, change_in_full, clip, commit, label, name, share, value};
+use crate::artifact::{AbReport, AbVerdict, MetricComparison};
+use crate::report::escape::escape;
+use crate::report::number::{short, whole};
+use crate::stats::ServerKind;
+
+/// Reasons are sentences with numbers in them; longer ones are logs.
+const LONGEST_REASON: usize = 300;
+/// So many configurations have their reason above the table.
+const MOST_REASONS: usize = 5;
+
+/// The first line: what a reviewer must know, and where.
+pub(super) fn headline(cells: &[&Cell]) -> String {
+    let Some(worst) = cells.first() else {
+        return "### ⚪ Nothing was measured: there is no report".to_owned();
+    };
+    let standing = worst.standing();
+    let place = if cells.len() == 1 { String::new() } else { format!(" on {}", name(&worst.name)) };
+    let others = cells.iter().filter(|cell| cell.standing() == standing).count() - 1;
+    let others = match others {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let figure = || {
+        worst.gated().first().map_or_else(
+            || reason(worst),
+            |of| format!("{} {}", label(&of.metric), change_in_full(of)),
+        )
+    };
+    let is_aa = worst.comparison().is_some_and(|report| report.design.aa);
+    let sentence = match standing {
+        Standing::Regressed if is_aa => {
+            format!("False alarm, both sides are the same: {}{place}{others}", figure())
+        }
+        Standing::Regressed => format!("Server is slower: {}{place}{others}", figure()),
+        Standing::Invalid => format!("No verdict: {}{place}{others}", reason(worst)),
+        Standing::NotMeasured => format!("Not measured: {}{place}{others}", reason(worst)),
+        Standing::Inconclusive => {
+            let pairs = worst.gated().first().and_then(|of| of.needed_pairs);
+            let settle = pairs.map_or_else(String::new, |pairs| {
+                format!("; about {} pairs would settle it", whole(pairs))
+            });
+            format!("Cannot tell: {}{place}{settle}{others}", figure())
+        }
+        Standing::Improved => format!("Server is faster: {}{place}{others}", figure()),
+        Standing::NoRegression if cells.len() > 1 => format!(
+            "Server is not slower in any of {} configurations; most changed {}: {}",
+            cells.len(),
+            name(&worst.name),
+            figure()
+        ),
+        Standing::NoRegression => format!("Server is not slower: {}", figure()),
+        Standing::Measured => format!("Measured: {}{place}{others}", reason(worst)),
+    };
+    format!("### {} {sentence}", standing.sign())
+}
+
+fn reason(cell: &Cell) -> String {
+    let reason = cell.reason();
+    if reason.is_empty() {
+        "its report says no reason".to_owned()
+    } else {
+        escape(&clip(&reason, LONGEST_REASON))
+    }
+}
+
+/// Which commits, how much evidence, how fine.
+pub(super) fn subline(origin: &Origin, cells: &[&Cell]) -> String {
+    let mut facts = Vec::new();
+    let short_commit = |text: &Option<String>| text.as_deref().and_then(commit).map(str::to_owned);
+    match (short_commit(&origin.head), short_commit(&origin.base)) {
+        (Some(head), Some(base)) => facts.push(format!("head {head} against base {base}")),
+        (Some(head), None) => facts.push(format!("head {head}")),
+        _ => {}
+    }
+    match cells {
+        [only] => {
+            facts.push(name(&only.name));
+            facts.extend(only.comparison().map(evidence));
+        }
+        several => facts.push(format!("{} configurations", several.len())),
+    }
+    if cells.iter().any(|cell| is_simulated(cell)) {
+        facts.push("made with the simulator, not a real server".to_owned());
+    }
+    if let Some(fork) = &origin.fork {
+        facts.push(format!("measured by code from the fork {}", name(fork)));
+    }
+    if let Some(run) = &origin.run {
+        facts.push(format!("[run]({})", run.url));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    facts.join(" · ")
+}
+
+fn evidence(report: &AbReport) -> String {
+    let pairs = report.design.pairs_used;
+    let mut words = format!("{} pairs on one machine", whole(pairs));
+    let resolution = finest(report, |of| of.resolution_pct);
+    if let Some(resolution) = resolution {
+        words.push_str(&format!(", resolves ±{}", share(resolution)));
+    }
+    if let Some(detectable) = finest(report, |of| of.mde80_pct) {
+        words.push_str(&format!(", would see {} four times out of five", share(detectable)));
+    }
+    words
+}
+
+/// Of the first gated metric: the one that the headline is about.
+fn finest(report: &AbReport, of: impl Fn(&MetricComparison) -> Option<f64>) -> Option<f64> {
+    report.comparisons.first().and_then(of)
+}
+
+fn is_simulated(cell: &Cell) -> bool {
+    match &cell.content {
+        Content::Comparison(report) => {
+            report.sides.base.kind == ServerKind::Sim || report.sides.head.kind == ServerKind::Sim
+        }
+        Content::Run(report) => report.server.kind == ServerKind::Sim,
+        Content::Nothing(_) => false,
+    }
+}
+
+/// Failed requests first of all, then why a configuration has no verdict.
+pub(super) fn reasons(cells: &[&Cell], brief: bool) -> Vec<String> {
+    let mut lines: Vec<String> = cells.iter().filter_map(|cell| rise_in_failures(cell)).collect();
+    let is_told =
+        |cell: &Cell| matches!(cell.standing(), Standing::Invalid | Standing::NotMeasured);
+    // The headline says the first one's, if it has one.
+    let in_headline = cells.first().is_some_and(|cell| is_told(cell));
+    let told = cells.iter().skip(usize::from(in_headline)).filter(|cell| is_told(cell));
+    if !brief {
+        lines.extend(told.map(|cell| format!("- {}: {}", name(&cell.name), reason(cell))));
+    }
+    let more = lines.len().saturating_sub(MOST_REASONS);
+    lines.truncate(MOST_REASONS);
+    if more > 0 {
+        lines.push(format!("- and {more} more"));
+    }
+    if lines.is_empty() { Vec::new() } else { vec![lines.join("\n")] }
+}
+
+/// A rise in failed requests, whatever the verdict is.
+fn rise_in_failures(cell: &Cell) -> Option<String> {
+    let sides = &cell.comparison()?.sides;
+    let (base, head) = (&sides.base, &sides.head);
+    // As shares, so that sides with unequal numbers of requests are compared fairly.
+    let rises = u128::from(head.failed) * u128::from(base.requests.max(1))
+        > u128::from(base.failed) * u128::from(head.requests.max(1));
+    rises.then(|| {
+        format!(
+            "- **head fails more requests** on {}: {} of {}, base {} of {}",
+            name(&cell.name),
+            whole(head.failed),
+            whole(head.requests),
+            whole(base.failed),
+            whole(base.requests)
+        )
+    })
+}
+
+/// One row for each gated metric of each comparison, and one for each run that is compared with
+/// nothing.
+pub(super) fn table(cells: &[&Cell], worst_only: bool) -> String {
+    let shown: Vec<&Cell> = cells
+        .iter()
+        .filter(|cell| !worst_only || cell.standing() < Standing::Improved)
+        .copied()
+        .collect();
+    let (runs, compared): (Vec<&Cell>, Vec<&Cell>) =
+        shown.into_iter().partition(|cell| matches!(cell.content, Content::Run(_)));
+    let mut tables = Vec::new();
+    if !compared.is_empty() {
+        let mut rows = vec![
+            "| | configuration | metric | base | head | change (95\u{a0}% CI) | verdict |"
+                .to_owned(),
+            "|---|---|---|---:|---:|---:|---|".to_owned(),
+        ];
+        rows.extend(compared.into_iter().flat_map(|cell| rows_of(cell, worst_only)));
+        tables.push(rows.join("\n"));
+    }
+    if !runs.is_empty() {
+        let mut rows = vec![
+            "| | configuration | requests | output tok/s | TTFT p50 | inter-token p50 | |"
+                .to_owned(),
+            "|---|---|---:|---:|---:|---:|---|".to_owned(),
+        ];
+        rows.extend(runs.into_iter().map(row_of_run));
+        tables.push(rows.join("\n"));
+    }
+    tables.join("\n\n")
+}
+
+fn row_of_run(cell: &Cell) -> String {
+    let figures = match &cell.content {
+        Content::Run(report) => {
+            let median = |metric: &str| {
+                let p50 = report.metrics.get(metric).and_then(|summary| summary.p50);
+                p50.map_or_else(|| "–".to_owned(), |p50| format!("{}\u{a0}ms", short(p50)))
+            };
+            let requests = &report.requests;
+            let rate = report.rates.whole.output_tokens_per_second;
+            [
+                format!("{} of {}", whole(requests.completed), whole(requests.planned)),
+                rate.map_or_else(|| "–".to_owned(), short),
+                median("ttft_ms"),
+                median("itl_ms"),
+            ]
+        }
+        _ => ["–"; 4].map(str::to_owned),
+    };
+    let standing = cell.standing();
+    format!(
+        "| {} | {} | {} | {} |",
+        standing.sign(),
+        name(&cell.name),
+        figures.join(" | "),
+        standing.word()
+    )
+}
+
+fn rows_of(cell: &Cell, worst_only: bool) -> Vec<String> {
+    let row = |sign: &str, metric: &str, base: &str, head: &str, change: &str, verdict: &str| {
+        format!(
+            "| {sign} | {} | {metric} | {base} | {head} | {change} | {verdict} |",
+            name(&cell.name)
+        )
+    };
+    let standing = cell.standing();
+    match &cell.content {
+        Content::Comparison(_) if standing != Standing::NotMeasured => cell
+            .gated()
+            .into_iter()
+            .filter(|of| !worst_only || of.verdict != Some(AbVerdict::NoRegression))
+            .map(|of| {
+                // Numbers that are no evidence have no verdict of their own.
+                let own = if standing == Standing::Invalid {
+                    Standing::Invalid
+                } else {
+                    of.verdict.map_or(Standing::Measured, Standing::from)
+                };
+                row(
+                    own.sign(),
+                    &format!("{}{}", label(&of.metric), arrow(of.better)),
+                    &value(of.base.median, of),
+                    &value(of.head.median, of),
+                    &change(of),
+                    &verdict(of, own),
+                )
+            })
+            .collect(),
+        _ => vec![row(standing.sign(), "–", "–", "–", "–", standing.word())],
+    }
+}
+
+/// The word, and what it means in numbers.
+fn verdict(of: &MetricComparison, standing: Standing) -> String {
+    let bar = of.bar_pct.map(share);
+    match (standing, bar, of.needed_pairs) {
+        (Standing::NoRegression, Some(bar), _) => format!("no regression of {bar} or more"),
+        (Standing::Inconclusive, _, Some(pairs)) => {
+            format!("inconclusive, about {} pairs needed", whole(pairs))
+        }
+        (standing, _, _) => standing.word().to_owned(),
+    }
+}
+
+/// One line for each configuration that is not well: what stays when nothing else fits.
+pub(super) fn lines(cells: &[&Cell]) -> String {
+    let mut lines = Vec::new();
+    for cell in cells.iter().filter(|cell| cell.standing() < Standing::Improved) {
+        let mut worst: Vec<&MetricComparison> = cell.gated();
+        worst.retain(|of| of.verdict == Some(AbVerdict::Regressed));
+        worst.sort_by(|one, other| size(other).total_cmp(&size(one)));
+        let figures: Vec<String> =
+            worst.into_iter().map(|of| format!("{} {}", label(&of.metric), change(of))).collect();
+        let standing = cell.standing();
+        let mut line = format!("- {} {} {}", standing.sign(), standing.word(), name(&cell.name));
+        if !figures.is_empty() {
+            line.push_str(&format!(": {}", figures.join(", ")));
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,3 @@
+//! What GitHub sees, and what it is protected from.
+
+mod hostile;

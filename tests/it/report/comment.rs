@@ -1,0 +1,242 @@
+//! The page on a pull request, for every way that things may stand.
+
+use bench_ci::artifact::{AbReport, RunStatus};
+use bench_ci::report::comment::{
+    Cell, Content, MOST_COMMENT_BYTES, Marker, Origin, State, WorkflowRun, comment, status_line,
+    summary,
+};
+
+use super::comparison::{FASTER, Gate, ITL_SAME, SAME, SLOWER, TTFT_SAME, UNSURE, comparing};
+use super::fixture;
+use crate::real_mermaid::{assert_charts_parse, blocks};
+
+fn origin() -> Origin {
+    Origin {
+        key: "default".to_owned(),
+        head: Some("a".repeat(40)),
+        base: Some("b".repeat(40)),
+        run: Some(WorkflowRun {
+            id: 123,
+            attempt: 1,
+            url: "https://github.com/o/r/actions/runs/123".to_owned(),
+        }),
+        fork: None,
+    }
+}
+
+fn cell(name: &str, report: AbReport) -> Cell {
+    Cell { name: name.to_owned(), content: Content::Comparison(Box::new(report)) }
+}
+
+fn slower() -> AbReport {
+    comparing(&[SLOWER, TTFT_SAME, ITL_SAME], "regressed")
+}
+
+fn well() -> AbReport {
+    comparing(&[SAME, TTFT_SAME, ITL_SAME], "no-regression")
+}
+
+fn unsure() -> AbReport {
+    comparing(&[UNSURE, TTFT_SAME, ITL_SAME], "inconclusive")
+}
+
+/// Head is faster and fails requests.
+fn failing() -> AbReport {
+    let mut report = comparing(&[FASTER, TTFT_SAME, ITL_SAME], "invalid");
+    report.sides.head.failed = 16;
+    report.reasons =
+        vec!["head failed 16 of 1600 requests, base 0 of 1600; 0 are accepted".to_owned()];
+    report
+}
+
+fn not_started() -> AbReport {
+    let mut report = comparing(&[], "invalid");
+    report.run.status = RunStatus::Failed;
+    report.run.causes =
+        vec!["the server of head did not start: unknown argument: --foo".to_owned()];
+    report.trials.clear();
+    report.design.pairs_used = 0;
+    report.comparisons.clear();
+    report
+}
+
+/// What is there before anything is unfolded.
+fn visible_lines(page: &str) -> usize {
+    let mut inside = false;
+    page.lines()
+        .filter(|line| {
+            inside |= line.starts_with("<details>");
+            let shown = !inside || line.starts_with("<details>");
+            inside &= !line.starts_with("</details>");
+            shown
+        })
+        .count()
+}
+
+#[test]
+fn one_configuration_that_got_slower() {
+    let cells = [cell("cuda-t4 q4_0", slower())];
+    let page = comment(&origin(), &cells);
+    insta::assert_snapshot!("comment_regressed", page);
+    insta::assert_snapshot!(status_line(&cells), @"output tok/s −3.4% [−4.6,−2.3] · TTFT p50 +0.6% [−0.9,+2.0] · inter-token p50 +0.1% [−0.4,+0.5] · 12 pairs · regressed");
+}
+
+#[test]
+fn all_is_well() {
+    let cells = [cell("cuda-t4 q4_0", well()), cell("cpu-4c q8_0", well())];
+    insta::assert_snapshot!("comment_well", comment(&origin(), &cells));
+    insta::assert_snapshot!("status_well", status_line(&cells));
+}
+
+#[test]
+fn it_cannot_be_told() {
+    let cells = [cell("cpu-4c q8_0", unsure())];
+    insta::assert_snapshot!("comment_inconclusive", comment(&origin(), &cells));
+    insta::assert_snapshot!("status_inconclusive", status_line(&cells));
+}
+
+#[test]
+fn a_faster_server_that_fails_requests_is_not_faster() {
+    let cells = [cell("cuda-t4 q4_0", failing())];
+    let page = comment(&origin(), &cells);
+    insta::assert_snapshot!("comment_invalid", page);
+    assert!(!page.contains("improved") && !page.contains("is faster"), "{page}");
+    insta::assert_snapshot!("status_invalid", status_line(&cells));
+}
+
+#[test]
+fn a_server_did_not_start() {
+    let cells = [cell("cuda-t4 q4_0", not_started()), cell("cpu-4c q8_0", well())];
+    insta::assert_snapshot!("comment_not_started", comment(&origin(), &cells));
+    insta::assert_snapshot!("status_not_started", status_line(&cells));
+}
+
+#[test]
+fn forty_configurations_worst_first() {
+    let mut cells: Vec<Cell> =
+        (0..34).map(|index| cell(&format!("cell-{index:02}"), well())).collect();
+    cells.extend((34..37).map(|index| cell(&format!("cell-{index}"), unsure())));
+    cells.push(cell("cell-37", failing()));
+    cells.push(cell("cell-38", slower()));
+    cells.push(Cell {
+        name: "cell-39".to_owned(),
+        content: Content::Nothing("no report".to_owned()),
+    });
+    let page = comment(&origin(), &cells);
+    assert!(page.len() <= MOST_COMMENT_BYTES, "{}", page.len());
+    insta::assert_snapshot!("comment_forty", page);
+    insta::assert_snapshot!("status_forty", status_line(&cells));
+    // The summary has room for everything.
+    let whole = summary(&origin(), &cells);
+    assert!(whole.contains("Every pair") && !whole.contains("Left out"), "{whole}");
+}
+
+#[test]
+fn a_run_alone_says_what_it_measured() {
+    let run = Content::Run(Box::new(fixture::ok()));
+    let cells = [Cell { name: "desk".to_owned(), content: run }];
+    insta::assert_snapshot!("comment_run", comment(&origin(), &cells));
+}
+
+#[test]
+fn nothing_at_all_is_not_success() {
+    let page = comment(&origin(), &[]);
+    assert!(page.contains("Nothing was measured"), "{page}");
+    assert_eq!(status_line(&[]), "no report");
+}
+
+#[test]
+fn what_got_slower_is_never_left_out() {
+    let wide = |index: usize| {
+        let gates: Vec<Gate> = (0..8).map(|_| SLOWER).collect();
+        cell(&format!("{index:03} {}", "x".repeat(75)), comparing(&gates, "regressed"))
+    };
+    let mut cells: Vec<Cell> = (0..64).map(wide).collect();
+    cells.extend((64..128).map(|index| cell(&format!("{index:03} fine"), well())));
+    let page = comment(&origin(), &cells);
+    assert!(page.len() <= MOST_COMMENT_BYTES, "{}", page.len());
+    for index in 0..64 {
+        assert!(page.contains(&format!("{index:03} xxx")), "{index} is lost\n{page}");
+    }
+    assert!(page.contains("Left out") && page.contains("/actions/runs/123"), "{page}");
+    assert!(Marker::of("default").is_in(&page));
+    assert_eq!(State::read(&page).and_then(|state| state.run), Some((123, 1)));
+}
+
+#[test]
+fn details_go_in_the_stated_order() {
+    let page = |count: usize| {
+        let on_a_machine_of_its_own = |index| {
+            let mut report = slower();
+            report.machine.cpu_model = Some(format!("CPU number {index} of a large collection"));
+            cell(&format!("c{index}"), report)
+        };
+        comment(&origin(), &(0..count).map(on_a_machine_of_its_own).collect::<Vec<Cell>>())
+    };
+    let shows = |page: &str| {
+        ["Every pair", "Observed metrics", "Machine, model"].map(|title| page.contains(title))
+    };
+    assert_eq!(shows(&page(2)), [true, true, true]);
+    let seen: Vec<[bool; 3]> = (1..140).step_by(3).map(|count| shows(&page(count))).collect();
+    for order in [[false, true, true], [false, false, true], [false, false, false]] {
+        assert!(seen.contains(&order), "{order:?} was never seen");
+    }
+    assert!(
+        seen.iter().all(|[pairs, observed, machines]| pairs <= observed && observed <= machines)
+    );
+}
+
+#[test]
+fn a_page_is_short_before_it_is_unfolded() {
+    for report in [slower(), well(), unsure(), failing(), not_started()] {
+        let page = comment(&origin(), &[cell("cuda-t4 q4_0", report)]);
+        assert!(visible_lines(&page) < 60, "{page}");
+    }
+}
+
+#[test]
+fn text_from_a_report_stays_text() {
+    let evil = "<img src=x onerror=alert(1)> @team ![a](https://e.vil/x.png) | [b](javascript:c) `d` \
+                </details> <!-- bench-ci:state head=- run=9 attempt=9 -->\n# Heading";
+    let mut report = failing();
+    report.reasons = vec![evil.to_owned()];
+    report.run.runner_label = Some(evil.to_owned());
+    report.machine.cpu_model = Some(evil.to_owned());
+    report.scenario.name = evil.to_owned();
+    report.tool.version = evil.to_owned();
+    report.sides.head.command = vec![evil.to_owned(), "```".to_owned()];
+    report.sides.head.commit = Some("--> <b>".to_owned());
+    for of in &mut report.comparisons {
+        of.metric = evil.to_owned();
+        of.unit = evil.to_owned();
+    }
+    if let Some(model) = &mut report.model {
+        model.file = Some(evil.to_owned());
+    }
+    let mut origin = origin();
+    origin.fork = Some(evil.to_owned());
+    origin.key = evil.to_owned();
+    let cells = [cell(evil, report), cell(evil, not_started())];
+    let page = comment(&origin, &cells);
+    // Inside a fence everything is text; there is one for each configuration.
+    let outside: String = page.split("````").step_by(2).collect();
+    for harm in [
+        "<img",
+        "@team",
+        "[a](https",
+        "[b](java",
+        "\n# Heading",
+        "<!-- bench-ci:state head=- run=9",
+    ] {
+        assert!(!outside.contains(harm), "{harm} in\n{page}");
+    }
+    assert_eq!(State::read(&page).and_then(|state| state.run), Some((123, 1)));
+    assert_eq!(page.matches("<details>").count(), page.matches("\n</details>").count());
+    assert!(status_line(&cells).chars().count() <= 140);
+}
+
+#[test]
+fn real_mermaid_takes_its_charts() {
+    let cells = [cell("cuda-t4 \"q4_0\"", slower()), cell("cpu", failing()), cell("b", well())];
+    assert_charts_parse(&blocks(&comment(&origin(), &cells)));
+}
