@@ -10,6 +10,7 @@ mod ab;
 mod calibration;
 pub mod derived;
 mod from_stats;
+mod prompts;
 mod report;
 mod rows;
 mod schema;
@@ -26,6 +27,7 @@ pub use ab::{
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
 pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, phase_figures, sections};
+pub use prompts::{LengthSpread, Prompts};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,

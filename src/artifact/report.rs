@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::calibration::CalibrationStep;
 use super::derived::{Derived, Timeline};
+use super::prompts::Prompts;
 use super::sections::{
     Client, Conversations, HeaderFigures, MetricSummary, Note, PhaseFigures, Rates, Reconciliation,
     RequestsSection, Resources, ServerMetric, Threshold,
@@ -301,6 +302,9 @@ pub struct Scenario {
     pub stream: bool,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
+    /// The prompts themselves.
+    #[serde(default)]
+    pub prompts: Option<Prompts>,
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
     #[serde(default)]
     pub objectives: Vec<String>,

@@ -14,7 +14,7 @@ use super::stamp::now;
 use super::worker::Stage;
 use super::workload::PlannedBody;
 use crate::dataset::ChatMessage;
-use crate::plan::{Dialect, Workload, continued};
+use crate::plan::{Budget, Dialect, Workload, continued};
 
 /// What follows on the bodies of a plan.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ pub struct Script {
     pub opening: Vec<ChatMessage>,
     /// What the user says after each answer but the last.
     pub turns: Vec<String>,
-    /// The budget of each answer; `None`: the workload's.
-    pub max_tokens: Option<u32>,
+    /// The length of each answer, where the prompt brings it along.
+    pub budget: Budget,
     /// Which adapter of the workload answers; `None`: the server's own.
     pub lora: Option<usize>,
 }
@@ -71,7 +71,7 @@ impl Conversations {
 
     fn next_body(&self, script: &Script, said: &[ChatMessage], first: &PlannedBody) -> PlannedBody {
         let lora = script.lora.and_then(|lora| self.workload.request.lora.get(lora));
-        let body = continued(&self.workload, self.dialect, said, script.max_tokens, lora);
+        let body = continued(&self.workload, self.dialect, said, script.budget, lora);
         PlannedBody { body: body.into(), ..first.clone() }
     }
 }

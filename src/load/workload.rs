@@ -161,6 +161,13 @@ impl LoadPlan {
     /// How many measured requests are planned; `None` where only time bounds them.
     #[must_use]
     pub fn requests(&self) -> Option<u64> {
+        let counts = self.phases.iter().zip(self.requests_by_phase());
+        counts.filter(|(phase, _)| phase.phase == Phase::Measured).map(|(_, count)| count).sum()
+    }
+
+    /// The requests of each phase, measured or not; `None` where only time bounds them.
+    #[must_use]
+    pub fn requests_by_phase(&self) -> Vec<Option<u64>> {
         let mut before = 0;
         let requests = |phase: &LoadPhase| match &self.conversations {
             // What is counted there is conversations, and they go on from phase to phase.
@@ -171,9 +178,7 @@ impl LoadPlan {
             }),
             None => phase.requests(self.users),
         };
-        let counted = self.phases.iter().map(|phase| phase.phase == Phase::Measured);
-        let counts: Vec<Option<u64>> = self.phases.iter().map(requests).collect();
-        counts.into_iter().zip(counted).filter_map(|(count, counts)| counts.then_some(count)).sum()
+        self.phases.iter().map(requests).collect()
     }
 
     /// How many unmeasured requests go before the phases.

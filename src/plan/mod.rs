@@ -24,11 +24,13 @@ pub mod resolve;
 pub mod scenario;
 pub mod shape;
 pub mod subject;
+pub mod synthetic_spec;
 pub mod threshold;
 pub mod transport;
 
-pub use body::{Ask, Dialect, body, body_of, continued};
+pub use body::{Ask, Budget, Dialect, body, body_of, continued};
 pub use course::{Course, CourseUnit};
+pub use dataset_spec::DatasetSpec;
 pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
 pub use phase::PhaseSpec;
@@ -39,6 +41,7 @@ pub use request::{
 };
 pub use scenario::{Gate, Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape, UserTarget};
+pub use synthetic_spec::{Lengths, SyntheticSpec};
 pub use threshold::Threshold;
 pub use transport::{HttpVersion, Proxy, Transport};
 
@@ -303,26 +306,12 @@ pub struct Workload {
     pub gates: Vec<Gate>,
 }
 
-/// Where prompts come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "source", rename_all = "snake_case")]
-pub enum DatasetSpec {
-    /// The corpus inside this binary.
-    Builtin,
-    /// The public ShareGPT file, from the Hub.
-    ShareGptHub,
-    /// A ShareGPT-shaped JSON file on disk.
-    ShareGptFile {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// Which prompts are kept. Lengths are in the words of llama.cpp's script.js (split at blanks and
-/// ``,'".?``, empty pieces counted), which it calls tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// ``,'".?``, empty pieces counted), which it calls tokens; of token ids and of prompts that are made
+/// to a length, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PromptFilter {
-    /// Prompts and answers shorter than this are left out.
+    /// Prompts and answers of conversations (built in, ShareGPT) shorter than this are left out.
     pub min_words: u64,
     /// Prompts longer than this are left out; `None` keeps all.
     pub max_prompt_words: Option<u64>,

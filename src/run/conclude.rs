@@ -475,6 +475,11 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         endpoint: workload.endpoint,
         stream: workload.request.stream,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
+        prompts: unknown.option(
+            "prompts",
+            facts.map(|facts| facts.prompts.for_report()),
+            "the run ended before the requests were planned",
+        ),
         max_prompt_words: unknown.option(
             "max_prompt_words",
             workload.filter.max_prompt_words,

@@ -126,6 +126,10 @@ pub struct Overrides {
     pub max_context: Option<u64>,
     /// `--dataset`.
     pub dataset: Option<DatasetSpec>,
+    /// `--trace`: an open loop of the requests of this file.
+    pub trace: Option<PathBuf>,
+    /// `--trace-speed`: how many times as fast.
+    pub trace_speed: Option<f64>,
     /// `--seed`: the plan's seed, and each request's where the scenario sends one.
     pub seed: Option<u64>,
     /// `--request-model`.
@@ -323,7 +327,12 @@ fn read_top(
     workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
     workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
     workload.phases = phases::read(&mut top, problems);
-    workload.shape = load_shape::read(&mut top, problems);
+    let trace;
+    (workload.shape, trace) = load_shape::read(&mut top, problems);
+    if let Some(path) = trace {
+        let trace = DatasetSpec::Trace { path };
+        workload.dataset = folder.map_or(trace.clone(), |folder| trace.relative_to(folder));
+    }
     set(&mut workload.cool_down, top.duration(problems, "cool_down"));
     set(&mut workload.think_time, top.duration(problems, "think_time"));
     workload.duration = top.duration_above_zero(problems, "duration");
@@ -376,6 +385,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         max_tokens,
         max_context,
         dataset,
+        trace,
+        trace_speed,
         seed,
         request_model,
         think_time,
@@ -416,10 +427,24 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     workload.duration = duration.or(workload.duration);
     workload.users = users.or(workload.users);
     workload.n_prompts = n_prompts.or(workload.n_prompts);
+    if trace.is_some() || dataset.as_ref().is_some_and(DatasetSpec::sets_its_own_lengths) {
+        // The scenario's filter was written for the scenario's dataset. Whoever asks for a length
+        // gets it, unless a flag says otherwise.
+        (workload.filter.max_prompt_words, workload.filter.max_context_words) = (None, None);
+    }
     workload.filter.max_prompt_words = max_prompt_tokens.or(workload.filter.max_prompt_words);
     workload.filter.max_context_words = max_context.or(workload.filter.max_context_words);
     set(&mut workload.request.max_tokens, *max_tokens);
     set(&mut workload.dataset, dataset.clone());
+    if trace.is_some() && dataset.is_some() {
+        let message =
+            "--dataset has no place beside it: a trace holds the prompts or their lengths";
+        problems.push(
+            Problem::new(Place::Flag("--trace"), message)
+                .hinting("leave out one of them; SERVER_BENCH_DATASET counts as --dataset"),
+        );
+    }
+    load_shape::apply_trace(workload, trace.as_deref(), *trace_speed, problems);
     if let Some(seed) = seed {
         workload.seed = *seed;
         workload.request.seed = workload.request.seed.map(|_scenario_seed| *seed);
@@ -455,7 +480,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
 
 /// What does not fit together once everything is applied.
 fn together(workload: &Workload, problems: &mut Vec<Problem>) {
-    let counts_itself = matches!(workload.shape, LoadShape::PerUserIterations { .. });
+    let counts_itself =
+        matches!(workload.shape, LoadShape::PerUserIterations { .. } | LoadShape::Trace { .. });
     let is_bounded = workload.duration.is_some() || workload.n_prompts.is_some() || counts_itself;
     // Each phase is bounded for itself.
     if !is_bounded && workload.phases.is_empty() {

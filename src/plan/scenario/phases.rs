@@ -48,13 +48,18 @@ pub(super) fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Ve
 fn one(table: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> PhaseSpec {
     let name = table.string(problems, "name");
     let name = table.needed(problems, "name", name).unwrap_or_else(|| LOAD.to_owned());
+    if table.has("trace") {
+        let message = "a trace is a whole load, and has no place in a phase";
+        let hint = "put [trace] at the top of a scenario without [[phase]]";
+        problems.push(Problem::new(table.place("trace"), message).hinting(hint));
+    }
     PhaseSpec {
         name,
         measured: table.switch(problems, "measured").unwrap_or(true),
         users: table.whole_u32(problems, "users", 1..=MOST_USERS),
         duration: table.duration_above_zero(problems, "duration"),
         n_prompts: table.whole(problems, "n_prompts", 1..=u64::MAX),
-        shape: load_shape::read(table, problems),
+        shape: load_shape::read(table, problems).0,
     }
 }
 

@@ -232,6 +232,7 @@ impl Run4 {
                 endpoint: Endpoint::ChatCompletions,
                 stream: true,
                 dataset: "builtin".to_owned(),
+                prompts: None,
                 max_prompt_words: Some(512),
                 max_context_words: Some(1_024),
                 phases: vec![Phase {
@@ -246,7 +247,9 @@ impl Run4 {
                     unknown: Unknowns::none()
                         .with("duration_s", "only a number of requests bounds it"),
                 }],
-                unknown: Unknowns::none().with("file", "it is a built-in scenario"),
+                unknown: Unknowns::none()
+                    .with("file", "it is a built-in scenario")
+                    .with("prompts", "made up for a test"),
             },
             requests: sections.requests,
             metrics: sections.metrics,
