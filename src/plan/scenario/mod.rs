@@ -22,6 +22,7 @@ use super::{
     ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
     RequestTimeouts, Sampling, Workload,
 };
+pub use gates::Gate;
 use reader::Section;
 pub use requests::RequestOverrides;
 
@@ -293,6 +294,7 @@ fn silent(origin: &Origin) -> Workload {
         seed: 42,
         thresholds: Vec::new(),
         objectives: Vec::new(),
+        gates: Vec::new(),
     }
 }
 
