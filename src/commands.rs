@@ -12,7 +12,7 @@ use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportForm
 use crate::error::Error;
 use crate::event::Events;
 use crate::exit::ExitCode;
-use crate::{artifact, calibrate, doctor, model, report, run, server, sim};
+use crate::{artifact, calibrate, doctor, github, model, report, run, server, sim};
 
 /// What a command that worked leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
+        Some(Command::Comment(args)) => github::comment(&args),
         Some(Command::Model(ModelCommand::Inspect { file })) => {
             Ok(Done::text(model::inspect(&file)?))
         }

@@ -60,7 +60,10 @@ impl List {
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
-            Error::System { .. } | Error::Stopped { .. } | Error::HelpTopic { .. } => "run",
+            Error::System { .. }
+            | Error::Stopped { .. }
+            | Error::HelpTopic { .. }
+            | Error::Github(_) => "run",
         };
         self.add(&Mark::Bad, what, &error.chain());
         self.hints.extend(error.hint());

@@ -40,6 +40,9 @@ pub enum Error {
         /// Tokens of a slot.
         context: u64,
     },
+    /// GitHub could not be told.
+    #[error(transparent)]
+    Github(#[from] crate::github::GithubError),
     /// A file or folder of the output could not be written.
     #[error("cannot {attempt} \"{}\"", path.display())]
     Output {
@@ -91,6 +94,7 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Github(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),
         }
@@ -123,6 +127,7 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Github(error) => error.hint(),
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }

@@ -6,6 +6,7 @@
 
 mod bench_py;
 mod calibrate;
+mod comment;
 mod derived;
 pub mod environment;
 mod run;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
+pub use comment::{CommentArgs, CommentWhen};
 pub use derived::DerivedArgs;
 pub use run::{
     ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
@@ -98,6 +100,18 @@ pub enum Command {
     BenchPy(Box<BenchPyArgs>),
     /// Show a finished report again
     Report(ReportArgs),
+    /// Post or update the comment on a pull request
+    ///
+    /// One comment for all configurations of a matrix, found again by a mark and its author, verdict
+    /// first, worst first. In a job of a pull request it comments on that one, with the reports given.
+    /// In a workflow_run job it downloads the artifacts bench-ci-* of the run that has ended, finds its
+    /// pull request by branch and commit, and comments there; so a fork's code never sees the token.
+    /// Reports are taken in with distrust, and no text of theirs is shown as anything but text.
+    ///
+    /// The token is read from GITHUB_TOKEN or BENCH_CI_GITHUB_TOKEN. A verdict is no failure here: 0 means
+    /// that GitHub was told what there was to tell, 8 that it was not.
+    #[command(verbatim_doc_comment)]
+    Comment(Box<CommentArgs>),
     /// Make a synthetic GGUF of a wanted shape, or inspect a GGUF
     #[command(subcommand)]
     Model(ModelCommand),

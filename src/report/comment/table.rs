@@ -14,7 +14,7 @@ const LONGEST_REASON: usize = 300;
 const MOST_REASONS: usize = 5;
 
 /// The first line: what a reviewer must know, and where.
-pub(super) fn headline(cells: &[&Cell]) -> String {
+pub(super) fn headline(origin: &Origin, cells: &[&Cell]) -> String {
     let Some(worst) = cells.first() else {
         return "### ⚪ Nothing was measured: there is no report".to_owned();
     };
@@ -56,7 +56,11 @@ pub(super) fn headline(cells: &[&Cell]) -> String {
         Standing::NoRegression => format!("Server is not slower: {}", figure()),
         Standing::Measured => format!("Measured: {}{place}{others}", reason(worst)),
     };
-    format!("### {} {sentence}", standing.sign())
+    let resolved = match super::marker::resolved(standing, origin) {
+        Some(_) => "Resolved. ",
+        None => "",
+    };
+    format!("### {} {resolved}{sentence}", standing.sign())
 }
 
 fn reason(cell: &Cell) -> String {

@@ -21,6 +21,7 @@ fn origin() -> Origin {
             url: "https://github.com/o/r/actions/runs/123".to_owned(),
         }),
         fork: None,
+        before: None,
     }
 }
 
