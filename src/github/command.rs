@@ -32,7 +32,8 @@ pub fn main(args: &CommentArgs) -> Result<Done, Error> {
     if args.dry_run {
         return Ok(Done::text(dry::run(&order)?));
     }
-    if let (Subject::Nothing(why), false) = (&order.subject, context.is_job) {
+    let is_told = args.pull_request.is_some() || matches!(order.source, Source::Run(_));
+    if let (Subject::Nothing(why), false, false) = (&order.subject, context.is_job, is_told) {
         return Err(GithubError::Usage {
             what: format!("nothing says which pull request: {why}"),
             hint: "give --repo and --pull-request; --dry-run shows the page without either",
