@@ -45,7 +45,7 @@ fn main() {
             .count()
     });
     time("know a delta again", rounds, || {
-        (0..EVENTS_PER_READ).filter(|_| reader.is_plain_content(black_box(payload))).count()
+        (0..EVENTS_PER_READ).filter(|_| reader.plain_content(black_box(payload)).is_some()).count()
     });
 }
 

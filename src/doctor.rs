@@ -63,7 +63,9 @@ impl List {
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
-            | Error::Github(_) => "run",
+            | Error::Github(_)
+            | Error::Compare(_)
+            | Error::History(_) => "run",
         };
         self.add(&Mark::Bad, what, &error.chain());
         self.hints.extend(error.hint());

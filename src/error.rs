@@ -28,6 +28,12 @@ pub enum Error {
     /// A report could not be written or read.
     #[error(transparent)]
     Artifact(#[from] crate::artifact::store::StoreError),
+    /// Two sides cannot be put beside one another.
+    #[error(transparent)]
+    Compare(#[from] crate::compare::CompareError),
+    /// The history cannot be read or written.
+    #[error(transparent)]
+    History(#[from] crate::history::HistoryError),
     /// No prompt fits the server's slots.
     #[error(
         "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
@@ -95,6 +101,8 @@ impl Error {
             },
             Error::Artifact(error) => error.exit_code(),
             Error::Github(error) => error.exit_code(),
+            Error::Compare(error) => error.exit_code(),
+            Error::History(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
             Error::Stopped { reason } => (*reason).into(),
         }
@@ -128,6 +136,8 @@ impl Error {
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
             Error::Github(error) => error.hint(),
+            Error::Compare(error) => error.hint(),
+            Error::History(error) => error.hint(),
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }

@@ -30,8 +30,11 @@ pub mod sim;
 
 pub mod load;
 pub mod scrape;
+pub mod transport;
 
 pub mod artifact;
+pub mod compare;
+pub mod history;
 pub mod report;
 pub mod stats;
 pub mod verdict;

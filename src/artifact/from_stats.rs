@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Arrivals, Ci95, Client, Limits, MetricSummary, Note, RateFigures, Rates, Reconciliation,
-    RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures, WarmUp,
-    WindowFigures,
+    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, PhaseFigures, RateFigures,
+    Rates, Reconciliation, RequestsSection, ResidualFigures, Spread, SteadyState, Tokens,
+    TtftFigures, Turn, Unmeasured, WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
-use crate::plan;
+use crate::plan::{self, Yield};
 use crate::stats::quantile::Percentile;
 use crate::stats::{self, Distribution, Known, LoadFigures, Metric, Summary, Unknown, Validity};
 
@@ -26,6 +26,8 @@ pub struct Sections {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// `rates`.
     pub rates: Rates,
+    /// `conversations`.
+    pub conversations: Option<Conversations>,
     /// `reconciliation`.
     pub reconciliation: Reconciliation,
     /// `client`; peak memory is left to the caller, who fills `rss_peak_bytes`.
@@ -44,12 +46,9 @@ pub fn sections(
 ) -> Sections {
     Sections {
         requests: requests(&summary.requests),
-        metrics: summary
-            .metrics
-            .iter()
-            .map(|(metric, found)| (metric.name.to_owned(), metric_summary(metric, found)))
-            .collect(),
-        rates: rates(&summary.rates, load.window_start),
+        metrics: metrics(summary),
+        rates: rates(&summary.rates, load.window_start, load.endpoint.yields()),
+        conversations: summary.conversations.as_ref().map(conversations),
         reconciliation: reconciliation(&summary.reconciliation),
         client: client(summary, load, validity, limits),
         warnings: validity
@@ -58,6 +57,65 @@ pub fn sections(
             .map(|warning| note(warning.code, &warning.message))
             .collect(),
     }
+}
+
+/// One measured phase: `closed` is when its last request could begin, `origin` the begin of the
+/// measured load.
+#[must_use]
+pub fn phase_figures(
+    name: &str,
+    summary: &Summary,
+    load: &LoadFigures,
+    closed: Stamp,
+    origin: Stamp,
+) -> PhaseFigures {
+    let mut unknown = Unknowns::none();
+    PhaseFigures {
+        name: name.to_owned(),
+        started_s: offset(load.window_start, origin),
+        closed_s: offset(closed, origin),
+        requests: requests(&summary.requests),
+        metrics: metrics(summary),
+        rates: rates(&summary.rates, origin, load.endpoint.yields()),
+        arrivals: arrivals(summary, load, &mut unknown),
+        dispatch_lateness_us: lateness(load),
+        unknown,
+    }
+}
+
+fn metrics(summary: &Summary) -> BTreeMap<String, MetricSummary> {
+    let named = summary.metrics.iter();
+    named.map(|(metric, found)| (metric.name.to_owned(), metric_summary(metric, found))).collect()
+}
+
+fn arrivals(summary: &Summary, load: &LoadFigures, unknown: &mut Unknowns) -> Option<Arrivals> {
+    unknown.option(
+        "arrivals",
+        summary.arrivals.map(|arrivals| Arrivals {
+            planned: arrivals.planned,
+            dropped: arrivals.dropped,
+            planned_per_second: arrivals.planned_per_second,
+            achieved_per_second: arrivals.achieved_per_second,
+        }),
+        if load.open_loop {
+            "fewer than two arrivals have no rate"
+        } else {
+            "users waited for each answer: a closed loop"
+        },
+    )
+}
+
+fn lateness(load: &LoadFigures) -> Spread {
+    spread(
+        &load.dispatch_lateness_ns,
+        load.dispatch_lateness_mean_ns,
+        "no measured request was sent",
+    )
+}
+
+/// Seconds from `origin`; negative before it.
+fn offset(stamp: Stamp, origin: Stamp) -> f64 {
+    (stamp.0 as i128 - origin.0 as i128) as f64 / 1e9
 }
 
 fn note(code: &str, message: &str) -> Note {
@@ -73,17 +131,19 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         failed,
         dropped,
         cut,
+        cancelled,
         by_error,
         by_finish_reason,
         examples,
         resent,
         warm_up,
+        cool_down,
     } = requests.clone();
-    let stats::WarmUpAccounting {
-        planned: warm_planned,
-        completed: warm_completed,
-        failed: warm_failed,
-    } = warm_up;
+    let unmeasured = |stats::UnmeasuredAccounting { planned, completed, failed }| Unmeasured {
+        planned,
+        completed,
+        failed,
+    };
     RequestsSection {
         planned,
         started,
@@ -91,11 +151,13 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         failed,
         dropped,
         cut,
+        cancelled,
         resent,
         by_error,
         error_examples: examples,
         by_finish_reason,
-        warm_up: WarmUp { planned: warm_planned, completed: warm_completed, failed: warm_failed },
+        warm_up: unmeasured(warm_up),
+        cool_down: unmeasured(cool_down),
     }
 }
 
@@ -138,7 +200,36 @@ fn metric_summary(metric: &Metric, found: &Distribution) -> MetricSummary {
     }
 }
 
-fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
+fn conversations(found: &stats::turns::Conversations) -> Conversations {
+    let turn = |turn: &stats::turns::Turn| {
+        let mut unknown = Unknowns::none();
+        let mut number = |field, known: &Known<f64>| unknown.number(field, known.clone());
+        Turn {
+            turn: turn.turn,
+            requests: turn.requests,
+            completed: turn.completed,
+            prompt_tokens_mean: number("prompt_tokens_mean", &turn.prompt_tokens_mean),
+            cached_tokens_mean: number("cached_tokens_mean", &turn.cached_tokens_mean),
+            ttft_ms_p50: number("ttft_ms_p50", &turn.ttft_ms_p50),
+            e2e_ms_p50: number("e2e_ms_p50", &turn.e2e_ms_p50),
+            unknown,
+        }
+    };
+    Conversations {
+        begun: found.begun,
+        completed: found.completed,
+        broken: found.broken,
+        turns: found.turns.iter().map(turn).collect(),
+    }
+}
+
+fn rate_figures(rates: stats::RateSet, yields: Yield, unknown: &mut Unknowns) -> RateFigures {
+    let of = |wanted: Yield, words: &'static str| match yields == wanted {
+        true => rates.results_per_second.clone(),
+        false => Err(Unknown::because(words)),
+    };
+    let embeddings = of(Yield::Embeddings, "no embeddings were asked for");
+    let documents = of(Yield::Scores, "no documents were ranked");
     let mut number = |field, known| unknown.number(field, known);
     RateFigures {
         requests_per_second: number("requests_per_second", rates.requests_per_second),
@@ -151,6 +242,8 @@ fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
             rates.output_tokens_per_second,
         ),
         total_tokens_per_second: number("total_tokens_per_second", rates.total_tokens_per_second),
+        embeddings_per_second: number("embeddings_per_second", embeddings),
+        documents_per_second: number("documents_per_second", documents),
         goodput_requests_per_second: number(
             "goodput_requests_per_second",
             rates.goodput_requests_per_second,
@@ -159,15 +252,14 @@ fn rate_figures(rates: stats::RateSet, unknown: &mut Unknowns) -> RateFigures {
 }
 
 fn window(window: &stats::Window, origin: Stamp) -> WindowFigures {
-    let offset = |stamp: Stamp| (stamp.0 as i128 - origin.0 as i128) as f64 / 1e9;
     WindowFigures {
-        start_s: offset(window.start),
-        end_s: offset(window.end),
+        start_s: offset(window.start, origin),
+        end_s: offset(window.end, origin),
         duration_s: window.seconds(),
     }
 }
 
-fn rates(rates: &stats::Rates, origin: Stamp) -> Rates {
+fn rates(rates: &stats::Rates, origin: Stamp, yields: Yield) -> Rates {
     let mut unknown = Unknowns::none();
     let steady_state = unknown.take("steady_state", rates.steady.clone()).map(|steady| {
         let mut unknown = Unknowns::none();
@@ -175,12 +267,12 @@ fn rates(rates: &stats::Rates, origin: Stamp) -> Rates {
             window: window(&steady.window, origin),
             plateau_concurrency: steady.plateau_concurrency,
             completed: steady.completed,
-            rates: rate_figures(steady.rates, &mut unknown),
+            rates: rate_figures(steady.rates, yields, &mut unknown),
             unknown,
         }
     });
     Rates {
-        whole: rate_figures(rates.whole.clone(), &mut unknown),
+        whole: rate_figures(rates.whole.clone(), yields, &mut unknown),
         window: unknown.take("window", rates.window.clone()).map(|found| window(&found, origin)),
         steady_state,
         unknown,
@@ -299,25 +391,8 @@ fn client(
         reasons: validity.reasons.iter().map(|reason| note(reason.code, &reason.message)).collect(),
         clock_source: load.clock,
         rejected_stamps: load.rejected_stamps,
-        arrivals: unknown.option(
-            "arrivals",
-            summary.arrivals.map(|arrivals| Arrivals {
-                planned: arrivals.planned,
-                dropped: arrivals.dropped,
-                planned_per_second: arrivals.planned_per_second,
-                achieved_per_second: arrivals.achieved_per_second,
-            }),
-            if load.open_loop {
-                "fewer than two arrivals have no rate"
-            } else {
-                "users waited for each answer: a closed loop"
-            },
-        ),
-        dispatch_lateness_us: spread(
-            &load.dispatch_lateness_ns,
-            load.dispatch_lateness_mean_ns,
-            "no measured request was sent",
-        ),
+        arrivals: arrivals(summary, load, &mut unknown),
+        dispatch_lateness_us: lateness(load),
         client_delay_us: spread(&load.client_delay_ns, None, "no read was stamped"),
         cpu_s: unknown.option(
             "cpu_s",

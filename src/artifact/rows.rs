@@ -3,11 +3,15 @@
 //! Main type: [`RequestRow`]. Both files have the same columns in the same order. In a row a missing
 //! value is `null` (an empty cell in CSV) and needs no reason: the outcome says why.
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::load::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
+use crate::load::{DropCause, FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use crate::stats::{self, HeaderSplit, RequestMetrics};
 
 /// One planned request. Stamps are in seconds since the begin of the measured load, so those of the
@@ -16,14 +20,26 @@ use crate::stats::{self, HeaderSplit, RequestMetrics};
 pub struct RequestRow {
     /// Position in the order of planning, from 0, warm-up first.
     pub index: u64,
-    /// `warm_up` or `measured`.
+    /// `warm_up`, `measured` or `cool_down`; only `measured` is in any figure.
     pub phase: String,
-    /// `completed`, `failed`, `dropped` or `cut`.
+    /// Position of its phase in `scenario.phases` of the report.
+    #[serde(default)]
+    pub phase_index: u16,
+    /// Which conversation it is a turn of, from 0.
+    #[serde(default)]
+    pub conversation_index: Option<u64>,
+    /// Which turn of it, from 1.
+    #[serde(default)]
+    pub turn: Option<u32>,
+    /// `completed`, `failed`, `cancelled` (by us, on purpose), `dropped` or `cut`.
     pub outcome: String,
     /// The kind of failure.
     pub failure: Option<FailureKind>,
     /// What was seen, in words.
     pub failure_detail: Option<String>,
+    /// Why it was dropped, where not for time or a cap.
+    #[serde(default)]
+    pub dropped_because: Option<DropCause>,
     /// Which user sent it, from 0.
     pub user_index: u32,
     /// Which prompt was sent, from 0.
@@ -40,6 +56,9 @@ pub struct RequestRow {
     pub headers_s: Option<f64>,
     /// First content.
     pub first_content_s: Option<f64>,
+    /// First content that is no reasoning.
+    #[serde(default)]
+    pub first_answer_s: Option<f64>,
     /// Last content.
     pub last_content_s: Option<f64>,
     /// Finish reason.
@@ -48,6 +67,9 @@ pub struct RequestRow {
     pub end_s: Option<f64>,
     /// HTTP status.
     pub status: Option<u16>,
+    /// Response headers in which the server tells times or what it calls this request.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, String>,
     /// The server's finish reason.
     pub finish_reason: Option<String>,
     /// The terminator was seen.
@@ -58,6 +80,15 @@ pub struct RequestRow {
     pub content_deltas: u64,
     /// Of those, how many shared a read with an earlier one.
     pub coalesced_deltas: u64,
+    /// Of the content deltas, how many were reasoning.
+    #[serde(default)]
+    pub reasoning_deltas: u64,
+    /// Embeddings or scores that came.
+    #[serde(default)]
+    pub results: Option<u32>,
+    /// Numbers in each embedding.
+    #[serde(default)]
+    pub dimensions: Option<u32>,
     /// Comment lines (pings) seen.
     pub comments: u64,
     /// Response bytes.
@@ -68,6 +99,9 @@ pub struct RequestRow {
     pub ttft_ms: Option<f64>,
     /// First content − planned.
     pub ttft_scheduled_ms: Option<f64>,
+    /// First content that is no reasoning − written.
+    #[serde(default)]
+    pub time_to_first_answer_ms: Option<f64>,
     /// Headers − written.
     pub queue_ms: Option<f64>,
     /// First content − headers.
@@ -111,10 +145,12 @@ impl RequestRow {
             Outcome::Failed { failure, detail } => ("failed", Some(*failure), Some(detail.clone())),
             Outcome::Dropped => ("dropped", None, None),
             Outcome::Cut => ("cut", None, None),
+            Outcome::Cancelled => ("cancelled", None, None),
         };
         let phase = match record.phase {
             Phase::WarmUp => "warm_up",
             Phase::Measured => "measured",
+            Phase::CoolDown => "cool_down",
         };
         let metrics = RequestMetrics::of(record, split);
         // A number that is not finite has no text in JSON.
@@ -122,9 +158,13 @@ impl RequestRow {
         Self {
             index: record.index,
             phase: phase.to_owned(),
+            phase_index: record.phase_index,
+            conversation_index: record.conversation_index,
+            turn: record.turn,
             outcome: outcome.to_owned(),
             failure,
             failure_detail,
+            dropped_because: record.dropped_because,
             user_index: record.user_index,
             prompt_index: record.prompt_index,
             planned_s: seconds(record.planned),
@@ -133,20 +173,26 @@ impl RequestRow {
             written_s: at(record.written),
             headers_s: at(record.headers),
             first_content_s: at(record.first_content),
+            first_answer_s: at(record.first_answer),
             last_content_s: at(record.last_content),
             finish_s: at(record.finish),
             end_s: at(record.end),
             status: record.status,
+            server_headers: record.server_headers.clone(),
             finish_reason: record.finish_reason.clone(),
             terminated: record.terminated,
             max_tokens: record.max_tokens,
             content_deltas: record.content_deltas,
             coalesced_deltas: record.coalesced_deltas,
+            reasoning_deltas: record.reasoning_deltas,
+            results: record.results,
+            dimensions: record.dimensions,
             comments: record.comments,
             bytes_received: record.bytes_received,
             resent: record.resent,
             ttft_ms: finite(metrics.ttft_ms),
             ttft_scheduled_ms: finite(metrics.ttft_scheduled_ms),
+            time_to_first_answer_ms: finite(metrics.time_to_first_answer_ms),
             queue_ms: finite(metrics.queue_ms),
             prefill_ms: finite(metrics.prefill_ms),
             tpot_ms: finite(metrics.tpot_ms),
@@ -176,25 +222,54 @@ impl RequestRow {
 /// The text of `requests.jsonl`: one object a line, no header.
 #[must_use]
 pub fn jsonl(rows: &[RequestRow]) -> String {
-    let mut text = String::with_capacity(rows.len() * 900);
+    text_of(|out| write_jsonl(rows, out))
+}
+
+/// The same row by row, for a long run has more of them than a small machine has memory for.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_jsonl(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for row in rows {
-        text.push_str(&serde_json::to_string(row).expect("a row is an object with string keys"));
-        text.push('\n');
+        serde_json::to_writer(&mut *out, row.borrow())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
 }
 
 /// The text of `requests.csv` (RFC 4180, but with LF line ends): a header line, then a line a row.
 /// Without rows it is the header alone.
 #[must_use]
 pub fn csv(rows: &[RequestRow]) -> String {
-    let mut text = header();
+    text_of(|out| write_csv(rows, out))
+}
+
+/// The same row by row.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_csv(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    out.write_all(header().as_bytes())?;
     for row in rows {
-        let cells: Vec<String> = row.cells().values().map(cell).collect();
-        text.push_str(&cells.join(","));
-        text.push('\n');
+        let cells: Vec<String> = row.borrow().cells().values().map(cell).collect();
+        out.write_all(cells.join(",").as_bytes())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
+}
+
+fn text_of(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("a vector takes every byte");
+    String::from_utf8(bytes).expect("what was written are strings")
 }
 
 /// Taken from the schema of the row, so that it is there without any row.
@@ -211,6 +286,9 @@ fn header() -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
+        Value::Object(entries) if entries.is_empty() => String::new(),
+        // JSON in one cell, quoted as every text is that holds commas.
+        Value::Object(_) => cell(&Value::String(value.to_string())),
         Value::String(text) => {
             // A cell that a spreadsheet would take for a formula is made plain text by a quote:
             // the words of a failure come from a server that we do not know.
@@ -281,5 +359,7 @@ mod tests {
         assert_eq!(cell(&Value::from("a,\"b\"\nc")), "\"a,\"\"b\"\"\nc\"");
         assert_eq!(cell(&Value::from("=cmd()")), "'=cmd()");
         assert_eq!(cell(&Value::Null), "");
+        assert_eq!(cell(&serde_json::json!({})), "");
+        assert_eq!(cell(&serde_json::json!({"a": "b"})), "\"{\"\"a\"\":\"\"b\"\"}\"");
     }
 }

@@ -12,7 +12,7 @@ use super::unknowns::Unknowns;
 use crate::load::{ClockSource, FailureKind};
 use crate::stats::Better;
 
-/// What became of the measured requests: planned = completed + failed + dropped + cut.
+/// What became of the measured requests: planned = completed + failed + cancelled + dropped + cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RequestsSection {
     /// Planned.
@@ -27,6 +27,9 @@ pub struct RequestsSection {
     pub dropped: u64,
     /// In flight when the run ended; neither a success nor a failure.
     pub cut: u64,
+    /// Hung up by us on purpose; neither a success nor a failure.
+    #[serde(default)]
+    pub cancelled: u64,
     /// Sent a second time because the idle connection had been closed by the server.
     pub resent: u64,
     /// Failed ones by kind; kinds that did not occur are absent.
@@ -36,18 +39,45 @@ pub struct RequestsSection {
     /// Completed ones by the server's finish reason.
     pub by_finish_reason: BTreeMap<String, u64>,
     /// The unmeasured requests before; in no figure.
-    pub warm_up: WarmUp,
+    pub warm_up: Unmeasured,
+    /// The unmeasured requests after; in no figure.
+    #[serde(default)]
+    pub cool_down: Unmeasured,
 }
 
 /// What became of the unmeasured requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct WarmUp {
+pub struct Unmeasured {
     /// Planned.
     pub planned: u64,
     /// Ended well.
     pub completed: u64,
     /// Ended badly.
     pub failed: u64,
+}
+
+/// One measured phase by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseFigures {
+    /// As in `scenario.phases`.
+    pub name: String,
+    /// When it began, seconds since the begin of the measured load.
+    pub started_s: f64,
+    /// When its last request could begin; those in flight ended later.
+    pub closed_s: f64,
+    /// What became of its requests.
+    pub requests: RequestsSection,
+    /// Every metric over its completed requests, by name.
+    pub metrics: BTreeMap<String, MetricSummary>,
+    /// Requests and tokens per second, from its first write to the end of its last request.
+    pub rates: Rates,
+    /// Arrivals as planned and as sent; `null` in a closed loop.
+    pub arrivals: Option<Arrivals>,
+    /// Sent minus planned, as far as it is our own doing.
+    pub dispatch_lateness_us: Spread,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// One metric over the completed measured requests, in `unit`.
@@ -123,8 +153,49 @@ pub struct RateFigures {
     pub output_tokens_per_second: Option<f64>,
     /// The sum of both.
     pub total_tokens_per_second: Option<f64>,
+    /// Embeddings per second.
+    #[serde(default)]
+    pub embeddings_per_second: Option<f64>,
+    /// Documents scored per second.
+    #[serde(default)]
+    pub documents_per_second: Option<f64>,
     /// Completed requests per second that met every objective.
     pub goodput_requests_per_second: Option<f64>,
+}
+
+/// The conversations of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Conversations {
+    /// Those of which at least one turn was sent.
+    pub begun: u64,
+    /// Those of which every turn completed.
+    pub completed: u64,
+    /// Those that a failed turn ended; their later turns are among the dropped.
+    pub broken: u64,
+    /// By turn, from the first.
+    pub turns: Vec<Turn>,
+}
+
+/// One turn over all conversations; figures are of its completed requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Turn {
+    /// Which, from 1.
+    pub turn: u32,
+    /// Requests sent.
+    pub requests: u64,
+    /// Of those, completed.
+    pub completed: u64,
+    /// Mean prompt tokens, cached ones included.
+    pub prompt_tokens_mean: Option<f64>,
+    /// Mean prompt tokens that came from the server's cache.
+    pub cached_tokens_mean: Option<f64>,
+    /// Median time to the first content.
+    pub ttft_ms_p50: Option<f64>,
+    /// Median time to the end.
+    pub e2e_ms_p50: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// A span of time, relative to the begin of the measured load.
@@ -394,4 +465,27 @@ pub struct Note {
     pub code: String,
     /// The sentence.
     pub message: String,
+}
+
+/// Numbers of one response header, in whatever unit the server sends them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeaderFigures {
+    /// Requests whose answer had it; at least 1.
+    pub count: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The median.
+    pub p50: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl From<crate::stats::HeaderFigures> for HeaderFigures {
+    fn from(found: crate::stats::HeaderFigures) -> Self {
+        // Destructured so that a new figure cannot be forgotten here.
+        let crate::stats::HeaderFigures { count, mean, min, p50, max } = found;
+        Self { count, mean, min, p50, max }
+    }
 }

@@ -47,10 +47,18 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "Pushing a history",
+        &[
+            ("GITHUB_TOKEN", "sent to GITHUB_SERVER_URL alone; needs contents: write"),
+            ("GITHUB_SERVER_URL", "the server of that token [default: https://github.com]"),
+        ],
+    ),
+    (
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),
             ("LLAMA_API_KEY", "llama-server's own: a server that we start reads it too"),
+            ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust in place of the system's"),
             ("CI", "plain lines of progress, even on a terminal"),
             ("NO_COLOR", "no colours"),
         ],

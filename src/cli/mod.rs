@@ -7,8 +7,11 @@
 mod bench_py;
 mod calibrate;
 mod comment;
+mod compare;
 mod derived;
 pub mod environment;
+mod history;
+mod request;
 mod run;
 
 use std::path::PathBuf;
@@ -18,10 +21,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
 pub use comment::{CommentArgs, CommentWhen};
+pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
 pub use derived::DerivedArgs;
+pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
+pub use request::RequestArgs;
 pub use run::{
-    ClockArg, ConnectionsArg, LimitArgs, LogFormat, ModelArgs, OutputArgs, ProgressMode, RunArgs,
-    ServerArgs, TagArgs, WorkloadArgs,
+    ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
+    ProgressMode, RunArgs, ServerArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?
@@ -112,6 +118,19 @@ pub enum Command {
     /// that GitHub was told what there was to tell, 8 that it was not.
     #[command(verbatim_doc_comment)]
     Comment(Box<CommentArgs>),
+    /// Put two finished reports beside one another
+    ///
+    /// Says first whether they can be compared: the same model, requests, kind of server, machine and
+    /// flags. Two single runs never show more than what *looks* slower: the luck of a server's start
+    /// is in both. To know, run bench-ci ab.
+    #[command(verbatim_doc_comment)]
+    Compare(CompareArgs),
+    /// Keep, check and draw figures over time in a git branch
+    ///
+    /// Points are JSON lines in a branch of their own; the work tree is never touched. What a history
+    /// says is advisory: machines differ from day to day more than a change under test.
+    #[command(subcommand, verbatim_doc_comment)]
+    History(HistoryCommand),
     /// Make a synthetic GGUF of a wanted shape, or inspect a GGUF
     #[command(subcommand)]
     Model(ModelCommand),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::DerivedArgs;
-use crate::plan::{ArrivalProcess, duration};
+use super::request::RequestArgs;
+use crate::plan::{ArrivalProcess, duration, shape};
 
 /// Everything `bench-ci run` takes.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +21,9 @@ pub struct RunArgs {
     /// Workload flags.
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    /// Request flags.
+    #[command(flatten)]
+    pub request: RequestArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -73,10 +77,34 @@ pub struct ServerArgs {
     pub server: Option<String>,
     /// Load a server that is already running; nothing is started or stopped
     ///
-    /// Its base address, with or without /v1: http://host:8000/v1. Only http, not https, for now. Flags
-    /// of a server that bench-ci starts are refused beside it.
+    /// Its base address, with or without /v1: http://host:8000/v1, https://host/v1, unix:/path/to.sock,
+    /// or http+unix://%2Fpath%2Fto.sock/v1. Flags of a server that bench-ci starts are refused beside
+    /// it.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// HTTP version
+    ///
+    /// 2 is agreed on with a https server, and spoken at once to a http one. auto takes what a https
+    /// server prefers, and 1.1 elsewhere.
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t = HttpVersionArg::Http1)]
+    pub http_version: HttpVersionArg,
+    /// Speak HTTP/2: the same as --http-version 2
+    #[arg(long, conflicts_with = "http_version")]
+    pub http2: bool,
+    /// Trust the certificates of this PEM file, in place of the system's
+    ///
+    /// The system's are looked for where OpenSSL has them, or where SSL_CERT_FILE says.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub cacert: Option<PathBuf>,
+    /// Believe any certificate of the server; the report says so
+    #[arg(long, requires = "url", conflicts_with = "cacert")]
+    pub insecure: bool,
+    /// Reach the server through this HTTP proxy
+    ///
+    /// http://[USER:PASSWORD@]HOST[:PORT]. Without this flag no proxy is used, whatever HTTP_PROXY and
+    /// HTTPS_PROXY say: a benchmark must not take another way than the one that was asked for.
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub proxy: Option<String>,
     /// Sent as `Authorization: Bearer KEY`
     ///
     /// Better in the variable than here, where every process of the machine can read it.
@@ -128,7 +156,7 @@ pub struct ServerArgs {
     next_help_heading = "Workload (each overrides the scenario; --dry-run shows the outcome)"
 )]
 pub struct WorkloadArgs {
-    /// The workload: chat, load, soak, spike or breakpoint, or a TOML file
+    /// The workload: chat, load, soak, spike, breakpoint, conversation, or a TOML file
     ///
     /// chat is people talking to an assistant, after llama.cpp's script.js; the others are its users in
     /// growing and shrinking numbers. What holds a / or ends in
@@ -179,9 +207,25 @@ pub struct WorkloadArgs {
     /// any case, with a warning.
     #[arg(long, value_name = "N", env = "SERVER_BENCH_MAX_CONTEXT", hide_env_values = true)]
     pub max_context: Option<u64>,
-    /// builtin, sharegpt (from the Hub), or a ShareGPT-shaped JSON file
+    /// builtin, sharegpt, a file, hf:OWNER/NAME/FILE, or synthetic:input=512,output=128
+    ///
+    /// FILE is JSON (ShareGPT, or an array of records), JSONL, CSV or text of one prompt a line. A record
+    /// has a prompt, messages, text or prompt_token_ids, and may have max_tokens and id. sharegpt is the
+    /// public file, from the Hub. synthetic prompts have exactly the asked lengths, in the server's
+    /// tokens: a number, uniform:FROM-TO, normal:MEAN,STDDEV or lognormal:MEAN,STDDEV; with prefix=N
+    /// they share N tokens more in front, in prefix_groups=N groups; count=N is how many there are.
     #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET", hide_env_values = true)]
     pub dataset: Option<String>,
+    /// Send the requests of a trace at its instants: an open loop
+    ///
+    /// JSONL or CSV with a timestamp and a prompt or its length, as of Mooncake, Azure or BurstGPT.
+    /// --duration cuts it. Instants count from the first; a number is seconds, or milliseconds beside
+    /// Mooncake's input_length.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["users", "rate", "arrivals"])]
+    pub trace: Option<PathBuf>,
+    /// How many times as fast as it was the trace is sent, such as 2x
+    #[arg(long, value_name = "SPEED", value_parser = shape::trace_speed)]
+    pub trace_speed: Option<f64>,
     /// Seed sent with each request, and of all that bench-ci draws
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -215,6 +259,19 @@ pub struct WorkloadArgs {
     /// Several are joined by "and", or by giving the flag again: "ttft_ms < 200 and tpot_ms < 50".
     #[arg(long = "objective", value_name = "EXPR")]
     pub objectives: Vec<String>,
+}
+
+/// HTTP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HttpVersionArg {
+    /// HTTP/1.1
+    #[value(name = "1.1")]
+    Http1,
+    /// HTTP/2
+    #[value(name = "2")]
+    Http2,
+    /// What a https server prefers
+    Auto,
 }
 
 /// When connections are opened.

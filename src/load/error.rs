@@ -16,14 +16,17 @@ pub enum LoadError {
         /// What the parser said.
         cause: String,
     },
-    /// `https://`, for now.
-    #[error("cannot load \"{url}\": https is not supported yet, expected http")]
-    HttpsUnsupported {
-        /// As given, without a password.
-        url: String,
+    /// Certificates that cannot be read.
+    #[error(transparent)]
+    Tls(#[from] crate::transport::TlsError),
+    /// A proxy where there can be none.
+    #[error("cannot use --proxy: {cause}")]
+    Proxy {
+        /// Why not.
+        cause: &'static str,
     },
-    /// Neither `http` nor `https`.
-    #[error("cannot load \"{url}\": unknown scheme \"{scheme}\", expected http")]
+    /// None of `http`, `https`, `unix` and `http+unix`.
+    #[error("cannot load \"{url}\": unknown scheme \"{scheme}\", expected http, https or unix")]
     Scheme {
         /// As given, without a password.
         url: String,
@@ -92,16 +95,14 @@ impl LoadError {
             LoadError::Url { .. } | LoadError::Scheme { .. } => {
                 Some("pass a URL such as http://127.0.0.1:8080/v1".to_owned())
             }
-            LoadError::HttpsUnsupported { .. } => Some(
-                "load the server's plain http port, or put a local proxy that ends TLS in front of it"
-                    .to_owned(),
-            ),
+            LoadError::Tls(error) => error.hint(),
+            LoadError::Proxy { .. } => Some("leave --proxy out".to_owned()),
             LoadError::Credentials { .. } => {
                 Some("pass --api-key, or --header Authorization=…".to_owned())
             }
-            LoadError::Header { .. } => {
-                Some("pass --header NAME=VALUE with a plain name and a value on one line".to_owned())
-            }
+            LoadError::Header { .. } => Some(
+                "pass --header NAME=VALUE with a plain name and a value on one line".to_owned(),
+            ),
             LoadError::Resolve { .. } => {
                 Some("check the host name, or pass the server's address".to_owned())
             }

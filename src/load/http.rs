@@ -4,6 +4,8 @@
 
 #![deny(clippy::indexing_slicing)] // the bytes come from a stranger; a panic is his to cause
 
+use std::collections::BTreeMap;
+
 use super::chunked::ChunkedDecoder;
 
 /// Limit of a response head: nginx and hyper are in this region too.
@@ -13,12 +15,18 @@ const HEADERS_LIMIT: usize = 128;
 /// Limit of interim (1xx) responses before one answer: a server that sends more never answers.
 const INTERIM_LIMIT: u32 = 32;
 
+/// Limit of the headers that are kept of one response.
+const KEPT_HEADERS: usize = 16;
+
 /// Why a response cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeadError {
     /// httparse refused it.
     #[error("the response is not HTTP/1.1: {0}")]
     NotHttp(httparse::Error),
+    /// A TLS record, from a server that was asked in plain HTTP.
+    #[error("the server speaks TLS here; begin its URL with https://")]
+    Tls,
     /// Above [`HEAD_LIMIT`].
     #[error("the response head is larger than {HEAD_LIMIT} bytes")]
     TooLarge,
@@ -48,6 +56,8 @@ pub(super) struct Head {
     pub(super) content_encoding: Option<String>,
     /// The server says that the connection may be used again (it may not keep its word).
     pub(super) keep_alive: bool,
+    /// Headers in which the server says times or what it calls this request, names in lower case.
+    pub(super) server_headers: BTreeMap<String, String>,
 }
 
 /// How the end of a body is found.
@@ -133,6 +143,10 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, HeadError> {
     if bytes.is_empty() {
         return Ok(None);
     }
+    // An alert, and the major version that every TLS has.
+    if bytes.starts_with(&[0x15, 0x03]) {
+        return Err(HeadError::Tls);
+    }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(bytes).map_err(HeadError::NotHttp)? {
@@ -148,6 +162,7 @@ impl Head {
         let mut chunked = false;
         let mut close = response.version == Some(0);
         let (mut content_type, mut content_encoding) = (None, None);
+        let mut server_headers = BTreeMap::new();
         for header in response.headers.iter() {
             let value = String::from_utf8_lossy(header.value);
             let value = value.trim();
@@ -184,6 +199,12 @@ impl Head {
                 && !value.is_empty()
             {
                 content_encoding = Some(shortened(value));
+            } else if server_headers.len() < KEPT_HEADERS && is_kept(header.name) {
+                // Of several with one name, the list that they stand for.
+                let kept: &mut String =
+                    server_headers.entry(header.name.to_ascii_lowercase()).or_default();
+                let comma = if kept.is_empty() { "" } else { ", " };
+                *kept = format!("{kept}{comma}{}", shortened(value));
             }
         }
         let framing = match (status, chunked, lengths) {
@@ -195,7 +216,15 @@ impl Head {
         };
         let keep_alive = !close && !matches!(framing, Framing::Close);
         let content = ContentKind::of(content_type.as_deref());
-        Ok(Self { status, framing, content, content_type, content_encoding, keep_alive })
+        Ok(Self {
+            status,
+            framing,
+            content,
+            content_type,
+            content_encoding,
+            keep_alive,
+            server_headers,
+        })
     }
 }
 
@@ -216,7 +245,33 @@ impl ContentKind {
     }
 }
 
-/// For error messages: a hostile header must not fill the report.
+/// Headers that are kept: what gateways and inference servers tell of their time.
+fn is_kept(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "server-timing",
+        "x-envoy-upstream-service-time",
+        "openai-processing-ms",
+        "x-request-id",
+        "x-response-time",
+        "x-runtime",
+        "x-compute-type",
+        "x-compute-time",
+        "x-process-time",
+    ];
+    // Text Generation Inference and its kin: `x-queue-time`, `x-time-per-token`, ….
+    const ENDS: [&str; 5] = ["-time", "-time-ms", "-duration", "-duration-ms", "-latency-ms"];
+    let bytes = name.as_bytes();
+    let ends = |end: &&str| {
+        let tail = bytes.len().checked_sub(end.len()).and_then(|start| bytes.get(start..));
+        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
+    };
+    let is_ours = bytes.first().is_some_and(|first| first.eq_ignore_ascii_case(&b'x'));
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+        || name.eq_ignore_ascii_case("x-time-per-token")
+        || (is_ours && ENDS.iter().any(ends))
+}
+
+/// For error messages and rows: a hostile header must not fill the report.
 fn shortened(value: &str) -> String {
     value.chars().filter(|character| !character.is_control()).take(100).collect()
 }
@@ -268,6 +323,35 @@ mod tests {
         // RFC 9112 6.3: the transfer coding wins over the length.
         let both = head("HTTP/1.1 200 OK\nContent-Length: 3\nTransfer-Encoding: Chunked\n\n");
         assert!(matches!(both.framing, Framing::Chunked(_)));
+    }
+
+    #[test]
+    fn headers_that_tell_times_are_kept_and_no_others() {
+        let head = head(
+            "HTTP/1.1 200 OK\nServer-Timing: db;dur=53, app;dur=47.2\nX-Request-Id: a1\nX-Queue-Time: 3\n\
+             x-time-per-token: 9\nOpenAI-Processing-MS: 12\nX-Secret: s\nSet-Cookie: c\nDate: d\n\
+             server-timing: cache\n\n",
+        );
+        let kept: Vec<(&str, &str)> = head
+            .server_headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            kept,
+            [
+                ("openai-processing-ms", "12"),
+                ("server-timing", "db;dur=53, app;dur=47.2, cache"),
+                ("x-queue-time", "3"),
+                ("x-request-id", "a1"),
+                ("x-time-per-token", "9"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_alert_of_tls_is_told_from_other_nonsense() {
+        assert_eq!(read(&[0x15, 3, 3, 0, 2, 2, 40]).unwrap_err(), HeadError::Tls);
     }
 
     #[test]

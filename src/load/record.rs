@@ -4,6 +4,7 @@
 //! stamps, so that a formula can change without measuring again. A request that failed, was
 //! dropped or was cut is a record like any other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub enum Phase {
     WarmUp,
     /// Counted.
     Measured,
+    /// After measuring; never counted in any figure.
+    CoolDown,
 }
 
 /// How a request ended.
@@ -60,6 +63,26 @@ pub enum Outcome {
     Dropped,
     /// Still in flight when the run ended: right-censored, neither a success nor a failure.
     Cut,
+    /// Hung up by us on purpose, as the workload says: neither a success nor a failure.
+    Cancelled,
+}
+
+/// Why a planned request was never sent, where something else than time or a cap kept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropCause {
+    /// An earlier turn of its conversation did not complete, so there is no answer to go on from.
+    ConversationBroken,
+}
+
+impl DropCause {
+    /// The public wire name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropCause::ConversationBroken => "conversation_broken",
+        }
+    }
 }
 
 /// The classes of failure. The wire names are public.
@@ -104,10 +127,11 @@ pub enum FailureKind {
     Reset,
     /// A finished answer without any content.
     Empty,
-    /// Fewer tokens than were forced with `ignore_eos`.
+    /// Less than was asked for: fewer tokens than were forced with `ignore_eos`, fewer embeddings or
+    /// scores than texts.
     Short,
-    /// Cancelled by us on purpose.
-    Cancelled,
+    /// The workload's own deadline for a request passed, and we hung up.
+    Deadline,
 }
 
 impl FailureKind {
@@ -126,7 +150,7 @@ impl FailureKind {
         FailureKind::Reset,
         FailureKind::Empty,
         FailureKind::Short,
-        FailureKind::Cancelled,
+        FailureKind::Deadline,
     ];
 
     /// The public wire name, such as `http_5xx`.
@@ -146,7 +170,7 @@ impl FailureKind {
             FailureKind::Reset => "reset",
             FailureKind::Empty => "empty",
             FailureKind::Short => "short",
-            FailureKind::Cancelled => "cancelled",
+            FailureKind::Deadline => "deadline",
         }
     }
 }
@@ -190,10 +214,23 @@ pub struct RequestRecord {
     pub prompt_index: u64,
     /// Which user sent it, from 0.
     pub user_index: u32,
-    /// Warm-up or measured.
+    /// Whether it counts.
     pub phase: Phase,
+    /// Which conversation it is a turn of, in the order in which they began, from 0; `None` where a
+    /// request stands for itself.
+    #[serde(default)]
+    pub conversation_index: Option<u64>,
+    /// Which turn of it, from 1.
+    #[serde(default)]
+    pub turn: Option<u32>,
+    /// To which phase of the load it belongs: 0 is each user's warm-up before the first, 1 the first.
+    #[serde(default)]
+    pub phase_index: u16,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why it was dropped, where something else than time or a cap did it.
+    #[serde(default)]
+    pub dropped_because: Option<DropCause>,
 
     /// Closed loop: when the user became free (after think time). Open loop: the instant of the arrival.
     pub planned: Stamp,
@@ -207,6 +244,10 @@ pub struct RequestRecord {
     pub headers: Option<Stamp>,
     /// First delta with content.
     pub first_content: Option<Stamp>,
+    /// First delta with content that is no reasoning; `None` where all of it was, and in answers that
+    /// are not streamed.
+    #[serde(default)]
+    pub first_answer: Option<Stamp>,
     /// Last delta with content; equals `first_content` if there was one delta.
     pub last_content: Option<Stamp>,
     /// The event that carried a finish reason.
@@ -216,6 +257,11 @@ pub struct RequestRecord {
 
     /// HTTP status; `None` if no status line arrived.
     pub status: Option<u16>,
+    /// Response headers in which the server tells times or what it calls this request, such as
+    /// `server-timing`; names in lower case, values at most 100 characters each. Empty where there
+    /// are none.
+    #[serde(default)]
+    pub server_headers: BTreeMap<String, String>,
     /// `finish_reason` (or `stop_type`) as the server said it.
     pub finish_reason: Option<String>,
     /// The terminator `[DONE]` was seen.
@@ -231,6 +277,15 @@ pub struct RequestRecord {
     pub content_deltas: u64,
     /// Of those, how many shared their stamp with an earlier one because they came in one read.
     pub coalesced_deltas: u64,
+    /// Of the content deltas, how many held nothing but reasoning.
+    #[serde(default)]
+    pub reasoning_deltas: u64,
+    /// Embeddings or scores in a whole answer; `None` where tokens were asked for.
+    #[serde(default)]
+    pub results: Option<u32>,
+    /// Numbers in each embedding.
+    #[serde(default)]
+    pub dimensions: Option<u32>,
     /// Comment lines (pings) seen.
     pub comments: u64,
     /// Response bytes, headers included.

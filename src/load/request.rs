@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::answer::{Answer, Ending, Progress};
 use super::connection::{Connection, Unsent};
+use super::dial::DialError;
 use super::leash::{Leash, Pulled};
+use super::limits::Limits;
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use super::schedule::Ticket;
 use super::stamp::now;
@@ -40,6 +42,8 @@ pub(super) struct Player {
     head: Vec<u8>,
     /// When the user became free: its last answer's end, as received.
     pub(super) freed: Stamp,
+    /// When it may send its next request: freed, and the pause. It goes on from phase to phase.
+    pub(super) next_due: Stamp,
     /// Failures in a row, for the pause after them.
     pub(super) failures: u32,
 }
@@ -54,7 +58,7 @@ enum Link {
 /// A connection being opened ahead of its request.
 struct Opening {
     started: Stamp,
-    dialing: Pin<Box<dyn Future<Output = io::Result<Connection>>>>,
+    dialing: Pin<Box<dyn Future<Output = Result<Connection, DialError>>>>,
 }
 
 impl std::fmt::Debug for Link {
@@ -84,6 +88,7 @@ impl Player {
             answer: Answer::default(),
             head: Vec::new(),
             freed: now(),
+            next_due: Stamp(0),
             failures: 0,
         }
     }
@@ -161,12 +166,12 @@ impl Player {
     pub(super) async fn play(
         &mut self,
         stage: &Rc<Stage>,
-        ticket: Ticket,
+        errand: &Errand,
         planned: Stamp,
     ) -> RequestRecord {
-        let body = stage.body(ticket);
-        let mut record = blank_record(ticket, body, self.user_index, planned);
-        self.write_head(stage, ticket.index, body);
+        let body = &errand.body;
+        let mut record = errand.blank_record(self.user_index, planned);
+        self.write_head(stage, record.index, body);
         let mut exchange = self.exchange(stage, body, &mut record).await;
         if exchange.met_closed_connection {
             record.resent = true;
@@ -180,6 +185,10 @@ impl Player {
         }
         self.leash.disarm();
         self.answer.conclude(&exchange.ending, body.forced, &mut record);
+        stage.hold_to_the_first(&mut record);
+        for value in record.server_headers.values_mut() {
+            *value = stage.plan.target.without_secrets(value);
+        }
         if let Outcome::Failed { detail, .. } = &mut record.outcome {
             *detail = cleaned(detail, stage);
         }
@@ -189,6 +198,11 @@ impl Player {
     /// Gaps between the content deltas of the last request, nanoseconds.
     pub(super) fn gaps(&self) -> &[u64] {
         self.answer.gaps()
+    }
+
+    /// What the last answer said, once; empty where nobody wants it.
+    pub(super) fn take_text(&mut self) -> String {
+        self.answer.take_text()
     }
 
     fn write_head(&mut self, stage: &Stage, index: u64, body: &PlannedBody) {
@@ -209,7 +223,7 @@ impl Player {
         body: &PlannedBody,
         record: &mut RequestRecord,
     ) -> Exchange {
-        self.answer.reset();
+        self.answer.reset(stage.plan.expected(body));
         let (connection, was_idle) = match self.connect(stage, record).await {
             Ok(connected) => connected,
             Err(ending) => {
@@ -220,7 +234,8 @@ impl Player {
         let timeouts = &stage.plan.timeouts;
         let limit = timeouts.first.min(timeouts.total);
         self.leash.arm(now().after(limit));
-        let sent = self.leash.hold(connection.send(&self.head, &body.body)).await;
+        let tag = stage.plan.tag_requests.then_some(record.index);
+        let sent = self.leash.hold(connection.send(&self.head, &body.body, tag)).await;
         let mut refused = None;
         let written = match sent {
             Ok(Ok(written)) => {
@@ -314,9 +329,7 @@ impl Player {
                 record.connected = Some(connection.opened);
                 Ok((connection, false))
             }
-            Ok(Err(error)) => {
-                Err(Ending::Unconnected(FailureKind::Connect, format!("cannot connect: {error}")))
-            }
+            Ok(Err(error)) => Err(Ending::Unconnected(error.kind, error.detail)),
             Err(Pulled::Deadline) => Err(Ending::Unconnected(
                 FailureKind::Connect,
                 format!("no connection within {limit:?}"),
@@ -334,21 +347,31 @@ impl Player {
         record: &mut RequestRecord,
     ) -> Ending {
         let timeouts = &stage.plan.timeouts;
-        let give_up = written.after(timeouts.total);
+        let draw = match (record.conversation_index, record.turn) {
+            // Users reach their turns in an order that depends on the server; the draw must not.
+            (Some(conversation), Some(turn)) => (conversation << 16) + u64::from(turn),
+            _ => record.index.saturating_sub(stage.plan.warm_up_requests()),
+        };
+        let limits = Limits::of(&stage.plan, record.phase, draw, written);
         loop {
             let deadline = match self.answer.latest() {
+                _ if !self.answer.is_stream() => Stamp(u64::MAX),
                 Some(latest) if self.answer.is_terminated() => {
                     latest.after(timeouts.idle.min(LINGER))
                 }
                 Some(latest) if self.answer.has_content() => latest.after(timeouts.idle),
                 _ => written.after(timeouts.first),
             };
-            self.leash.arm(deadline.min(give_up));
+            self.leash.arm(deadline.min(limits.last_instant()));
             let read = match self.leash.hold(connection.receive(&stage.receiver)).await {
                 Ok(Ok(read)) => read,
                 Ok(Err(error)) => {
                     self.freed = now();
                     record.end = Some(self.freed);
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.answer.give_up(error.to_string());
+                        return Ending::Broken;
+                    }
                     return Ending::Reset(error.to_string());
                 }
                 Err(Pulled::Stop) => {
@@ -357,13 +380,17 @@ impl Player {
                 }
                 Err(Pulled::Deadline) => {
                     self.freed = now();
-                    return self.timed_out(stage, give_up, record);
+                    return self.timed_out(stage, &limits, record);
                 }
             };
             if read.length == 0 {
                 self.freed = read.stamp.max(self.answer.latest().unwrap_or(written));
                 record.end = Some(self.freed);
-                return if self.answer.ends_by_closing() { Ending::Over } else { Ending::Closed };
+                return if self.answer.ends_by_closing() {
+                    limits.end_of_whole(self.freed)
+                } else {
+                    Ending::Closed
+                };
             }
             // The read is stamped; only now is it parsed. No `await` until its bytes are used: the
             // buffer is everybody's.
@@ -381,23 +408,31 @@ impl Player {
             if progress != Progress::More {
                 self.freed = stamp;
                 record.end = Some(stamp);
-                return if progress == Progress::Over { Ending::Over } else { Ending::Broken };
+                return match progress {
+                    Progress::Over => limits.end_of_whole(stamp),
+                    _ => Ending::Broken,
+                };
             }
             // A stream that never pauses is never pulled by its deadline.
-            if stamp >= give_up {
+            let deltas = self.answer.content_deltas();
+            if !self.answer.is_terminated()
+                && let Some(ending) = limits.end(stamp, deltas)
+            {
                 self.freed = now();
-                return self.timed_out(stage, give_up, record);
+                note_hanging_up(&ending, self.freed, record);
+                return ending;
             }
         }
     }
 
-    fn timed_out(&self, stage: &Stage, give_up: Stamp, record: &mut RequestRecord) -> Ending {
+    fn timed_out(&self, stage: &Stage, limits: &Limits, record: &mut RequestRecord) -> Ending {
         let timeouts = &stage.plan.timeouts;
         if self.answer.is_terminated() {
             record.end = self.answer.latest();
             Ending::Lingered
-        } else if self.freed >= give_up {
-            Ending::TimedOut(FailureKind::TimeoutTotal, timeouts.total)
+        } else if let Some(ending) = limits.end(self.freed, self.answer.content_deltas()) {
+            note_hanging_up(&ending, self.freed, record);
+            ending
         } else if self.answer.has_content() {
             Ending::TimedOut(FailureKind::TimeoutIdle, timeouts.idle)
         } else {
@@ -409,7 +444,7 @@ impl Player {
     fn keep(&mut self, stage: &Stage, mut connection: Connection) {
         connection.answers += 1;
         if stage.plan.connections == Connections::Ahead
-            && self.answer.may_keep_connection()
+            && (connection.outlives_answers() || self.answer.may_keep_connection())
             && stage.trusts(&connection)
         {
             if connection.answers > 1 {
@@ -427,6 +462,38 @@ impl Opening {
     }
 }
 
+/// One request that is to be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Errand {
+    /// Of a conversation, that of its first turn.
+    pub(super) ticket: Ticket,
+    /// Position in the order of planning.
+    pub(super) index: u64,
+    pub(super) body: PlannedBody,
+    /// Which turn of its conversation, from 1; `None` where it stands for itself.
+    pub(super) turn: Option<u32>,
+}
+
+impl Errand {
+    /// A record about which nothing is known yet.
+    pub(super) fn blank_record(&self, user_index: u32, planned: Stamp) -> RequestRecord {
+        let mut record = blank_record(self.ticket, &self.body, user_index, planned);
+        record.index = self.index;
+        if let Some(turn) = self.turn {
+            record.conversation_index = Some(self.ticket.ordinal);
+            record.turn = Some(turn);
+        }
+        record
+    }
+}
+
+/// The end of a request that we ended ourselves.
+fn note_hanging_up(ending: &Ending, at: Stamp, record: &mut RequestRecord) {
+    if *ending == Ending::Cancelled {
+        record.end = Some(at);
+    }
+}
+
 /// A record of a request about which nothing is known yet.
 pub(super) fn blank_record(
     ticket: Ticket,
@@ -439,17 +506,23 @@ pub(super) fn blank_record(
         prompt_index: body.prompt_index,
         user_index,
         phase: ticket.phase,
+        phase_index: ticket.phase_index,
+        conversation_index: None,
+        turn: None,
         outcome: Outcome::Dropped,
+        dropped_because: None,
         planned,
         connect_started: None,
         connected: None,
         written: None,
         headers: None,
         first_content: None,
+        first_answer: None,
         last_content: None,
         finish: None,
         end: None,
         status: None,
+        server_headers: std::collections::BTreeMap::new(),
         finish_reason: None,
         terminated: false,
         usage: None,
@@ -457,6 +530,9 @@ pub(super) fn blank_record(
         max_tokens: body.max_tokens,
         content_deltas: 0,
         coalesced_deltas: 0,
+        reasoning_deltas: 0,
+        results: None,
+        dimensions: None,
         comments: 0,
         bytes_received: 0,
         resent: false,

@@ -7,14 +7,13 @@ use std::cell::{Cell, Ref, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::record::Stamp;
+use super::socket::Socket;
 use crate::plan::ClockChoice;
 
 /// Which clock stamped the reads.
@@ -79,6 +78,8 @@ pub(super) struct Read {
 pub(super) struct Receiver {
     choice: ClockChoice,
     buffer: RefCell<Box<[u8]>>,
+    /// What a TLS connection read, before it is decrypted into `buffer`; empty until there is one.
+    sealed: RefCell<Vec<u8>>,
     control: RefCell<Vec<u8>>,
     kernel_stamps: Cell<u64>,
     rejected: Cell<u64>,
@@ -88,6 +89,8 @@ pub(super) struct Receiver {
 
 /// Large enough to drain a burst of hundreds of events in one call.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Half of it for TLS, since up to a record (16 KiB) of earlier reads may come out with a read.
+const SEALED_BYTES: usize = BUFFER_BYTES / 2;
 /// A kernel stamp older than this is impossible: a clock was set between receiving and reading.
 const OLDEST_STAMP: u64 = 1_000_000_000;
 /// How long the kernel may take to begin stamping; it takes well under a millisecond.
@@ -100,6 +103,7 @@ impl Receiver {
         Self {
             choice,
             buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
+            sealed: RefCell::default(),
             control: RefCell::new(control),
             kernel_stamps: Cell::new(0),
             rejected: Cell::new(0),
@@ -109,21 +113,65 @@ impl Receiver {
 
     /// Waits until there is something to read, reads and stamps it. The bytes are those of
     /// [`Self::bytes`] until the next read of anybody on this thread.
-    pub(super) async fn receive(&self, stream: &TcpStream) -> io::Result<Read> {
-        poll_fn(|context| {
-            loop {
-                ready!(stream.poll_read_ready(context))?;
-                match self.try_receive(stream) {
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                        ) => {}
-                    result => return Poll::Ready(result),
-                }
+    pub(super) async fn receive(&self, socket: &Socket) -> io::Result<Read> {
+        poll_fn(|context| self.poll_receive(context, socket)).await
+    }
+
+    /// [`Self::receive`], for whoever polls by himself.
+    pub(super) fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+    ) -> Poll<io::Result<Read>> {
+        self.poll_into(context, socket, &mut self.buffer.borrow_mut())
+    }
+
+    /// The same for bytes that `open` decrypts: it is handed what was read, and where to put plain
+    /// bytes, and says how many it put there; `None`: none yet. The stamp is that of the read that
+    /// completed them.
+    pub(super) fn poll_receive_sealed(
+        &self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        mut open: impl FnMut(&[u8], &mut [u8]) -> io::Result<Option<usize>>,
+    ) -> Poll<io::Result<Read>> {
+        let mut sealed = self.sealed.borrow_mut();
+        sealed.resize(SEALED_BYTES, 0);
+        loop {
+            let read = ready!(self.poll_into(context, socket, &mut sealed))?;
+            let bytes = sealed.get(..read.length).unwrap_or_default();
+            if let Some(length) = open(bytes, &mut self.buffer.borrow_mut())? {
+                return Poll::Ready(Ok(Read { length, ..read }));
             }
-        })
-        .await
+        }
+    }
+
+    /// Puts plain bytes where those of a read lie, as far as there is room; how many fitted.
+    pub(super) fn put(&self, at: usize, bytes: &[u8]) -> usize {
+        let mut buffer = self.buffer.borrow_mut();
+        let room = buffer.get_mut(at..).unwrap_or_default();
+        let count = room.len().min(bytes.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        count
+    }
+
+    fn poll_into(
+        &self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Read>> {
+        loop {
+            ready!(socket.poll_read_ready(context))?;
+            match self.try_receive(socket, buffer) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     /// The bytes of the last read.
@@ -131,12 +179,11 @@ impl Receiver {
         Ref::map(self.buffer.borrow(), |buffer| buffer.get(..read.length).unwrap_or_default())
     }
 
-    fn try_receive(&self, stream: &TcpStream) -> io::Result<Read> {
-        let mut buffer = self.buffer.borrow_mut();
+    fn try_receive(&self, socket: &Socket, buffer: &mut [u8]) -> io::Result<Read> {
         let mut control = self.control.borrow_mut();
         let mut received = None;
-        let attempt = stream.try_io(Interest::READABLE, || {
-            let (length, stamped) = platform::receive(stream, &mut buffer, &mut control)?;
+        let attempt = socket.try_read(|| {
+            let (length, stamped) = platform::receive(socket, buffer, &mut control)?;
             // A read that did not fill the buffer has drained the socket. Saying so now, as tokio's
             // own reads do, saves the read that would find it empty: one system call per event
             // instead of two. The end of the stream is never lost by it, tokio keeps that state.

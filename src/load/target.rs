@@ -2,27 +2,38 @@
 //!
 //! Main type: [`HttpTarget`]. It opens no connection; `connection` does.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
-use reqwest::Url;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use rustls::pki_types::ServerName;
 
 use super::error::LoadError;
-use crate::plan::{Connections, Secret};
+use super::http2::Template;
+use crate::plan::{ClockChoice, Connections, HttpVersion, Secret, Transport};
+use crate::transport::{Place, ServerUrl, UrlProblem, without_password};
+
+/// Headers of ours, besides those that name the server; names as HTTP/2 wants them.
+const OURS: [(&str, &str); 4] = [
+    ("user-agent", concat!("bench-ci/", env!("CARGO_PKG_VERSION"))),
+    ("accept", "text/event-stream, application/json"),
+    ("accept-encoding", "identity"),
+    ("content-type", "application/json"),
+];
 
 /// Headers that frame the message or the connection: ours alone.
 const FRAMING_HEADERS: [&str; 6] =
     ["content-length", "transfer-encoding", "connection", "expect", "upgrade", "trailer"];
 
-/// One HTTP server and the route that is asked.
+/// One HTTP server, the route that is asked, and the way there.
 #[derive(Debug, Clone)]
 pub struct HttpTarget {
-    /// Host name or address, without brackets.
-    host: String,
-    port: u16,
+    url: ServerUrl,
     /// Path and query, starting with `/`.
     path: String,
     /// Name and value, in the order in which they are sent; framing headers excluded.
     headers: Vec<(String, Secret)>,
+    transport: Transport,
 }
 
 impl HttpTarget {
@@ -35,45 +46,88 @@ impl HttpTarget {
     ///
     /// # Errors
     ///
-    /// A URL that is none, `https` (for now), another scheme, credentials inside the URL, or a
-    /// header that would break the message.
+    /// A URL that is none, an unknown scheme, credentials inside the URL, or a header that would
+    /// break the message.
     pub fn parse(
         base_url: &str,
         endpoint_path: &str,
         headers: &[(String, Secret)],
         api_key: Option<&Secret>,
     ) -> Result<Self, LoadError> {
-        let url = Url::parse(base_url.trim()).map_err(|error| LoadError::Url {
-            url: without_password(base_url),
-            cause: error.to_string(),
-        })?;
         let shown = || without_password(base_url);
-        match url.scheme() {
-            "http" => {}
-            "https" => return Err(LoadError::HttpsUnsupported { url: shown() }),
-            scheme => {
-                return Err(LoadError::Scheme { url: shown(), scheme: scheme.to_owned() });
-            }
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(LoadError::Credentials { url: shown() });
-        }
-        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
-            return Err(LoadError::Url { url: shown(), cause: "it names no host".to_owned() });
-        };
-        let prefix = url.path().trim_end_matches('/');
-        let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
-        let mut path = format!("{prefix}{endpoint_path}");
-        if let Some(query) = url.query() {
+        let url = ServerUrl::parse(base_url).map_err(|problem| match problem {
+            UrlProblem::Unreadable(cause) => LoadError::Url { url: shown(), cause },
+            UrlProblem::Scheme(scheme) => LoadError::Scheme { url: shown(), scheme },
+            UrlProblem::Credentials => LoadError::Credentials { url: shown() },
+        })?;
+        let mut path = format!("{}{endpoint_path}", url.prefix);
+        if let Some(query) = &url.query {
             path.push('?');
             path.push_str(query);
         }
-        Ok(Self {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: url.port().unwrap_or(80),
-            path,
-            headers: all_headers(headers, api_key)?,
-        })
+        let headers = all_headers(headers, api_key)?;
+        Ok(Self { url, path, headers, transport: Transport::default() })
+    }
+
+    /// The same, reached this way.
+    ///
+    /// # Errors
+    ///
+    /// A proxy where there can be none: before a Unix socket, or between us and plain HTTP/2.
+    pub fn through(self, transport: &Transport) -> Result<Self, LoadError> {
+        if transport.proxy.is_some() {
+            let cause = match (&self.url.place, self.url.secure, transport.http_version) {
+                (Place::Unix { .. }, _, _) => "a Unix socket is not behind a proxy",
+                (_, false, HttpVersion::Http2) => {
+                    "a proxy does not pass on HTTP/2 over plain http, only over https"
+                }
+                _ => return Ok(Self { transport: transport.clone(), ..self }),
+            };
+            return Err(LoadError::Proxy { cause });
+        }
+        Ok(Self { transport: transport.clone(), ..self })
+    }
+
+    /// The way there.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The name that the server's certificate must hold; `None` without TLS.
+    pub(super) fn tls_name(&self) -> Result<Option<ServerName<'static>>, LoadError> {
+        if !self.url.secure {
+            return Ok(None);
+        }
+        let host = self.url.host().to_owned();
+        ServerName::try_from(host)
+            .map(Some)
+            .map_err(|error| LoadError::Url { url: self.url.root(), cause: error.to_string() })
+    }
+
+    /// The Unix socket; `None` where it is a host.
+    pub(super) fn socket_path(&self) -> Option<&Path> {
+        match &self.url.place {
+            Place::Unix { path } => Some(path),
+            Place::Tcp { .. } => None,
+        }
+    }
+
+    /// What a proxy is asked before anything else; `None` where there is none, or where it passes on
+    /// each request by itself.
+    pub(super) fn tunnel(&self) -> Option<String> {
+        let proxy = self.transport.proxy.as_ref().filter(|_| self.url.secure)?;
+        let place = self.url.host_and_port();
+        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
+        if let Some(secret) = &proxy.authorization {
+            request.push_str(&format!("Proxy-Authorization: {}\r\n", secret.expose()));
+        }
+        request.push_str("\r\n");
+        Some(request)
+    }
+
+    /// Which clock can stamp: the kernel stamps nothing that comes through a Unix socket.
+    pub(super) fn clock(&self, wanted: ClockChoice) -> ClockChoice {
+        if self.socket_path().is_some() { ClockChoice::User } else { wanted }
     }
 
     /// The path and query of the request line.
@@ -82,20 +136,17 @@ impl HttpTarget {
         &self.path
     }
 
-    /// `host:port`, as the `Host` header carries it (no port where it is 80).
+    /// `host:port`, as the `Host` header carries it (no port where it is the scheme's own).
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = match self.host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(address)) => format!("[{address}]"),
-            _ => self.host.clone(),
-        };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        self.url.authority()
     }
 
     /// The text with every header value of ours taken out: a server may echo what it was sent.
     pub(super) fn without_secrets(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (_, value) in &self.headers {
+        let proxys = self.transport.proxy.iter().filter_map(|proxy| proxy.authorization.as_ref());
+        for value in self.headers.iter().map(|(_, value)| value).chain(proxys) {
             let value = value.expose();
             for secret in [value, value.rsplit(' ').next().unwrap_or(value)] {
                 // Shorter ones are words, and taking them out would garble the message.
@@ -107,24 +158,27 @@ impl HttpTarget {
         text
     }
 
-    /// Asks the resolver; blocks. Addresses in its order, never empty.
+    /// Asks the resolver for the server, or for the proxy before it; blocks. Addresses in its order,
+    /// never empty.
     pub(super) fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
-        match (self.host.as_str(), self.port).to_socket_addrs() {
-            Ok(found) => {
-                let addresses: Vec<_> = found.collect();
-                if addresses.is_empty() {
-                    return Err(LoadError::Resolve { host: self.host.clone(), source: None });
-                }
-                Ok(addresses)
-            }
-            Err(error) => Err(LoadError::Resolve { host: self.host.clone(), source: Some(error) }),
-        }
+        let (host, port) = match (&self.transport.proxy, &self.url.place) {
+            (Some(proxy), _) => (proxy.host.as_str(), proxy.port),
+            (None, Place::Tcp { host, port }) => (host.as_str(), *port),
+            (None, Place::Unix { .. }) => return Ok(Vec::new()),
+        };
+        let unknown = |source| LoadError::Resolve { host: host.to_owned(), source };
+        let found = (host, port).to_socket_addrs().map_err(|error| unknown(Some(error)))?;
+        let addresses: Vec<_> = found.collect();
+        if addresses.is_empty() { Err(unknown(None)) } else { Ok(addresses) }
     }
 
     /// Everything of a request head that is the same for every request: up to, but without, the
     /// value of `Content-Length`, which is the last fixed header.
     pub(super) fn head_prefix(&self, connections: Connections) -> Vec<u8> {
-        let mut head = format!("POST {} HTTP/1.1\r\n", self.path);
+        // A proxy that passes on plain requests is told whose they are.
+        let proxy = self.transport.proxy.as_ref().filter(|_| !self.url.secure);
+        let origin = proxy.map_or_else(String::new, |_| format!("http://{}", self.authority()));
+        let mut head = format!("POST {origin}{} HTTP/1.1\r\n", self.path);
         let given = |name: &str| self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
         let mut ours = |name: &str, value: &str| {
             if !given(name) {
@@ -132,10 +186,12 @@ impl HttpTarget {
             }
         };
         ours("Host", &self.authority());
-        ours("User-Agent", concat!("bench-ci/", env!("CARGO_PKG_VERSION")));
-        ours("Accept", "text/event-stream, application/json");
-        ours("Accept-Encoding", "identity");
-        ours("Content-Type", "application/json");
+        for (name, value) in OURS {
+            ours(name, value);
+        }
+        if let Some(secret) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
+            ours("Proxy-Authorization", secret.expose());
+        }
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {}\r\n", value.expose()));
         }
@@ -144,6 +200,42 @@ impl HttpTarget {
         }
         head.push_str("Content-Length: ");
         head.into_bytes()
+    }
+
+    /// The same for HTTP/2.
+    pub(super) fn template(&self) -> Result<Template, LoadError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in OURS {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let mut given = HeaderMap::new();
+        let mut authority = self.authority();
+        for (name, value) in &self.headers {
+            let refused = |cause| LoadError::Header { name: name.clone(), cause };
+            if name.eq_ignore_ascii_case("host") {
+                authority = value.expose().to_owned();
+                continue;
+            }
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| refused("its name has a character that no header name may have"))?;
+            let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
+                .map_err(|_| refused("its value has a control character"))?;
+            // Kept out of the table of headers that a compression attack could probe.
+            value.set_sensitive(true);
+            given.append(name, value);
+        }
+        for name in given.keys() {
+            headers.remove(name);
+        }
+        headers.extend(given);
+        let scheme = if self.url.secure { "https" } else { "http" };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query(self.path.as_str())
+            .build()
+            .map_err(|error| LoadError::Url { url: self.url.root(), cause: error.to_string() })?;
+        Ok(Template { uri, headers })
     }
 }
 
@@ -176,18 +268,6 @@ fn all_headers(
 /// RFC 9110 `tchar`.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// The URL for an error message: what stands between `//` and the last `@` of the authority is
-/// replaced.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("//") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((_credentials, host)) => format!("{scheme}//***@{host}{tail}"),
-        None => url.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -231,10 +311,6 @@ mod tests {
             let error = HttpTarget::parse(base, "/completion", &[], None).unwrap_err();
             format!("{error}\n{}", error.hint().unwrap_or_default())
         };
-        insta::assert_snapshot!(refused("https://host/v1"), @r#"
-        cannot load "https://host/v1": https is not supported yet, expected http
-        load the server's plain http port, or put a local proxy that ends TLS in front of it
-        "#);
         insta::assert_snapshot!(refused("http://me:pass@host/v1"), @r#"
         cannot load "http://***@host/v1": a user name or password inside the URL is not supported
         pass --api-key, or --header Authorization=…

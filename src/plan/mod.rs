@@ -13,23 +13,36 @@ pub mod body;
 pub mod course;
 pub mod dataset_spec;
 pub mod duration;
+pub mod endpoint;
 pub mod objective;
+pub mod phase;
 pub mod problem;
 pub mod quantity;
+pub mod request;
 pub mod resolve;
 pub mod scenario;
 pub mod shape;
 pub mod subject;
+pub mod synthetic_spec;
 pub mod threshold;
+pub mod transport;
 
-pub use body::{Dialect, body};
+pub use body::{Ask, Budget, Dialect, body, body_of, continued};
 pub use course::{Course, CourseUnit};
+pub use dataset_spec::DatasetSpec;
+pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
+pub use phase::PhaseSpec;
 pub use problem::{PlanError, Problem};
 pub use quantity::{Bandwidth, Flops};
+pub use request::{
+    CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
+};
 pub use scenario::{Overrides, Scenario};
-pub use shape::{ArrivalProcess, LoadShape};
+pub use shape::{ArrivalProcess, LoadShape, UserTarget};
+pub use synthetic_spec::{Lengths, SyntheticSpec};
 pub use threshold::Threshold;
+pub use transport::{HttpVersion, Proxy, Transport};
 
 /// Everything a run will do.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +55,8 @@ pub struct RunPlan {
     pub model_dir: Option<PathBuf>,
     /// The server that is loaded.
     pub target: Target,
+    /// How it is reached besides its address.
+    pub transport: Transport,
     /// What our requests carry besides their body.
     pub credentials: Credentials,
     /// What it is loaded with.
@@ -71,6 +86,17 @@ pub struct PeaksSpec {
     pub flops: Option<Flops>,
     /// Whether those that were not given are measured before the server is started.
     pub measure: bool,
+}
+
+impl RunPlan {
+    /// The way to the server of this plan.
+    #[must_use]
+    pub fn way(&self) -> Transport {
+        match &self.target {
+            Target::External { .. } => self.transport.clone(),
+            Target::Start(_) => self.transport.to_child(),
+        }
+    }
 }
 
 /// What the report is tagged with.
@@ -231,9 +257,13 @@ pub struct Workload {
     pub filter: PromptFilter,
     /// Take the first N kept prompts and send each once; `None`: all kept prompts, round and round.
     pub n_prompts: Option<u64>,
-    /// Who sends requests, and when.
+    /// Who sends requests, and when; of no meaning where there are `phases`.
     #[serde(flatten)]
     pub shape: LoadShape,
+    /// The phases of a scenario that has several; else empty. [`Workload::sequence`] is what is played.
+    pub phases: Vec<PhaseSpec>,
+    /// How long the load goes on, unmeasured, after the last measured phase.
+    pub cool_down: Duration,
     /// Concurrent users, from which ramps of users take their multiples; `None`: as many as the server
     /// has slots. Of no meaning to open shapes.
     pub users: Option<u32>,
@@ -243,6 +273,8 @@ pub struct Workload {
     pub duration: Option<Duration>,
     /// How long requests in flight at the end may still take before they are cut.
     pub graceful_stop: Duration,
+    /// How long the request of a user that a ramp takes off may still take before it is cut.
+    pub graceful_ramp_down: Duration,
     /// Unmeasured requests per user before measuring.
     pub warm_up_requests_per_user: u32,
     /// The body of each request.
@@ -251,6 +283,13 @@ pub struct Workload {
     pub tpot_difference: Option<u32>,
     /// Limits of one request.
     pub timeouts: RequestTimeouts,
+    /// After this time from its writing a measured request that is not answered is hung up, and has
+    /// failed; `None`: only `timeouts` bound it.
+    pub deadline: Option<Duration>,
+    /// Measured requests that are hung up on purpose; `None`: none.
+    pub cancel: Option<CancelSpec>,
+    /// Whether requests are turns of conversations.
+    pub conversation: Option<ConversationSpec>,
     /// Whether connections are opened ahead of time or inside each request.
     pub connections: Connections,
     /// Seed of everything random, and of each request where the scenario says so.
@@ -261,95 +300,17 @@ pub struct Workload {
     pub objectives: Vec<Objective>,
 }
 
-/// Which route is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`, streamed.
-    #[serde(rename = "/v1/chat/completions")]
-    ChatCompletions,
-    /// `POST /v1/completions`, streamed.
-    #[serde(rename = "/v1/completions")]
-    Completions,
-    /// llama-server's `POST /completion`, streamed.
-    #[serde(rename = "/completion")]
-    LlamaCompletion,
-}
-
-impl Endpoint {
-    /// The path below the server's root.
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Endpoint::ChatCompletions => "/v1/chat/completions",
-            Endpoint::Completions => "/v1/completions",
-            Endpoint::LlamaCompletion => "/completion",
-        }
-    }
-}
-
-/// Where prompts come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "source", rename_all = "snake_case")]
-pub enum DatasetSpec {
-    /// The corpus inside this binary.
-    Builtin,
-    /// The public ShareGPT file, from the Hub.
-    ShareGptHub,
-    /// A ShareGPT-shaped JSON file on disk.
-    ShareGptFile {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// Which prompts are kept. Lengths are in the words of llama.cpp's script.js (split at blanks and
-/// ``,'".?``, empty pieces counted), which it calls tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// ``,'".?``, empty pieces counted), which it calls tokens; of token ids and of prompts that are made
+/// to a length, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PromptFilter {
-    /// Prompts and answers shorter than this are left out.
+    /// Prompts and answers of conversations (built in, ShareGPT) shorter than this are left out.
     pub min_words: u64,
     /// Prompts longer than this are left out; `None` keeps all.
     pub max_prompt_words: Option<u64>,
     /// Prompts that with their answer are longer than this are left out; `None` keeps all.
     pub max_context_words: Option<u64>,
-}
-
-/// The body of each request.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RequestSpec {
-    /// The `model` field; `None` leaves it out.
-    pub model: Option<String>,
-    /// System message of a chat; `None` sends none.
-    pub system_prompt: Option<String>,
-    /// The answer's budget in tokens.
-    pub max_tokens: u32,
-    /// Stop strings.
-    pub stop: Vec<String>,
-    /// The `seed` field; `None` leaves it out.
-    pub seed: Option<u64>,
-    /// The `temperature` field; `None` leaves it out.
-    pub temperature: Option<f64>,
-    /// llama-server's `cache_prompt`; always sent to a server that we start.
-    pub cache_prompt: bool,
-    /// Force exactly `max_tokens` tokens.
-    pub ignore_eos: bool,
-    /// Ask for the usage chunk.
-    pub include_usage: bool,
-    /// Further fields, merged into the body last.
-    pub extra: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Limits of one request, each from the moment it was written (connect: from its start).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct RequestTimeouts {
-    /// To an open connection.
-    pub connect: Duration,
-    /// To the first content.
-    pub first: Duration,
-    /// Between two bytes once the stream runs (pings count as life).
-    pub idle: Duration,
-    /// To the end.
-    pub total: Duration,
 }
 
 /// When connections are opened.

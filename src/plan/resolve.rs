@@ -8,12 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::problem::{Place, PlanError, Problem};
-use super::scenario::{self, Origin, Overrides};
+use super::request::PLACEHOLDER;
+use super::scenario::{self, Origin, Overrides, RequestOverrides};
 use super::{
-    ClockChoice, Connections, Credentials, DatasetSpec, Limits, ModelSource, PeaksSpec, RunPlan,
-    Secret, ServerProgram, ServerSpec, Tags, Target, Workload,
+    ClockChoice, Connections, Credentials, DatasetSpec, HttpVersion, Limits, ModelSource,
+    PeaksSpec, Proxy, RunPlan, Sampling, Secret, ServerProgram, ServerSpec, Tags, Target,
+    Transport, Workload, Yield,
 };
-use crate::cli::{ConnectionsArg, RunArgs};
+use crate::cli::{ConnectionsArg, HttpVersionArg, RunArgs};
 
 /// Seconds between two scrapes: llama-server's own averages are over about as long.
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ pub struct Surroundings {
     pub tags: Tags,
     /// The value of `PATH`.
     pub search_path: Option<OsString>,
+    /// Variables that name a proxy, such as `HTTPS_PROXY`, as far as they are set.
+    pub proxy_variables: Vec<String>,
     /// This executable, which is also the simulator.
     pub own_executable: std::path::PathBuf,
 }
@@ -42,12 +46,14 @@ pub fn resolve(
     let model = model_source(args, &mut problems);
     let headers = headers(&args.server.headers, &mut problems);
     let dataset = dataset(args, &mut problems);
+    let mut transport = transport(args, &mut problems);
     check_ratio("--max-lateness", args.limits.max_lateness, &mut problems);
     check_ratio("--max-client-delay", args.limits.max_client_delay, &mut problems);
     if args.server.url.is_some() {
         refuse_with_url(args, model.as_ref(), &mut problems);
     }
-    let workload = match workload(args, dataset) {
+    let template = prompt_template(args, &mut problems);
+    let workload = match workload(args, dataset, template) {
         Ok(workload) => Some(workload),
         Err(PlanError::Invalid { problems: found, .. }) => {
             problems.extend(found);
@@ -61,7 +67,7 @@ pub fn resolve(
     let api_key = args.server.api_key.clone().filter(|key| !key.is_empty()).map(Secret::new);
     let target = match &args.server.url {
         Some(url) => Target::External { base_url: url.clone() },
-        None => Target::Start(server_spec(args, surroundings)?),
+        None => Target::Start(server_spec(args, surroundings, &workload, model.as_ref())?),
     };
     // What cannot be sent is said before a server is started for it, and before a password inside a
     // URL could get into a report.
@@ -69,7 +75,13 @@ pub fn resolve(
         Target::External { base_url } => base_url,
         Target::Start(_) => "http://127.0.0.1",
     };
-    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?;
+    crate::load::HttpTarget::parse(base_url, workload.endpoint.path(), &headers, api_key.as_ref())?
+        .through(&transport)?;
+    let url = crate::transport::ServerUrl::parse(base_url).expect("the same URL was read above");
+    if url.secure {
+        crate::transport::client_config(&transport).map_err(crate::load::LoadError::Tls)?;
+    }
+    transport.ignored_proxy_variable = ignored_proxy(&url, &transport, surroundings);
     if let (
         None,
         Target::Start(ServerSpec {
@@ -93,6 +105,7 @@ pub fn resolve(
         model,
         model_dir: args.model.model_path_prefix.clone(),
         target,
+        transport,
         credentials: Credentials { api_key, headers },
         workload,
         limits: Limits {
@@ -160,6 +173,46 @@ fn headers(typed: &[String], problems: &mut Vec<Problem>) -> Vec<(String, Secret
     headers
 }
 
+fn transport(args: &RunArgs, problems: &mut Vec<Problem>) -> Transport {
+    let server = &args.server;
+    let proxy = server.proxy.as_deref().and_then(|typed| match typed.parse::<Proxy>() {
+        Ok(proxy) => Some(proxy),
+        Err(why) => {
+            problems.push(
+                Problem::new(Place::Flag("--proxy"), format!("no proxy: {why}"))
+                    .hinting("write it as --proxy http://host:3128, with user:password@ before the host where it wants them"),
+            );
+            None
+        }
+    });
+    Transport {
+        http_version: match server.http_version {
+            _ if server.http2 => HttpVersion::Http2,
+            HttpVersionArg::Http1 => HttpVersion::Http1,
+            HttpVersionArg::Http2 => HttpVersion::Http2,
+            HttpVersionArg::Auto => HttpVersion::Auto,
+        },
+        ca_file: server.cacert.clone(),
+        insecure: server.insecure,
+        proxy,
+        ignored_proxy_variable: None,
+    }
+}
+
+/// The variable by which other programs would go through a proxy to this server.
+fn ignored_proxy(
+    url: &crate::transport::ServerUrl,
+    transport: &Transport,
+    surroundings: &Surroundings,
+) -> Option<String> {
+    if transport.proxy.is_some() || url.is_loopback() {
+        return None;
+    }
+    let scheme = if url.secure { "https_proxy" } else { "http_proxy" };
+    let mut set = surroundings.proxy_variables.iter();
+    set.find(|name| [scheme, "all_proxy"].contains(&name.to_ascii_lowercase().as_str())).cloned()
+}
+
 fn dataset(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
     let typed = args.workload.dataset.as_deref().filter(|typed| !typed.is_empty())?;
     match typed.parse() {
@@ -206,7 +259,54 @@ fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut V
     }
 }
 
-fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, PlanError> {
+/// The text of `--prompt-template`: what holds the placeholder is the template, all else its file.
+fn prompt_template(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<String> {
+    let typed = args.request.prompt_template.as_deref()?;
+    if typed.contains(PLACEHOLDER) {
+        return Some(typed.to_owned());
+    }
+    match std::fs::read_to_string(typed) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            problems.push(
+                Problem::new(
+                    Place::Flag("--prompt-template"),
+                    format!("cannot read \"{typed}\": {error}"),
+                )
+                .hinting(format!("give a text with {PLACEHOLDER} in it, or the path of its file")),
+            );
+            None
+        }
+    }
+}
+
+fn request_overrides(args: &RunArgs, prompt_template: Option<String>) -> RequestOverrides {
+    let flags = &args.request;
+    RequestOverrides {
+        endpoint: flags.endpoint,
+        stream: flags.no_stream.then_some(false),
+        deadline: flags.deadline,
+        sampling: Sampling {
+            temperature: flags.temperature,
+            top_p: flags.top_p,
+            top_k: flags.top_k,
+            min_p: flags.min_p,
+            repeat_penalty: flags.repeat_penalty,
+            presence_penalty: flags.presence_penalty,
+            frequency_penalty: flags.frequency_penalty,
+        },
+        extra_body: flags.extra_body.clone(),
+        prompt_template,
+        inputs_per_request: flags.inputs_per_request,
+        turns: flags.turns,
+    }
+}
+
+fn workload(
+    args: &RunArgs,
+    dataset: Option<DatasetSpec>,
+    prompt_template: Option<String>,
+) -> Result<Workload, PlanError> {
     let flags = &args.workload;
     let overrides = Overrides {
         duration: flags.duration,
@@ -219,6 +319,8 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
         max_tokens: flags.max_tokens,
         max_context: flags.max_context,
         dataset,
+        trace: flags.trace.clone(),
+        trace_speed: flags.trace_speed,
         seed: flags.seed,
         request_model: args.server.request_model.clone().filter(|name| !name.is_empty()),
         warm_up_requests_per_user: flags.warm_up,
@@ -226,6 +328,8 @@ fn workload(args: &RunArgs, dataset: Option<DatasetSpec>) -> Result<Workload, Pl
             ConnectionsArg::Ahead => Connections::Ahead,
             ConnectionsArg::Fresh => Connections::Fresh,
         }),
+        requests: request_overrides(args, prompt_template),
+        cache_prompt: args.request.cache_prompt,
         ignore_eos: flags.ignore_eos.then_some(true),
         tpot_difference: flags.tpot_difference,
         thresholds: flags.thresholds.clone(),
@@ -266,6 +370,8 @@ fn unreadable_scenario(path: &Path, error: &std::io::Error) -> PlanError {
 fn server_spec(
     args: &RunArgs,
     surroundings: &Surroundings,
+    workload: &Workload,
+    model: Option<&ModelSource>,
 ) -> Result<ServerSpec, crate::error::Error> {
     let server = &args.server;
     let choice = match server.server.as_deref().filter(|choice| !choice.is_empty()) {
@@ -290,10 +396,42 @@ fn server_spec(
         ctx_size: server.ctx_size,
         batch_size: server.batch_size,
         ubatch_size: server.ubatch_size,
-        extra_args: server.extra_args.clone(),
+        extra_args: with_flags_of_the_route(&server.extra_args, workload, model),
         start_timeout: server.start_timeout,
         stop_grace: server.stop_grace,
     })
+}
+
+/// llama-server offers embeddings and reranking only where it is told to; what was typed goes first.
+fn with_flags_of_the_route(
+    typed: &[String],
+    workload: &Workload,
+    model: Option<&ModelSource>,
+) -> Vec<String> {
+    let has = |names: &[&str]| {
+        typed.iter().any(|typed| {
+            let name = typed.split_once('=').map_or(typed.as_str(), |(name, _)| name);
+            names.contains(&name)
+        })
+    };
+    let mut all = typed.to_vec();
+    let mut add = |flags: &[&str]| all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    match workload.endpoint.yields() {
+        Yield::Tokens => {}
+        Yield::Embeddings => {
+            if !has(&["--embedding", "--embeddings"]) {
+                add(&["--embeddings"]);
+            }
+            // Real embedding models say themselves how they pool; ours cannot know.
+            let synthetic = matches!(model, Some(ModelSource::Synthetic { .. }));
+            if synthetic && !has(&["--pooling"]) {
+                add(&["--pooling", "mean"]);
+            }
+        }
+        Yield::Scores if !has(&["--rerank", "--reranking"]) => add(&["--reranking"]),
+        Yield::Scores => {}
+    }
+    all
 }
 
 /// Whether llama-server's own arguments already say which model it takes.

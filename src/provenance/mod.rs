@@ -17,7 +17,7 @@ use std::path::Path;
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::plan::Tags;
+use crate::plan::{Secret, Tags};
 
 pub use ci::CiContext;
 pub(crate) use ci::event_payload;
@@ -212,6 +212,14 @@ impl Provenance {
             notes,
         }
     }
+}
+
+/// The token of the job, where there is one, and the server that it is for.
+#[must_use]
+pub fn github_access() -> (Option<Secret>, String) {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let server = read("GITHUB_SERVER_URL").unwrap_or_else(|| "https://github.com".to_owned());
+    (read("GITHUB_TOKEN").map(|token| Secret::new(token.trim().to_owned())), server)
 }
 
 /// The wall clock: UTC, RFC 3339 with milliseconds, such as `2026-11-22T06:00:00.000Z`.

@@ -8,15 +8,18 @@ use std::fmt::Write as _;
 use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
+use super::phases;
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread, Threshold};
 use crate::load::{ClockSource, FailureKind};
+use crate::plan::Yield;
 use crate::stats::{Metric, ServerKind, metric};
 
 /// The metrics of the main table, in its order.
-pub(crate) const SHOWN: [&Metric; 9] = [
+pub(crate) const SHOWN: [&Metric; 10] = [
     &metric::TTFT_MS,
     &metric::TTFT_SCHEDULED_MS,
+    &metric::TIME_TO_FIRST_ANSWER_MS,
     &metric::QUEUE_MS,
     &metric::PREFILL_MS,
     &metric::ITL_MS,
@@ -40,8 +43,11 @@ pub fn render(report: &Report) -> String {
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
+    phases::section(report, &mut page);
     derived::drawn(report, &mut page);
+    conversations(report, &mut page);
     server_beside_client(report, &mut page);
+    server_headers(report, &mut page);
     resources(report, &mut page);
     derived::sections(report, &mut page);
     client(report, &mut page);
@@ -69,7 +75,7 @@ impl Page {
     }
 
     /// Cells are Markdown: escape what comes from outside before.
-    fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.line(&format!("| {} |", head.join(" | ")));
         // Numbers to the right, words to the left.
         let align: Vec<&str> = head
@@ -139,10 +145,13 @@ pub(crate) fn what_ran(report: &Report) -> String {
         parts.push(format!("model {name}{details}"));
     }
     let scenario = &report.scenario;
-    let load = scenario.phases.iter().find(|phase| phase.name == "load");
+    let shapes: Vec<&str> = scenario.measured_phases().map(|phase| phase.shape.as_str()).collect();
     let mut words = format!("scenario {} on {}", scenario.name, scenario.endpoint.path());
-    if let Some(phase) = load {
-        write!(words, ", {}", phase.shape).expect("a string takes any text");
+    if scenario.endpoint.can_stream() && !scenario.stream {
+        words.push_str(", not streamed");
+    }
+    if !shapes.is_empty() {
+        write!(words, ", {}", shapes.join(", then ")).expect("a string takes any text");
     }
     parts.push(words);
     parts.extend(report.machine.cpu_model.clone());
@@ -186,11 +195,30 @@ fn thresholds(report: &Report, page: &mut Page) {
     }
 }
 
-fn metrics(report: &Report, page: &mut Page) {
-    let found: Vec<(&Metric, &MetricSummary)> = SHOWN
+/// The metrics that make sense of this run, in the order of the table: those that its route has, and
+/// the time to the answer only where reasoning went before it.
+pub(crate) fn shown(report: &Report) -> Vec<(&'static Metric, &MetricSummary)> {
+    let scenario = &report.scenario;
+    let ttft = report.metrics.get(metric::TTFT_MS.name);
+    let says_more = |metric: &Metric, summary: &MetricSummary| {
+        *metric != metric::TIME_TO_FIRST_ANSWER_MS
+            || (summary.count > 0 && ttft.is_none_or(|ttft| ttft.mean != summary.mean))
+    };
+    SHOWN
         .iter()
+        .filter(|metric| scenario.endpoint.lacks(metric, scenario.stream).is_none())
         .filter_map(|metric| Some((*metric, report.metrics.get(metric.name)?)))
-        .collect();
+        .filter(|(metric, summary)| says_more(metric, summary))
+        .collect()
+}
+
+/// Why the route has no times inside an answer; `None` where it has.
+fn in_one_piece(report: &Report) -> Option<&'static str> {
+    report.scenario.endpoint.lacks(&metric::TTFT_MS, report.scenario.stream)
+}
+
+fn metrics(report: &Report, page: &mut Page) {
+    let found = shown(report);
     let (known, unknown): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|(_, summary)| summary.count > 0);
     if known.is_empty() {
@@ -230,21 +258,73 @@ fn metrics(report: &Report, page: &mut Page) {
         page.line("");
         page.line(&format!("No {}: {}.", names.join(", "), escape(reason)));
     }
+    if let Some(reason) = in_one_piece(report) {
+        page.line("");
+        page.line(&format!("No first token and no time between tokens: {reason}."));
+    }
+}
+
+fn conversations(report: &Report, page: &mut Page) {
+    let Some(found) = &report.conversations else { return };
+    page.heading("Turns of conversations");
+    let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
+    let rows: Vec<Vec<String>> = found
+        .turns
+        .iter()
+        .map(|turn| {
+            vec![
+                turn.turn.to_string(),
+                whole(turn.requests),
+                whole(turn.completed),
+                cell(turn.prompt_tokens_mean),
+                cell(turn.cached_tokens_mean),
+                cell(turn.ttft_ms_p50),
+                cell(turn.e2e_ms_p50),
+            ]
+        })
+        .collect();
+    let head = [
+        "Turn",
+        "requests",
+        "completed",
+        "prompt tokens, mean",
+        "of those cached",
+        "TTFT p50, ms",
+        "end to end p50, ms",
+    ];
+    page.table(&head, &rows);
+    page.line("");
+    let broken = match found.broken {
+        0 => String::new(),
+        broken => format!(", {} ended early by a failed turn", whole(broken)),
+    };
+    page.line(&format!(
+        "{} conversations begun, {} completed{broken}.",
+        whole(found.begun),
+        whole(found.completed)
+    ));
 }
 
 fn rates(report: &Report, page: &mut Page) {
     let rates = &report.rates;
     let Some(window) = rates.window else { return };
     page.heading("Throughput");
+    let yields = report.scenario.endpoint.yields();
     let row = |name: String, figures: &RateFigures| {
         let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
-        vec![
-            name,
-            cell(figures.requests_per_second),
-            cell(figures.output_tokens_per_second),
-            cell(figures.prompt_tokens_per_second),
-            cell(figures.total_tokens_per_second),
-        ]
+        let more = match yields {
+            Yield::Tokens => [figures.output_tokens_per_second, figures.prompt_tokens_per_second]
+                .into_iter()
+                .chain([figures.total_tokens_per_second])
+                .collect::<Vec<_>>(),
+            Yield::Embeddings => {
+                vec![figures.embeddings_per_second, figures.prompt_tokens_per_second]
+            }
+            Yield::Scores => vec![figures.documents_per_second, figures.prompt_tokens_per_second],
+        };
+        let mut row = vec![name, cell(figures.requests_per_second)];
+        row.extend(more.into_iter().map(cell));
+        row
     };
     let mut rows = vec![row(format!("whole window, {}", seconds(window.duration_s)), &rates.whole)];
     if let Some(steady) = &rates.steady_state {
@@ -255,10 +335,14 @@ fn rates(report: &Report, page: &mut Page) {
         );
         rows.push(row(name, &steady.rates));
     }
-    page.table(
-        &["Window", "requests/s", "output tokens/s", "prompt tokens/s", "total tokens/s"],
-        &rows,
-    );
+    let head: &[&str] = match yields {
+        Yield::Tokens => {
+            &["Window", "requests/s", "output tokens/s", "prompt tokens/s", "total tokens/s"]
+        }
+        Yield::Embeddings => &["Window", "requests/s", "embeddings/s", "input tokens/s"],
+        Yield::Scores => &["Window", "requests/s", "documents/s", "input tokens/s"],
+    };
+    page.table(head, &rows);
     if !report.scenario.objectives.is_empty() {
         let kept = report.scenario.objectives.join(" and ");
         let words = match rates.whole.goodput_requests_per_second {
@@ -271,7 +355,11 @@ fn rates(report: &Report, page: &mut Page) {
         page.line("");
         page.line(&escape(&words));
     }
-    if let Some(reason) = rates.unknown.reason("output_tokens_per_second") {
+    let tokens = match yields {
+        Yield::Tokens => "output_tokens_per_second",
+        Yield::Embeddings | Yield::Scores => "prompt_tokens_per_second",
+    };
+    if let Some(reason) = rates.unknown.reason(tokens) {
         page.line("");
         page.line(&format!("No tokens/s: {}.", escape(reason)));
     }
@@ -284,7 +372,7 @@ fn rates(report: &Report, page: &mut Page) {
 
 fn failures(report: &Report, page: &mut Page) {
     let requests = &report.requests;
-    if requests.failed + requests.dropped + requests.cut == 0 {
+    if requests.failed + requests.dropped + requests.cut + requests.cancelled == 0 {
         return;
     }
     page.heading("Requests that did not complete");
@@ -299,12 +387,29 @@ fn failures(report: &Report, page: &mut Page) {
     for (name, count, meaning) in [
         ("dropped", requests.dropped, "planned, but never sent"),
         ("cut", requests.cut, "still in flight when the run ended"),
+        ("cancelled", requests.cancelled, "hung up on purpose, as the workload says"),
     ] {
         if count > 0 {
             rows.push(vec![format!("`{name}`"), whole(count), meaning.to_owned()]);
         }
     }
     page.table(&["Kind", "requests", "for example"], &rows);
+}
+
+fn server_headers(report: &Report, page: &mut Page) {
+    if report.server_headers.is_empty() {
+        return;
+    }
+    page.heading("Times in the server's response headers");
+    let rows: Vec<Vec<String>> = report
+        .server_headers
+        .iter()
+        .map(|(name, found)| {
+            let figures = [found.mean, found.min, found.p50, found.max].map(short);
+            [vec![format!("`{}`", escape(name)), whole(found.count)], figures.to_vec()].concat()
+        })
+        .collect();
+    page.table(&["Header, in its own unit", "n", "mean", "min", "p50", "max"], &rows);
 }
 
 fn server_beside_client(report: &Report, page: &mut Page) {
@@ -518,7 +623,12 @@ fn configuration(report: &Report, page: &mut Page) {
         parts.extend(phase.requests.map(|count| format!("{} requests", whole(count))));
         parts.extend(phase.duration_s.map(|longest| format!("at most {}", seconds(longest))));
         parts.push(format!("{} think time", seconds(phase.think_time_s)));
-        parts.push(format!("{} tokens at most", phase.max_tokens));
+        if report.scenario.endpoint.yields() == Yield::Tokens {
+            parts.push(format!("{} tokens at most", phase.max_tokens));
+        }
+        if !phase.measured {
+            parts.push("not measured".to_owned());
+        }
         row(&format!("phase {}", escape(&phase.name)), Some(parts.join(", ")));
     }
     row("operating system", report.machine.os.clone());

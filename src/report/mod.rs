@@ -7,14 +7,17 @@
 
 pub mod calibration;
 pub mod comment;
+pub mod compare;
 mod derived;
 mod drawing;
 mod escape;
+pub mod history;
 pub mod junit;
 pub mod k6;
 pub mod markdown;
 pub mod mermaid;
 mod number;
+mod phases;
 pub mod results_env;
 pub mod terminal;
 mod verdict;

@@ -5,7 +5,7 @@
 
 use super::drawing;
 use super::escape::clean;
-use super::markdown::{SHOWN, missing, threshold_in_words, what_ran};
+use super::markdown::{missing, shown, threshold_in_words, what_ran};
 use super::number::{seconds, short, whole};
 use super::verdict::{Verdict, Word};
 use crate::artifact::{MetricSummary, Report};
@@ -121,9 +121,9 @@ impl Screen {
 fn metrics(report: &Report, screen: &mut Screen) {
     const NAME: usize = 26; // "prefill_tokens_per_second" and a blank
     const CELL: usize = 9;
-    let known: Vec<(&str, &MetricSummary)> = SHOWN
-        .iter()
-        .filter_map(|metric| Some((metric.name, report.metrics.get(metric.name)?)))
+    let known: Vec<(&str, &MetricSummary)> = shown(report)
+        .into_iter()
+        .map(|(metric, summary)| (metric.name, summary))
         .filter(|(_, summary)| summary.count > 0)
         .collect();
     if known.is_empty() {
@@ -190,6 +190,8 @@ fn rates(report: &Report, screen: &mut Screen) {
             (figures.requests_per_second, "requests/s"),
             (figures.output_tokens_per_second, "output tokens/s"),
             (figures.prompt_tokens_per_second, "prompt tokens/s"),
+            (figures.embeddings_per_second, "embeddings/s"),
+            (figures.documents_per_second, "documents/s"),
             (figures.goodput_requests_per_second, "good requests/s"),
         ] {
             parts.extend(value.map(|value| format!("{} {unit}", short(value))));
@@ -222,9 +224,12 @@ fn requests(report: &Report, screen: &mut Screen) {
     let requests = &report.requests;
     let mut words =
         format!("{} planned, {} completed", whole(requests.planned), whole(requests.completed));
-    for (count, name) in
-        [(requests.failed, "failed"), (requests.dropped, "dropped"), (requests.cut, "cut")]
-    {
+    for (count, name) in [
+        (requests.failed, "failed"),
+        (requests.cancelled, "cancelled"),
+        (requests.dropped, "dropped"),
+        (requests.cut, "cut"),
+    ] {
         if count > 0 {
             words.push_str(&format!(", {} {name}", whole(count)));
         }

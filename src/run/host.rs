@@ -9,11 +9,12 @@ use super::findings::{Findings, ReadyModel, ServerFacts};
 use super::measure::{SERVER_LOG, unless_stopped};
 use super::stage::Running;
 use super::under_load::UnderLoad;
+use super::words;
 use crate::cancel::Cancel;
 use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::{Events, Stage};
-use crate::plan::{Credentials, RunPlan, Secret, ServerSpec, Target};
+use crate::plan::{RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
 use crate::server::{
     self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError, ServerExit,
@@ -45,13 +46,13 @@ impl Host {
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         match &plan.target {
-            Target::External { base_url } => Self::external(base_url, &plan.credentials),
+            Target::External { base_url } => Self::external(base_url, plan),
             Target::Start(spec) => Self::start(plan, spec, log, findings, events, cancel).await,
         }
     }
 
-    fn external(base_url: &str, credentials: &Credentials) -> Result<Self, Error> {
-        let control = ControlPlane::of_external(base_url, credentials)
+    fn external(base_url: &str, plan: &RunPlan) -> Result<Self, Error> {
+        let control = ControlPlane::of_external(base_url, &plan.credentials, &plan.transport)
             .map_err(|source| ServerError::Client { base_url: base_url.to_owned(), source })?;
         Ok(Self {
             facts: ServerFacts {
@@ -61,7 +62,7 @@ impl Host {
                 start_s: None,
             },
             control,
-            api_key: credentials.api_key.clone(),
+            api_key: plan.credentials.api_key.clone(),
             ours: None,
         })
     }
@@ -112,6 +113,7 @@ impl Host {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         findings.server = Some(self.facts.clone());
+        findings.warnings.extend(words::on_the_way(&plan.way(), self.ours.is_some()));
         let under_load = UnderLoad {
             plan,
             prompts,

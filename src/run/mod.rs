@@ -4,6 +4,7 @@
 //! and a finished run out. A server that is held across several loads is a [`host::Host`]. Measuring is in `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
+mod bodies;
 pub(crate) mod conclude;
 mod derived;
 mod dry;
@@ -12,9 +13,14 @@ mod fit;
 mod formats;
 mod gates;
 pub(crate) mod host;
+mod make;
 pub(crate) mod measure;
+mod phases;
+mod prompts;
 mod spool;
 mod stage;
+mod tokenizer;
+mod tongue;
 mod under_load;
 mod watchers;
 mod words;
@@ -133,6 +139,10 @@ pub(crate) fn server_log(out_dir: &Path) -> std::path::PathBuf {
     out_dir.join(measure::SERVER_LOG)
 }
 
+/// By which other programs find a proxy. We only say that we do not.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// What the flags do not say.
 pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Error> {
     let own_executable = std::env::current_exe()
@@ -140,6 +150,11 @@ pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Erro
     Ok(Surroundings {
         tags: provenance.tags(),
         search_path: std::env::var_os("PATH"),
+        proxy_variables: PROXY_VARIABLES
+            .into_iter()
+            .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+            .map(str::to_owned)
+            .collect(),
         own_executable,
     })
 }

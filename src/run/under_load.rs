@@ -6,20 +6,27 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use super::bodies::{self, Bodies, Numbered};
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
 use super::gates::{Abort, LiveGates};
+use super::make::{self, Known};
 use super::measure::unless_stopped;
+use super::prompts::{self, PromptFacts};
 use super::spool::Spool;
 use super::stage::Running;
+use super::tongue;
 use crate::cancel::{self, Cancel, StopReason};
-use crate::dataset::{Prompt, PromptSet};
+use crate::dataset::{Content, Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, PlannedBody, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
+    Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, Target, Workload, body};
+use crate::plan::{
+    Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload, Yield,
+};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -28,6 +35,12 @@ pub(super) const SERVER_METRICS: &str = "server-metrics.jsonl";
 
 /// How often the load is looked at for the people who watch.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// llama-server's own physical batch.
+const UBATCH: u32 = 512;
+
+/// Tokens around a query and a document that are read together.
+const TOKENS_OF_A_PAIR: u64 = 8;
 
 /// Users where neither the plan nor the server says how many slots there are.
 const USERS_WITHOUT_SLOTS: u32 = 4;
@@ -61,10 +74,18 @@ impl UnderLoad<'_> {
                 return Err(ServerError::Unreachable {
                     base_url: self.base_url.to_owned(),
                     why: why.clone(),
+                    cure: identity.cure,
                 }
                 .into());
             }
-            let load_plan = self.load_plan(&identity, findings).await?;
+            if identity.mute
+                && server.is_none()
+                && let Some((why, cure)) = tongue::instead(self.base_url, &self.plan.way()).await
+            {
+                let (base_url, cure) = (self.base_url.to_owned(), Some(cure));
+                return Err(ServerError::Unreachable { base_url, why, cure }.into());
+            }
+            let load_plan = self.load_plan(&identity, findings, events).await?;
             findings.identity = Some(identity);
             Ok(load_plan)
         };
@@ -155,9 +176,9 @@ impl UnderLoad<'_> {
         &self,
         identity: &ServerIdentity,
         findings: &mut Findings,
+        events: &Events,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
-        let shorter = workload.request.max_tokens;
         // What must fit a slot is the longer of two answers.
         workload.request.max_tokens += workload.tpot_difference.unwrap_or(0);
         let ours = matches!(self.plan.target, Target::Start(_));
@@ -171,33 +192,37 @@ impl UnderLoad<'_> {
             workload.request.model.clone_from(&identity.model_id);
         }
         let mut users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
-        if let Some(most) = workload.shape.max_in_flight() {
+        let sequence = workload.sequence();
+        let caps = sequence.iter().map(|phase| phase.shape.max_in_flight());
+        if let Some(most) = caps.collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().max())
+        {
             users = users.min(most); // those of the warm-up
         }
-        let mut prompts: Vec<(usize, &Prompt)> = self.prompts.prompts.iter().enumerate().collect();
-        if let (Dialect::LlamaCpp, Some(context)) = (dialect, identity.slot_context) {
-            let left_out =
-                fit::leave_out_too_long(&mut prompts, &workload, context, self.control).await;
-            if left_out > 0 {
-                findings.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left out; \
-                     raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
-                ));
-            }
+        let context = identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp);
+        let mut needed = match workload.dataset.sets_its_own_lengths() {
+            true => prompts::needed(self.prompts, &workload),
+            false => self.prompts.prompts.clone(),
+        };
+        let mut how = None;
+        if needed.iter().any(|prompt| matches!(prompt.content, Content::Recipe(_))) {
+            let known = Known {
+                control: self.control,
+                workload: &workload,
+                dialect,
+                context,
+                vocabulary: identity.vocabulary,
+            };
+            let what = format!("{} prompts of asked lengths", needed.len());
+            let stage = Running::begin(events, Stage::Dataset, what);
+            let made = make::make(needed, &known).await;
+            stage.done(format!("made by {}", made.how.name()));
+            findings.warnings.extend(made.warnings);
+            needed = made.prompts;
+            how = Some(made.how);
         }
-        if let Some(wanted) = workload.n_prompts {
-            prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-        }
-        findings.warnings.extend(repeats(&workload, prompts.len()));
-        let mut bodies = Vec::with_capacity(prompts.len());
-        for (position, (index, prompt)) in prompts.iter().enumerate() {
-            for budget in budgets(shorter, workload.tpot_difference, position) {
-                workload.request.max_tokens = budget;
-                bodies.push(planned_body(&workload, dialect, *index, prompt));
-            }
-        }
-        let answers = if workload.tpot_difference.is_some() { 2 } else { 1 };
-        let total_requests = workload.n_prompts.map(|prompts| prompts.saturating_mul(answers));
+        let known = (dialect, context);
+        let (bodies, sent) = self.bodies(&workload, known, &needed, &mut findings.warnings).await;
+        let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
             target: HttpTarget::parse(
@@ -205,67 +230,163 @@ impl UnderLoad<'_> {
                 workload.endpoint.path(),
                 &credentials.headers,
                 self.api_key,
-            )?,
-            bodies,
-            schedule: Schedule::of(
-                &workload.shape,
-                workload.seed,
-                workload.duration,
-                total_requests,
-            ),
-            shape: workload.shape,
+            )?
+            .through(&self.plan.way())?,
+            bodies: bodies.bodies,
+            conversations: bodies.conversations,
+            phases: load_phases(&workload, &sequence, &sent.prompts, budgets_per_prompt),
             users,
             think_time: workload.think_time,
-            duration: workload.duration,
-            total_requests,
             graceful_stop: workload.graceful_stop,
+            graceful_ramp_down: workload.graceful_ramp_down,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
+            deadline: workload.deadline,
+            cancel: workload.cancel,
+            seed: workload.seed,
             connections: workload.connections,
             clock: self.plan.clock,
             endpoint: workload.endpoint,
+            stream: workload.request.stream,
             tag_requests: ours,
         };
         findings.workload = Some(WorkloadFacts {
             hash: load::workload_hash(&load_plan),
             users,
-            requests: load_plan.requests(),
+            requests: load_plan.requests_by_phase(),
             dataset: self.prompts.source.clone(),
+            prompts: PromptFacts::of(self.prompts, &sent.prompts, sent.not_fitting, how),
         });
         Ok(load_plan)
     }
-}
 
-/// The budgets with which a prompt is asked. Which of two comes first takes turns, so that neither is
-/// always the one whose prompt the server has just seen.
-fn budgets(max_tokens: u32, difference: Option<u32>, position: usize) -> Vec<u32> {
-    match difference {
-        None => vec![max_tokens],
-        Some(step) if position.is_multiple_of(2) => vec![max_tokens, max_tokens + step],
-        Some(step) => vec![max_tokens + step, max_tokens],
+    /// The bodies of all requests, of the prompts that fit this server, and those prompts; warns of
+    /// what was left out.
+    async fn bodies<'p>(
+        &self,
+        workload: &Workload,
+        (dialect, context): (Dialect, Option<u64>),
+        needed: &'p [Prompt],
+        warnings: &mut Vec<String>,
+    ) -> (Bodies, Sent<'p>) {
+        let mut prompts: Vec<Numbered<'p>> = needed.iter().enumerate().collect();
+        if let Some(spec) = workload.conversation {
+            let talks =
+                bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
+                    .await;
+            let context = context.unwrap_or_default();
+            if talks.left_out > 0 {
+                warnings.push(format!(
+                    "{} conversations do not fit the {context} tokens of a slot and were left out; raise \
+                     --ctx-size, or lower --max-tokens or --max-prompt-tokens",
+                    talks.left_out
+                ));
+            }
+            if talks.shortened > 0 {
+                warnings.push(format!(
+                    "{} conversations have fewer than {} turns, to fit the {context} tokens of a slot with \
+                     all their answers; raise --ctx-size, or lower --max-tokens",
+                    talks.shortened, spec.turns
+                ));
+            }
+            warnings.extend(repeats(workload, talks.bodies.bodies.len() as u64, "conversations"));
+            return (talks.bodies, Sent { prompts, not_fitting: talks.left_out });
+        }
+        let mut not_fitting = 0;
+        if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
+            not_fitting = fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
+            if not_fitting > 0 {
+                warnings.push(format!(
+                    "{not_fitting} prompts of the dataset do not fit {place} and were left out; \
+                     raise {cure}, or choose shorter ones with --max-prompt-tokens"
+                ));
+            }
+        }
+        let batch = bodies::prompts_per_request(workload);
+        warnings.extend(repeats(workload, prompts.len() as u64 / batch, "requests"));
+        let bodies = bodies::plan(workload, dialect, &prompts);
+        if let Some(wanted) = workload.n_prompts {
+            let wanted = wanted.saturating_mul(batch);
+            prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        }
+        (bodies, Sent { prompts, not_fitting })
+    }
+
+    /// How many tokens a text may have, which part of the server says so, and which flag.
+    fn room(&self, workload: &Workload, context: u64) -> (u64, String, &'static str) {
+        let slot = (context, format!("the {context} tokens of a slot"), "--ctx-size");
+        let Target::Start(spec) = &self.plan.target else { return slot };
+        if workload.endpoint.yields() == Yield::Tokens || spec.program == ServerProgram::Sim {
+            return slot;
+        }
+        // What is not generated from is read in one physical batch; so is a query with a document.
+        let batch = u64::from(spec.ubatch_size.unwrap_or(UBATCH));
+        let room = match workload.endpoint.yields() {
+            Yield::Scores => (batch / 2).saturating_sub(TOKENS_OF_A_PAIR),
+            _ => batch,
+        };
+        if room >= context {
+            return slot;
+        }
+        (room, format!("a physical batch of {batch} tokens"), "--ubatch-size")
     }
 }
 
-fn planned_body(
+/// The prompts that are sent.
+struct Sent<'a> {
+    prompts: Vec<Numbered<'a>>,
+    /// Those that were left out for their length.
+    not_fitting: u64,
+}
+
+/// The phases with the instants of their arrivals; each prompt is asked with so many budgets.
+fn load_phases(
     workload: &Workload,
-    dialect: Dialect,
-    index: usize,
-    prompt: &Prompt,
-) -> PlannedBody {
-    PlannedBody {
-        body: body(workload, dialect, prompt).into(),
-        prompt_index: index as u64,
-        max_tokens: prompt.max_tokens.unwrap_or(workload.request.max_tokens),
-        forced: workload.request.ignore_eos,
-    }
+    sequence: &[PhaseSpec],
+    sent: &[Numbered<'_>],
+    budgets_per_prompt: u64,
+) -> Vec<LoadPhase> {
+    let first = sequence.iter().position(|phase| phase.measured).unwrap_or(0);
+    let phases = sequence.iter().enumerate();
+    phases
+        .map(|(position, spec)| {
+            let requests = spec.n_prompts.map(|wanted| wanted.saturating_mul(budgets_per_prompt));
+            LoadPhase {
+                phase: match (spec.measured, position < first) {
+                    (true, _) => Phase::Measured,
+                    (false, true) => Phase::WarmUp,
+                    (false, false) => Phase::CoolDown,
+                },
+                shape: spec.shape.clone(),
+                // Phases of one rate must not have the same arrivals.
+                schedule: match spec.shape {
+                    LoadShape::Trace { .. } => Some(prompts::trace_schedule(&spec.shape, sent)),
+                    _ => Schedule::of(
+                        &spec.shape,
+                        workload.seed.wrapping_add(position as u64),
+                        spec.duration,
+                        requests,
+                    ),
+                },
+                users: spec.users,
+                duration: spec.duration,
+                total_requests: requests,
+            }
+        })
+        .collect()
 }
 
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
-fn repeats(workload: &Workload, prompts: usize) -> Option<String> {
-    let wanted = workload.n_prompts?;
-    let short = (prompts as u64) < wanted;
-    short.then(|| {
-        format!("--n-prompts {wanted}: the dataset has only {prompts} that fit; they go round")
+fn repeats(workload: &Workload, there_are: u64, what: &str) -> Option<String> {
+    let wanted =
+        workload.n_prompts.filter(|_| !matches!(workload.shape, LoadShape::Trace { .. }))?;
+    (there_are < wanted).then(|| match what {
+        "requests" if bodies::prompts_per_request(workload) == 1 => format!(
+            "--n-prompts {wanted}: the dataset has only {there_are} that fit; they go round"
+        ),
+        what => format!(
+            "--n-prompts {wanted}: the dataset gives only {there_are} {what} that fit; they go round"
+        ),
     })
 }
 
@@ -305,7 +426,7 @@ impl Bounds {
     fn of(plan: &LoadPlan) -> Self {
         Self {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
-            duration: plan.duration,
+            duration: plan.duration(),
             requests: plan.requests(),
         }
     }

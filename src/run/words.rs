@@ -1,10 +1,12 @@
 //! What a run has to say in words: the causes of its end and its warnings, as the report has them.
 //!
-//! Main functions: [`in_lines`] and [`warnings`]. It words nothing itself; it gathers and divides.
+//! Main functions: [`in_lines`], [`warnings`] and [`on_the_way`]. Of what went wrong it words nothing
+//! itself; it gathers and divides.
 
 use super::findings::Findings;
 use crate::artifact::Note;
 use crate::error::Error;
+use crate::plan::Transport;
 
 /// An error as the report has it: its causes in one line, and apart from it, in one line too, what
 /// the server's log said.
@@ -56,4 +58,27 @@ mod tests {
         assert_eq!(log.as_deref(), Some("one / two"));
         assert_eq!(in_lines(None), (Vec::new(), None));
     }
+}
+
+/// What a reader of the figures must know of the way to a server that is not ours.
+pub(super) fn on_the_way(transport: &Transport, is_ours: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    if transport.insecure && !is_ours {
+        words.push(
+            "no certificate was checked (--insecure): whoever answered may not be the server that was meant"
+                .to_owned(),
+        );
+    }
+    if let Some(proxy) = &transport.proxy {
+        words.push(format!(
+            "the load went through the proxy {}: its time is in the figures",
+            proxy.authority()
+        ));
+    }
+    if let Some(variable) = &transport.ignored_proxy_variable {
+        words.push(format!(
+            "{variable} is set and was not used: a load goes straight to the server, unless --proxy says otherwise"
+        ));
+    }
+    words
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::plan::{Credentials, Secret};
+use crate::plan::{Credentials, HttpVersion, Secret, Transport};
+use crate::transport::{Place, ServerUrl, tls};
 
 /// Far above any metrics page or model list; a stream that never ends is cut here.
 const MOST_BYTES: usize = 16 << 20;
@@ -44,6 +45,9 @@ pub enum HttpError {
     /// The client cannot be made.
     #[error("the client cannot be made")]
     Client(#[source] reqwest::Error),
+    /// The URL names no server, or its certificates cannot be had. Found earlier by whoever plans.
+    #[error("{0}")]
+    Way(String),
     /// No answer in time.
     #[error("no answer within {} s", limit.as_secs_f64())]
     Timeout {
@@ -67,15 +71,44 @@ impl HttpError {
     pub fn is_connect(&self) -> bool {
         matches!(self, HttpError::Request(error) if error.is_connect())
     }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        match self {
+            HttpError::Request(error) => tls_cause(error).and_then(|cause| tls::in_words(cause).1),
+            _ => None,
+        }
+    }
 }
 
 /// reqwest's own message says only that sending failed; the reason is at the end of the chain.
 fn innermost(error: &reqwest::Error) -> String {
+    if let Some(cause) = tls_cause(error) {
+        return tls::in_words(cause).0;
+    }
     let mut source: &dyn std::error::Error = error;
     while let Some(next) = source.source() {
         source = next;
     }
     source.to_string()
+}
+
+/// What TLS has against the connection. An `io::Error` is not asked for its source but for what it
+/// wraps.
+fn tls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 impl ControlPlane {
@@ -86,42 +119,57 @@ impl ControlPlane {
     /// # Errors
     /// If the key cannot be sent in a header.
     pub fn of_child(base_url: &str, api_key: Option<&Secret>) -> Result<Self, HttpError> {
-        Self::new(base_url, api_key, &[], true)
+        Self::new(base_url, api_key, &[], &Transport::default().to_child())
     }
 
     /// For a server that is already running.
     ///
     /// # Errors
-    /// If the key or a header cannot be sent, or the system's certificates cannot be loaded.
-    pub fn of_external(base_url: &str, credentials: &Credentials) -> Result<Self, HttpError> {
-        Self::new(base_url, credentials.api_key.as_ref(), &credentials.headers, false)
+    /// If the key or a header cannot be sent, or certificates cannot be loaded.
+    pub fn of_external(
+        base_url: &str,
+        credentials: &Credentials,
+        transport: &Transport,
+    ) -> Result<Self, HttpError> {
+        Self::new(base_url, credentials.api_key.as_ref(), &credentials.headers, transport)
     }
 
     fn new(
         base_url: &str,
         api_key: Option<&Secret>,
         headers: &[(String, Secret)],
-        is_child: bool,
+        transport: &Transport,
     ) -> Result<Self, HttpError> {
-        let root = root_of(base_url).to_owned();
+        let url = ServerUrl::parse(base_url)
+            .map_err(|problem| HttpError::Way(format!("no URL of a server: {problem:?}")))?;
+        // The same way as the load: HTTP_PROXY must not divert what goes there.
         let mut builder = reqwest::Client::builder()
             .default_headers(header_map(api_key, headers)?)
             .user_agent(concat!("bench-ci/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .http1_only()
+            .no_proxy()
             .tcp_nodelay(true);
-        if is_child || is_loopback(&root) {
-            // HTTP_PROXY must never divert what goes to this machine.
-            builder = builder.no_proxy();
+        if let Some(proxy) = &transport.proxy {
+            builder = builder.proxy(through(proxy).map_err(HttpError::Client)?);
         }
-        if !root.starts_with("https:") {
+        if let Place::Unix { path } = &url.place {
+            builder = builder.unix_socket(path.clone());
+        }
+        builder = match (transport.http_version, url.secure) {
+            (HttpVersion::Http2, _) => builder.http2_prior_knowledge(),
+            (HttpVersion::Auto, true) => builder,
+            (HttpVersion::Http1, _) | (HttpVersion::Auto, false) => builder.http1_only(),
+        };
+        builder = if url.secure {
+            let config =
+                tls::client_config(transport).map_err(|error| HttpError::Way(error.to_string()))?;
+            builder.tls_backend_preconfigured((*config).clone())
+        } else {
             // Loading the system's certificates takes milliseconds that nobody needs here.
-            builder = builder.tls_certs_only([]);
-        } else if is_child {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
+            builder.tls_certs_only([])
+        };
         let client = builder.build().map_err(HttpError::Client)?;
-        Ok(Self { client, root })
+        Ok(Self { client, root: url.root() })
     }
 
     /// The server's root, such as `http://127.0.0.1:8080`, without `/v1` and without a slash at the end.
@@ -206,13 +254,6 @@ impl Answer {
     }
 }
 
-/// The root of a server from what a user gives as its URL: `/v1` and slashes at the end are taken off.
-#[must_use]
-pub fn root_of(base_url: &str) -> &str {
-    let trimmed = base_url.trim_end_matches('/');
-    trimmed.strip_suffix("/v1").unwrap_or(trimmed).trim_end_matches('/')
-}
-
 fn header_map(
     api_key: Option<&Secret>,
     headers: &[(String, Secret)],
@@ -231,47 +272,24 @@ fn header_map(
     Ok(map)
 }
 
+fn through(proxy: &crate::plan::Proxy) -> Result<reqwest::Proxy, reqwest::Error> {
+    let way = reqwest::Proxy::all(format!("http://{}", proxy.authority()))?;
+    let secret = proxy.authorization.as_ref().and_then(|secret| sensitive(secret.expose()));
+    Ok(match secret {
+        Some(secret) => way.custom_http_auth(secret),
+        None => way,
+    })
+}
+
 fn sensitive(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-fn is_loopback(root: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(root) else { return false };
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_root_is_found_in_what_users_give() {
-        for given in ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"] {
-            assert_eq!(root_of(given), "http://h:1");
-        }
-        assert_eq!(root_of("http://h/openai/v1"), "http://h/openai");
-    }
-
-    #[test]
-    fn loopback_is_known_in_every_spelling() {
-        for root in
-            ["http://127.0.0.1:8", "http://127.8.8.8", "http://[::1]:8", "http://localhost:8"]
-        {
-            assert!(is_loopback(root), "{root}");
-        }
-        assert!(!is_loopback("http://example.org"));
-        assert!(!is_loopback("http://127.0.0.1.example.org"));
-    }
 
     #[test]
     fn a_key_that_cannot_be_sent_is_refused_and_not_shown() {

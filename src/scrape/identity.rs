@@ -30,10 +30,16 @@ pub struct ServerIdentity {
     pub model_id: Option<String>,
     /// Tokens of context the model was trained with (`meta.n_ctx_train`).
     pub model_context: Option<u64>,
+    /// Size of the model's vocabulary (`meta.n_vocab`).
+    pub vocabulary: Option<u32>,
     /// What it did not answer, and how, one entry a path; for the log.
     pub missing: Vec<String>,
     /// Why no connection could be made for any of the questions; `None` if one could.
     pub unreachable: Option<String>,
+    /// What to do about that, where it is known.
+    pub cure: Option<&'static str>,
+    /// None of the questions had an answer in HTTP, in time or not.
+    pub mute: bool,
 }
 
 impl ServerIdentity {
@@ -48,13 +54,23 @@ impl ServerIdentity {
         let unreachable = asked
             .iter()
             .map(|result| result.as_ref().err()?.unreachable.clone())
-            .collect::<Option<Vec<String>>>()
-            .and_then(|mut causes| causes.pop());
+            .collect::<Option<Vec<_>>>()
+            // The one that says most: of three at once, some are only called off with another.
+            .and_then(|causes| causes.into_iter().max_by_key(|(_, cure)| cure.is_some()));
+        let (unreachable, cure) = unreachable.unzip();
         let missing = asked.iter().filter_map(|result| Some(result.as_ref().err()?.words.clone()));
         let missing = missing.collect();
         let none = Value::Null;
         let read = |result: &Result<Value, NoAnswer>| result.as_ref().unwrap_or(&none).clone();
-        Self { missing, unreachable, ..Self::read(&read(&props), &read(&slots), &read(&models)) }
+        let cure = cure.flatten();
+        let mute = asked.iter().all(|result| result.as_ref().is_err_and(|no| no.is_silence));
+        Self {
+            missing,
+            unreachable,
+            cure,
+            mute,
+            ..Self::read(&read(&props), &read(&slots), &read(&models))
+        }
     }
 
     /// Reads the three answers; `null` stands for a missing one.
@@ -82,8 +98,14 @@ impl ServerIdentity {
             model_context: model["meta"]["n_ctx_train"]
                 .as_u64()
                 .or_else(|| model["max_model_len"].as_u64()),
+            vocabulary: model["meta"]["n_vocab"]
+                .as_u64()
+                .and_then(|size| u32::try_from(size).ok())
+                .filter(|size| *size > 0),
             missing: Vec::new(),
             unreachable: None,
+            cure: None,
+            mute: false,
         }
     }
 }
@@ -91,12 +113,14 @@ impl ServerIdentity {
 /// A question without a usable answer.
 struct NoAnswer {
     words: String,
+    /// There was no answer at all.
+    is_silence: bool,
     /// Why there was not even a connection; `None` if there was one.
-    unreachable: Option<String>,
+    unreachable: Option<(String, Option<&'static str>)>,
 }
 
 async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, NoAnswer> {
-    let answered = |words: String| NoAnswer { words, unreachable: None };
+    let answered = |words: String| NoAnswer { words, unreachable: None, is_silence: false };
     match control.get(path, LIMIT).await {
         Ok(answer) if answer.status == 200 => answer
             .json()
@@ -104,7 +128,8 @@ async fn json_of(control: &ControlPlane, path: &str) -> Result<Value, NoAnswer> 
         Ok(answer) => Err(answered(format!("{path} answered {}", answer.status))),
         Err(error) => Err(NoAnswer {
             words: format!("{path}: {error}"),
-            unreachable: error.is_connect().then(|| error.to_string()),
+            is_silence: true,
+            unreachable: error.is_connect().then(|| (error.to_string(), error.cure())),
         }),
     }
 }
@@ -148,6 +173,7 @@ mod tests {
         assert_eq!(identity.has_chat_template, Some(true));
         assert_eq!(identity.model_id.as_deref(), Some("tiny.gguf"));
         assert_eq!(identity.model_context, Some(4096));
+        assert!(identity.vocabulary.is_some());
         assert!(identity.build.is_some());
     }
 

@@ -20,9 +20,12 @@ pub struct ServerCommand {
     pub args: Vec<String>,
     /// The address the server is told to listen on.
     pub listen_host: String,
-    /// The port the server is told to listen on; never 0.
+    /// The port the server is told to listen on; never 0, and of no meaning to a Unix socket.
     pub port: u16,
-    /// Where a client on this machine finds it, such as `http://127.0.0.1:8080`; no slash at the end.
+    /// The Unix socket that it listens on; `None` where it is an address.
+    pub socket: Option<PathBuf>,
+    /// Where a client on this machine finds it, such as `http://127.0.0.1:8080` or
+    /// `unix:/run/x.sock`; no slash at the end.
     pub base_url: String,
     /// The key from `--api-key` (the first, where there are several).
     pub api_key: Option<Secret>,
@@ -166,7 +169,8 @@ pub fn build(
     let mut draft = Draft { args: program.leading_args.clone(), warnings: Vec::new(), extra };
 
     let listen_host = extra.value_of(HOST).unwrap_or(&spec.host).to_owned();
-    let client_host = client_host(&listen_host)?;
+    let socket = socket_of(&listen_host).map(PathBuf::from);
+    let client_host = if socket.is_some() { String::new() } else { client_host(&listen_host)? };
     let port = match extra.value_of(PORT) {
         Some(value) => match value.parse::<u16>() {
             Ok(0) => port,
@@ -208,27 +212,51 @@ pub fn build(
         "http"
     };
     let prefix = extra.value_of(&["--api-prefix"]).unwrap_or_default().trim_end_matches('/');
+    let base_url = match &socket {
+        Some(_) if scheme == "https" => {
+            return Err(ServerError::Misuse {
+                problem: "cannot load a server that speaks TLS on a Unix socket".to_owned(),
+                cure: "leave out --ssl-key-file and --ssl-cert-file: nobody listens in on a socket of \
+                       this machine"
+                    .to_owned(),
+            });
+        }
+        Some(path) if prefix.is_empty() => format!("unix:{}", path.display()),
+        Some(path) => {
+            let path = path.to_string_lossy().replace('%', "%25").replace('/', "%2F");
+            format!("http+unix://{path}{prefix}")
+        }
+        None => format!("{scheme}://{client_host}:{port}{prefix}"),
+    };
     let key = extra.value_of(API_KEY).and_then(|keys| keys.split(',').next());
     Ok(ServerCommand {
         program: program.path.clone(),
         args,
-        base_url: format!("{scheme}://{client_host}:{port}{prefix}"),
+        base_url,
         listen_host,
         port,
+        socket,
         api_key: key.map(|key| Secret::new(key.to_owned())),
         api_key_file: extra.value_of(&["--api-key-file"]).map(PathBuf::from),
         warnings,
     })
 }
 
+/// The Unix socket that `--host` names: llama-server takes for one what ends so.
+#[must_use]
+pub fn socket_of(listen: &str) -> Option<&str> {
+    let first = listen.split(',').next().unwrap_or_default().trim();
+    first.ends_with(".sock").then_some(first)
+}
+
 /// Where a client on this machine reaches a server that listens on `listen`.
 fn client_host(listen: &str) -> Result<String, ServerError> {
     // Newer builds take several addresses; any of them will do.
     let first = listen.split(',').next().unwrap_or_default().trim();
-    if first.contains('/') || first.ends_with(".sock") {
+    if first.contains('/') {
         return Err(ServerError::Misuse {
-            problem: format!("cannot load a server on the UNIX socket \"{first}\""),
-            cure: "give --host an IP address".to_owned(),
+            problem: format!("invalid value \"{first}\" for --host"),
+            cure: "give an IP address, or a Unix socket whose name ends in .sock".to_owned(),
         });
     }
     Ok(match first.trim_start_matches('[').trim_end_matches(']') {

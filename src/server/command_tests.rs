@@ -182,10 +182,21 @@ fn the_base_url_is_where_a_client_arrives() {
     ] {
         assert_eq!(built(&spec(extra), TODAY).expect("a command line").base_url, url);
     }
-    let socket = built(&spec(&["--host", "/run/llama.sock"]), TODAY).expect_err("no TCP");
-    assert_eq!(socket.exit_code(), crate::exit::ExitCode::Usage);
+    let path = built(&spec(&["--host", "/run/llama"]), TODAY).expect_err("no address");
+    assert_eq!(path.exit_code(), crate::exit::ExitCode::Usage);
     let port = built(&spec(&["--port", "http"]), TODAY).expect_err("no number");
     assert_eq!(port.to_string(), "invalid value \"http\" for --port: expected 0 to 65535");
+}
+
+#[test]
+fn a_unix_socket_is_a_host_that_ends_in_sock() {
+    let command = built(&spec(&["--host", "/run/llama.sock"]), TODAY).expect("a command line");
+    assert_eq!(command.base_url, "unix:/run/llama.sock");
+    assert_eq!(command.socket.as_deref(), Some(Path::new("/run/llama.sock")));
+    let below = built(&spec(&["--host", "a/b.sock", "--api-prefix", "/api/"]), TODAY);
+    assert_eq!(below.expect("a command line").base_url, "http+unix://a%2Fb.sock/api");
+    let tls = ["--host", "b.sock", "--ssl-cert-file", "c", "--ssl-key-file", "k"];
+    assert!(built(&spec(&tls), TODAY).is_err(), "TLS on a socket");
 }
 
 #[test]

@@ -111,6 +111,13 @@ pub enum ServerError {
         reason: StopReason,
     },
 
+    /// The Unix socket of `--host` is there already.
+    #[error("cannot listen on \"{}\": the file exists", path.display())]
+    SocketTaken {
+        /// Its path.
+        path: PathBuf,
+    },
+
     /// Nobody listens where `--url` points.
     #[error("no server answers at \"{base_url}\": {why}")]
     Unreachable {
@@ -118,6 +125,8 @@ pub enum ServerError {
         base_url: String,
         /// What the connection came to.
         why: String,
+        /// What to do about it, where that is known.
+        cure: Option<&'static str>,
     },
 
     /// The log file cannot be written.
@@ -174,16 +183,19 @@ impl ServerError {
             ServerError::PortTaken { .. } => {
                 Some("stop that process, or leave --port out to get a free one".to_owned())
             }
+            ServerError::SocketTaken { .. } => Some(
+                "stop the server that listens there, or remove the file that one has left behind"
+                    .to_owned(),
+            ),
             ServerError::DiedEarly { cause, log, .. } => {
                 Some(with_log(cause.cure(), log))
             }
             ServerError::NeverHealthy { log, .. } => {
                 Some(with_log(Some("raise --start-timeout if the model needs longer to load"), log))
             }
-            ServerError::Unreachable { .. } => Some(
-                "start that server first and wait until it is ready, or have bench-ci start one with --server PATH"
-                    .to_owned(),
-            ),
+            ServerError::Unreachable { cure, .. } => Some(cure.unwrap_or(
+                "start that server first and wait until it is ready, or have bench-ci start one with --server PATH",
+            ).to_owned()),
             ServerError::Log { .. } => Some("choose another --out-dir".to_owned()),
             ServerError::Cancelled { .. }
             | ServerError::NoFreePort { .. }
@@ -203,6 +215,7 @@ impl ServerError {
             | ServerError::NoSuchFile { .. }
             | ServerError::CannotStart { .. }
             | ServerError::PortTaken { .. }
+            | ServerError::SocketTaken { .. }
             | ServerError::DiedEarly { .. }
             | ServerError::NeverHealthy { .. }
             | ServerError::NoFreePort { .. }

@@ -60,7 +60,10 @@ pub(super) async fn wait_until_ready(
     limit: Duration,
     cancel: &Cancel,
 ) -> Result<Ready, Unready> {
-    let address = format!("{}:{}", command.listen_host, command.port);
+    let address = match &command.socket {
+        Some(path) => path.display().to_string(),
+        None => format!("{}:{}", command.listen_host, command.port),
+    };
     let last_seen = RefCell::new(format!("nothing listened on {address}"));
     let deadline = Instant::from_std(process.spawned) + limit;
     let pid = process.pid;
@@ -135,6 +138,9 @@ impl Watch<'_> {
         let (host, port) = (self.command.listen_host.as_str(), self.command.port);
         if seen_before {
             return Owner::Ours;
+        }
+        if let Some(path) = &self.command.socket {
+            return ports::owner_of_socket(path, self.pid);
         }
         match ports::anybody_listens(host, port) {
             None => Owner::Unknown,

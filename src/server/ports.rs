@@ -5,6 +5,7 @@
 //! connects: a server under test should see no connection that is not a request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::Path;
 
 use super::listening::{Listening, listening};
 use super::proc;
@@ -101,6 +102,32 @@ pub fn owner_of(host: &str, port: u16, leader: Option<i32>) -> Owner {
         None if !listening().is_some_and(|now| now.contains(foreign)) => Owner::Nobody,
         None => Owner::Stranger(Stranger::default()),
     }
+}
+
+/// Who listens on the Unix socket `path`, seen from the processes of `leader`. The path is compared
+/// as it was bound, so it is to be the one that the server was given.
+#[must_use]
+pub fn owner_of_socket(path: &Path, leader: i32) -> Owner {
+    /// Flag of a socket that listens (`__SO_ACCEPTCON`).
+    const LISTENS: &str = "00010000";
+    // Num RefCount Protocol Flags Type St Inode Path
+    let Ok(table) = std::fs::read_to_string("/proc/net/unix") else { return Owner::Unknown };
+    let inode = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().take(7).collect();
+        let named = line.ends_with(&format!(" {}", path.display()));
+        let listens = named && fields.get(3) == Some(&LISTENS);
+        fields.get(6).filter(|_| listens)?.parse::<u64>().ok()
+    });
+    let Some(inode) = inode else { return Owner::Nobody };
+    let mut some_hidden = false;
+    for member in proc::members(leader) {
+        match sockets_of(member.pid) {
+            Some(inodes) if inodes.contains(&inode) => return Owner::Ours,
+            Some(_) => {}
+            None => some_hidden = true,
+        }
+    }
+    if some_hidden { Owner::Unknown } else { Owner::Stranger(Stranger::default()) }
 }
 
 /// Whether anybody listens where a client of `host`:`port` would arrive; `None` if the system does

@@ -79,6 +79,8 @@ pub struct RunningServer {
     pub warnings: Vec<String>,
     stop_grace: Duration,
     process: Process,
+    /// Goes after the process.
+    _socket_file: Option<SocketFile>,
 }
 
 /// How a server ended.
@@ -138,6 +140,14 @@ impl ServerExit {
 pub async fn start(launch: &Launch<'_>, cancel: &Cancel) -> Result<RunningServer, ServerError> {
     let (spec, capabilities) = (launch.spec, launch.capabilities);
     let host = command::listen_host(spec, capabilities).to_owned();
+    if let Some(path) = command::socket_of(&host) {
+        if Path::new(path).exists() {
+            return Err(ServerError::SocketTaken { path: path.into() });
+        }
+        // The port is given to it all the same, and means nothing.
+        let log = create_log(launch.log)?;
+        return start_once(launch, spec.port.max(1), &log, cancel).await;
+    }
     let fixed = command::fixed_port(spec, capabilities);
     if let Some(port) = fixed {
         check_free(&host, port)?;
@@ -217,6 +227,7 @@ async fn start_once(
     let control = ControlPlane::of_child(&command.base_url, api_key.as_ref())
         .map_err(|source| ServerError::Client { base_url: command.base_url.clone(), source })?;
 
+    let socket_file = command.socket.clone().map(SocketFile);
     let log = log
         .try_clone()
         .map_err(|source| ServerError::Log { path: launch.log.to_owned(), source })?;
@@ -279,7 +290,19 @@ async fn start_once(
         warnings,
         stop_grace: spec.stop_grace,
         process,
+        _socket_file: socket_file,
     })
+}
+
+/// The file of a Unix socket that our child makes; servers leave it behind.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone, or never have been made: then there is nothing to do.
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 fn died_early(

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
 
@@ -29,7 +29,7 @@ const AUTO_SLOTS: u32 = 4;
     no_binary_name = true
 )]
 pub struct SimArgs {
-    /// address to listen on (default: 127.0.0.1)
+    /// address to listen on, or a Unix socket, ending in .sock (default: 127.0.0.1)
     #[arg(long, default_value = "127.0.0.1", hide_default_value = true)]
     pub host: String,
     /// port to listen on, 0 picks a free one (default: 8080)
@@ -65,9 +65,21 @@ pub struct SimArgs {
     /// API key to use for authentication, or a comma-separated list (default: none)
     #[arg(long)]
     pub api_key: Option<String>,
+    /// path to file a PEM-encoded SSL private key
+    #[arg(long, value_name = "FNAME")]
+    pub ssl_key_file: Option<PathBuf>,
+    /// path to file a PEM-encoded SSL certificate
+    #[arg(long, value_name = "FNAME")]
+    pub ssl_cert_file: Option<PathBuf>,
     /// seed of jitter, words and answer lengths (default: -1, -1 = 42)
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, hide_default_value = true)]
     pub seed: i64,
+    /// offer embeddings (default: disabled)
+    #[arg(long)]
+    pub embeddings: bool,
+    /// enable reranking endpoint on server (default: disabled)
+    #[arg(long)]
+    pub reranking: bool,
     /// log nothing but the address
     #[arg(long)]
     pub log_disable: bool,
@@ -199,6 +211,12 @@ impl SimArgs {
             .try_get_matches_from(kept)
             .and_then(|matches| <SimArgs as clap::FromArgMatches>::from_arg_matches(&matches))
             .map_err(|error| CommandLineEnd::Bad(error.render().to_string()))
+    }
+
+    /// The Unix socket to listen on; `None` where it is an address.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.host.ends_with(".sock").then(|| Path::new(&self.host))
     }
 
     /// How many requests run at once.

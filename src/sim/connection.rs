@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::clock::{Received, now_ns};
 use super::engine::SharedEngine;
 use super::http::{self, Parsed, Request, Response};
+use super::listener::Socket;
 use super::routes::{self, Reply};
+use super::tls::Session;
 
 /// An idle connection is closed after this long, as the `Keep-Alive` header announces.
 const IDLE: Duration = Duration::from_secs(5);
@@ -39,7 +40,8 @@ pub(super) enum Ending {
 
 /// The writing half of a connection.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Socket,
+    tls: Option<Session>,
     queued: RefCell<Vec<u8>>,
     ending: Cell<Option<Ending>>,
     /// Wakes the connection's task: bytes were queued, or the response ended.
@@ -48,9 +50,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> Wire {
+    fn new(stream: Socket, tls: Option<Session>) -> Wire {
         Wire {
             stream,
+            tls,
             queued: RefCell::new(Vec::new()),
             ending: Cell::new(None),
             changed: Notify::new(),
@@ -61,6 +64,21 @@ impl Wire {
     /// Writes now; what the socket does not take is queued. A dead socket swallows everything, the
     /// connection's task notices.
     pub(super) fn send(&self, bytes: &[u8]) {
+        match &self.tls {
+            None => self.push(bytes),
+            // A session that is broken has been noticed by whoever reads.
+            Some(session) => self.push(&session.seal(bytes).unwrap_or_default()),
+        }
+    }
+
+    /// Says farewell where that is usual.
+    fn close(&self) {
+        if let Some(session) = &self.tls {
+            self.push(&session.close().unwrap_or_default());
+        }
+    }
+
+    fn push(&self, bytes: &[u8]) {
         let mut queued = self.queued.borrow_mut();
         let mut rest = bytes;
         if queued.is_empty() {
@@ -132,12 +150,23 @@ enum Read {
 }
 
 impl Inbox {
-    fn receive(&mut self, stream: &TcpStream) -> Read {
+    fn receive(&mut self, wire: &Wire) -> Read {
         let mut space = [0_u8; READ_BYTES];
-        match receive_stamped(stream, &mut space) {
+        match wire.stream.receive_stamped(&mut space) {
             Ok((0, _)) => Read::Gone,
             Ok((count, received)) => {
-                self.bytes.extend_from_slice(&space[..count]);
+                let bytes = &space[..count];
+                match &wire.tls {
+                    None => self.bytes.extend_from_slice(bytes),
+                    Some(session) => {
+                        let opened = session.open(bytes, &mut self.bytes);
+                        // What the handshake has to answer, or the alert that says what is wrong.
+                        wire.send(&[]);
+                        if opened.is_err() {
+                            return Read::Gone;
+                        }
+                    }
+                }
                 self.last = received;
                 Read::Bytes
             }
@@ -170,11 +199,11 @@ impl Inbox {
                 }
             }
             let patience = if self.bytes.is_empty() { IDLE } else { STUCK };
-            match tokio::time::timeout(patience, wire.stream.readable()).await {
-                Ok(Ok(())) => {}
+            match tokio::time::timeout(patience, wire.stream.ready(Interest::READABLE)).await {
+                Ok(Ok(_ready)) => {}
                 Ok(Err(_)) | Err(_) => return None,
             }
-            if matches!(self.receive(&wire.stream), Read::Gone) {
+            if matches!(self.receive(wire), Read::Gone) {
                 return None;
             }
         }
@@ -182,8 +211,8 @@ impl Inbox {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(stream: TcpStream, engine: SharedEngine) {
-    let wire = Rc::new(Wire::new(stream));
+pub(super) async fn serve(stream: Socket, tls: Option<Session>, engine: SharedEngine) {
+    let wire = Rc::new(Wire::new(stream, tls));
     let mut inbox = Inbox { bytes: Vec::new(), last: Received::from_kernel(None) };
     for served in 1..=MOST_REQUESTS {
         let Some(request) = inbox.request(&wire).await else { return };
@@ -202,11 +231,11 @@ pub(super) async fn serve(stream: TcpStream, engine: SharedEngine) {
         match ending {
             Some(Ending::KeepAlive) => {}
             Some(Ending::Reset) => {
-                // Failing to set it leaves an ordinary close; there is nobody to tell.
-                drop(wire.stream.set_zero_linger());
+                wire.stream.reset_on_close();
                 return;
             }
-            Some(Ending::Close) | None => return,
+            Some(Ending::Close) => return wire.close(),
+            None => return,
         }
     }
 }
@@ -246,37 +275,10 @@ async fn finish(
                         engine.borrow_mut().drained(job, now_ns());
                     }
                 }
-                if ready.is_readable() && matches!(inbox.receive(&wire.stream), Read::Gone) {
+                if ready.is_readable() && matches!(inbox.receive(wire), Read::Gone) {
                     return gone();
                 }
             }
         }
     }
-}
-
-/// Reads with the kernel's receive stamp of the last byte.
-#[cfg(target_os = "linux")]
-fn receive_stamped(stream: &TcpStream, space: &mut [u8]) -> std::io::Result<(usize, Received)> {
-    use std::os::fd::AsRawFd;
-
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    use nix::sys::time::TimeSpec;
-
-    stream.try_io(Interest::READABLE, || {
-        let mut control = nix::cmsg_space!(TimeSpec);
-        let mut parts = [std::io::IoSliceMut::new(space)];
-        let message =
-            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let stamp = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-            _ => None,
-        });
-        Ok((message.bytes, Received::from_kernel(stamp)))
-    })
-}
-
-/// Reads; this system has no receive stamps that we know of.
-#[cfg(not(target_os = "linux"))]
-fn receive_stamped(stream: &TcpStream, space: &mut [u8]) -> std::io::Result<(usize, Received)> {
-    Ok((stream.try_read(space)?, Received::from_kernel(None)))
 }

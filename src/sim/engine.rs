@@ -165,6 +165,7 @@ impl Engine {
         let answer = self.answer(&generation, &faults, id);
         let identity = Identity {
             model: self.args.model_name(),
+            seed: self.args.effective_seed(),
             created: unix_seconds(),
             stamps: self.args.sim_stamps,
             keep_alive: self.args.sim_keep_alive && generation.keep_alive,
@@ -405,6 +406,9 @@ impl Engine {
 
     fn answer(&self, generation: &Generation, faults: &FaultSet, ordinal: u64) -> Answer {
         let own_seed = self.args.effective_seed();
+        if generation.batch.is_some() {
+            return Answer { tokens: 0, reason: "stop", truncated: false, seed: own_seed };
+        }
         let prompt = generation.prompt.iter().fold(0, |hash, &token| mix(hash ^ u64::from(token)));
         let seed = mix(own_seed ^ generation.seed.unwrap_or(ordinal)) ^ prompt;
         let room =
@@ -440,7 +444,9 @@ impl Engine {
 
     /// The answer to a request that gets no slot.
     fn rejection(&self, generation: &Generation, faults: &FaultSet) -> Option<Response> {
-        let (context, prompt) = (self.args.slot_context(), generation.prompt.len());
+        let longest = generation.batch.as_ref().map(|batch| batch.all().iter().map(Vec::len).max());
+        let prompt = longest.flatten().unwrap_or(generation.prompt.len());
+        let context = self.args.slot_context();
         if prompt as u64 >= u64::from(context) {
             let error = serde_json::json!({"error": {
                 "code": 400,

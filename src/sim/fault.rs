@@ -87,6 +87,7 @@ fault_kinds! {
     NoFinish, "no-finish", "", OnARequest, "leave the finish reason out";
     Empty, "empty", "", OnARequest, "finish without any content";
     Short, "short", "[:N]", OnARequest, "stop after N (half of the) tokens, whatever was forced";
+    Nan, "nan", "", OnARequest, "write NaN where an embedding or a score has a number";
     NotJson, "not-json", "[:K]", OnARequest, "after K (2) tokens send an event that is not JSON";
     BadChunkSize, "bad-chunk-size", "[:K]", OnARequest, "after K (2) tokens send a chunk size that is not a number";
     ErrorBefore, "error-before", "[:CODE]", OnARequest, "answer CODE (500) with a JSON error instead of a stream";

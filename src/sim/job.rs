@@ -49,6 +49,9 @@ pub(super) struct Job {
     tokens_per_event: u64,
     events_per_write: usize,
     stamps: bool,
+    /// What made-up vectors depend on besides their text.
+    seed: u64,
+    model: String,
     made: u64,
     first_ns: Option<u64>,
     last_ns: u64,
@@ -132,6 +135,8 @@ impl Job {
             tokens_per_event,
             events_per_write,
             stamps: identity.stamps,
+            seed: identity.seed,
+            model: identity.model.to_owned(),
             keep_alive: identity.keep_alive,
             generation,
             faults,
@@ -399,6 +404,11 @@ impl Job {
             settings: &settings,
             prompt: &prompt,
         };
+        if let Some(batch) = &self.generation.batch {
+            let body = batch.answer(&self.model, self.seed, &self.faults);
+            self.respond(&Response::json(body));
+            return;
+        }
         if !self.generation.stream {
             let body = self.frame.whole(&finish, &llama, &self.text, &self.reasoning);
             self.respond(&Response::json(body));
@@ -450,6 +460,8 @@ impl Job {
 /// What an answer says about the server.
 pub(super) struct Identity<'a> {
     pub(super) model: &'a str,
+    /// Of the server.
+    pub(super) seed: u64,
     /// Seconds since the Unix epoch.
     pub(super) created: i64,
     pub(super) stamps: bool,

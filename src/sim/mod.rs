@@ -16,6 +16,7 @@ pub mod fault;
 mod flags;
 mod http;
 mod job;
+mod listener;
 mod metrics;
 mod model;
 mod pacer;
@@ -23,7 +24,9 @@ mod render;
 mod routes;
 mod server;
 mod slots;
+mod tls;
 mod truth;
+mod vectors;
 
 pub use args::{CommandLineEnd, SimArgs, version_text};
 pub use flags::LIST as FLAGS;

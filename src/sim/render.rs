@@ -16,6 +16,8 @@ pub(super) enum Shape {
     Text,
     /// `/completion`.
     Llama,
+    /// Embeddings or scores: never streamed, no tokens.
+    Vectors,
 }
 
 /// What a content event carries its text as.
@@ -125,7 +127,7 @@ impl Frame {
             Shape::Text => format!(
                 r#","created":{created},"model":{model},"system_fingerprint":"{FINGERPRINT}","object":"text_completion""#
             ),
-            Shape::Llama => String::new(),
+            Shape::Llama | Shape::Vectors => String::new(),
         };
         Frame { shape, line_end, id: id.to_owned(), created, model, meta }
     }
@@ -181,7 +183,7 @@ impl Frame {
                 let id = [r#","id":""#, &self.id, r#"""#].concat();
                 self.event(out, &[open, text, middle, &self.meta, &usage, &id, &timings, "}"]);
             }
-            (Shape::Llama, _) => {
+            (Shape::Llama | Shape::Vectors, _) => {
                 let rest = format!(
                     r#"","tokens":[{token}],"stop":false,"id_slot":-1,"tokens_predicted":{},"tokens_evaluated":{}"#,
                     tally.completion_tokens, tally.prompt_tokens,
@@ -228,7 +230,7 @@ impl Frame {
                 };
                 self.event(out, &[&open, &self.meta, &usage, &id, &timings, "}"]);
             }
-            Shape::Llama => {
+            Shape::Llama | Shape::Vectors => {
                 if finish.reason.is_some() {
                     self.event(out, &[&self.llama_final(finish, llama, "", "[]")]);
                 }
@@ -275,7 +277,7 @@ impl Frame {
             Shape::Text => format!(
                 r#"{{"choices":[{{"text":{content},"index":0,"logprobs":null,"finish_reason":{reason}}}],"created":{created},"model":{model},"system_fingerprint":"{FINGERPRINT}","object":"text_completion"{usage},"id":"{id}"{timings}}}"#
             ),
-            Shape::Llama => self.llama_final(finish, llama, text, "[]"),
+            Shape::Llama | Shape::Vectors => self.llama_final(finish, llama, text, "[]"),
         }
     }
 

@@ -9,6 +9,7 @@ use super::fault::FaultSet;
 use super::http::{Request, Response};
 use super::model::{BOS, TRAIN_CONTEXT, VOCABULARY_SIZE, Vocabulary};
 use super::render::{FINGERPRINT, Shape};
+use super::vectors::{self, Batch};
 
 /// What a request leads to.
 pub(super) enum Reply {
@@ -22,6 +23,8 @@ pub(super) enum Reply {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Generation {
     pub(super) shape: Shape,
+    /// The texts that are to be embedded or ranked, in place of tokens to be made.
+    pub(super) batch: Option<Batch>,
     pub(super) stream: bool,
     /// Whether the client wants the connection to stay.
     pub(super) keep_alive: bool,
@@ -61,6 +64,19 @@ pub(super) fn reply(engine: &SharedEngine, request: &Request) -> Reply {
     }
     if let ("POST", Some(shape)) = (request.method.as_str(), shape_of(path)) {
         return match read_generation(shape, request) {
+            Ok(generation) => Reply::Generate(Box::new(generation)),
+            Err(response) => Reply::Now(response),
+        };
+    }
+    if let Some(batch) = vectors::requested(request, parse_body) {
+        let (embeddings, reranking) = {
+            let engine = engine.borrow();
+            (engine.args.embeddings, engine.args.reranking)
+        };
+        if let Some(why) = vectors::unsupported(path, embeddings, reranking) {
+            return Reply::Now(not_supported(why));
+        }
+        return match batch.and_then(|batch| read_batch(batch, request)) {
             Ok(generation) => Reply::Generate(Box::new(generation)),
             Err(response) => Reply::Now(response),
         };
@@ -126,6 +142,8 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
         let Some(messages) = body.get("messages").and_then(Value::as_array) else {
             return Err(invalid("'messages' is required"));
         };
+        // As of a real server, whose template leaves the beginning to the tokenizer.
+        prompt.push(BOS);
         Vocabulary::shared().tokenize(&render_chat(messages)?, &mut prompt);
     } else {
         let Some(given) = body.get("prompt") else {
@@ -135,16 +153,13 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
     }
     let flag =
         |name: &str, default: bool| body.get(name).and_then(Value::as_bool).unwrap_or(default);
-    let faults = match request.faults.as_deref().map(FaultSet::from_header) {
-        None => None,
-        Some(Ok(faults)) => Some(faults),
-        Some(Err(error)) => return Err(invalid(&error.to_string())),
-    };
+    let faults = read_faults(request)?;
     let budget = ["max_completion_tokens", "max_tokens", "n_predict"]
         .iter()
         .find_map(|name| body.get(*name).and_then(Value::as_i64));
     Ok(Generation {
         shape,
+        batch: None,
         stream: flag("stream", false),
         keep_alive: request.keep_alive,
         prompt,
@@ -157,6 +172,30 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
         seed: body.get("seed").and_then(Value::as_u64),
         slot: body.get("id_slot").and_then(Value::as_u64).and_then(|slot| u32::try_from(slot).ok()),
         faults,
+    })
+}
+
+fn read_faults(request: &Request) -> Result<Option<FaultSet>, Response> {
+    let faults = request.faults.as_deref().map(FaultSet::from_header).transpose();
+    faults.map_err(|error| invalid(&error.to_string()))
+}
+
+/// Embeddings and scores take a slot for as long as reading their texts does.
+fn read_batch(batch: Batch, request: &Request) -> Result<Generation, Response> {
+    Ok(Generation {
+        shape: Shape::Vectors,
+        prompt: batch.prompt(),
+        batch: Some(batch),
+        stream: false,
+        keep_alive: request.keep_alive,
+        budget: Some(0),
+        ignore_eos: false,
+        cache_prompt: false,
+        include_usage: false,
+        timings_per_token: false,
+        seed: None,
+        slot: None,
+        faults: read_faults(request)?,
     })
 }
 
@@ -343,7 +382,7 @@ fn models(engine: &SharedEngine) -> Response {
                     "n_vocab": VOCABULARY_SIZE,
                     "n_ctx": engine.args.slot_context(),
                     "n_ctx_train": TRAIN_CONTEXT,
-                    "n_embd": 64,
+                    "n_embd": vectors::DIMENSIONS,
                     "n_params": 213_312,
                     "size": 853_248,
                     "ftype": "simulated",

@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{CommandLineEnd, SimArgs};
@@ -16,12 +17,12 @@ use super::clock::{ms_to_ns, now_ns};
 use super::connection;
 use super::engine::{Engine, SharedEngine, drive};
 use super::fault::FaultKind;
+use super::listener::{Listener, Serving};
 use super::pacer::Pacer;
+use super::tls;
 use super::truth::{TruthSummary, TruthWriter};
 use crate::cancel::{Cancel, StopReason};
 
-/// Connections that may wait to be accepted: a whole crowd of users at once.
-const BACKLOG: i32 = 4096;
 /// The runtime looks at the sockets after so many steps of tasks.
 const STEPS_BETWEEN_POLLS: u32 = 16;
 
@@ -41,6 +42,24 @@ pub enum SimError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Unix socket could not be bound.
+    #[error("couldn't bind HTTP server socket, hostname: {}", path.display())]
+    Socket {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Key or certificate could not be read.
+    #[error("cannot use the key \"{}\" and the certificate \"{}\"", key.display(), certificate.display())]
+    Tls {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the certificates.
+        certificate: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -77,6 +96,10 @@ impl SimError {
             SimError::Bind { .. } => {
                 Some("another process has the port; --port 0 picks a free one".to_owned())
             }
+            SimError::Socket { .. } => {
+                Some("remove a file that a server has left there, or choose another".to_owned())
+            }
+            SimError::Tls { .. } => Some("both are files in PEM".to_owned()),
             SimError::Truth { .. } => Some("the folder must exist and be writable".to_owned()),
             SimError::Died { .. } => {
                 Some("this was asked for with --sim-fault die-at-start".to_owned())
@@ -103,7 +126,8 @@ impl SimError {
 #[derive(Debug)]
 pub struct Sim {
     args: SimArgs,
-    listener: TcpListener,
+    listener: Listener,
+    tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Sim {
@@ -111,19 +135,35 @@ impl Sim {
     ///
     /// # Errors
     ///
-    /// [`SimError::Host`] and [`SimError::Bind`].
+    /// [`SimError::Host`], also for a Unix socket, [`SimError::Bind`] and [`SimError::Tls`].
     pub fn bind(args: SimArgs) -> Result<(Sim, SocketAddr), SimError> {
         let wanted = (args.host.as_str(), args.port)
             .to_socket_addrs()
             .map_err(|source| SimError::Host { host: args.host.clone(), source: Some(source) })?
             .next()
             .ok_or_else(|| SimError::Host { host: args.host.clone(), source: None })?;
-        let failed = |source| SimError::Bind { address: wanted, source };
-        let listener = TcpListener::bind(wanted).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        prepare(&listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok((Sim { args, listener }, address))
+        let tls = tls_config(&args)?;
+        let (listener, address) =
+            Listener::tcp(wanted).map_err(|source| SimError::Bind { address: wanted, source })?;
+        Ok((Sim { args, listener, tls }, address))
+    }
+
+    /// Binds the port or the Unix socket, and says where, as a real server's log does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sim::bind`], and [`SimError::Socket`].
+    pub fn listen(args: SimArgs) -> Result<(Sim, String), SimError> {
+        if let Some(path) = args.socket() {
+            let tls = tls_config(&args)?;
+            let listener = Listener::unix(path)
+                .map_err(|source| SimError::Socket { path: path.to_owned(), source })?;
+            let place = format!("unix://{}", path.display());
+            return Ok((Sim { args, listener, tls }, place));
+        }
+        let (sim, address) = Sim::bind(args)?;
+        let scheme = if sim.tls.is_some() { "https" } else { "http" };
+        Ok((sim, format!("{scheme}://{address}")))
     }
 
     /// Serves on this thread until `cancel`; the exact figures of what was sent.
@@ -135,7 +175,7 @@ impl Sim {
     ///
     /// [`SimError::Truth`] and [`SimError::Runtime`].
     pub fn serve(self, cancel: Cancel) -> Result<TruthSummary, SimError> {
-        let Sim { args, listener } = self;
+        let Sim { args, listener, tls } = self;
         let truth = match &args.sim_truth {
             Some(path) => Some(
                 TruthWriter::open(path)
@@ -152,13 +192,13 @@ impl Sim {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async move {
             let pacer = Rc::new(Pacer::new().map_err(failed)?);
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+            let listener = listener.serve().map_err(failed)?;
             let engine: SharedEngine =
                 Rc::new(RefCell::new(Engine::new(args, Rc::clone(&pacer), truth)));
             tokio::select! {
                 _reason = cancel.cancelled() => {}
                 () = drive(Rc::clone(&engine), pacer) => {}
-                () = accept(listener, Rc::clone(&engine)) => {}
+                () = accept(&listener, tls, Rc::clone(&engine)) => {}
             }
             let summary = engine.borrow_mut().stop();
             Ok(summary)
@@ -166,25 +206,32 @@ impl Sim {
     }
 }
 
-/// Room for a crowd, and receive stamps on every accepted socket (they inherit the option).
-fn prepare(listener: &TcpListener) -> std::io::Result<()> {
-    use nix::sys::socket::{Backlog, listen};
-
-    // A second `listen` only widens the queue that the standard library chose.
-    listen(listener, Backlog::new(BACKLOG)?)?;
-    #[cfg(target_os = "linux")]
-    nix::sys::socket::setsockopt(listener, nix::sys::socket::sockopt::ReceiveTimestampns, &true)?;
-    Ok(())
+/// A real server takes the one without the other for neither.
+fn tls_config(args: &SimArgs) -> Result<Option<Arc<rustls::ServerConfig>>, SimError> {
+    let (Some(key), Some(certificate)) = (&args.ssl_key_file, &args.ssl_cert_file) else {
+        return Ok(None);
+    };
+    tls::config(key, certificate).map(Some).map_err(|source| SimError::Tls {
+        key: key.clone(),
+        certificate: certificate.clone(),
+        source,
+    })
 }
 
-async fn accept(listener: tokio::net::TcpListener, engine: SharedEngine) {
+async fn accept(
+    listener: &Serving,
+    config: Option<Arc<rustls::ServerConfig>>,
+    engine: SharedEngine,
+) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => {
-                // Without it a delta would wait for the acknowledgement of the last; a socket that
-                // refuses it is closing already.
-                drop(stream.set_nodelay(true));
-                tokio::task::spawn_local(connection::serve(stream, Rc::clone(&engine)));
+        let accepted = listener.accept().await.and_then(|socket| {
+            let session = config.as_ref().map(tls::Session::new).transpose()?;
+            Ok((socket, session))
+        });
+        match accepted {
+            Ok((socket, session)) => {
+                let serving = connection::serve(socket, session, Rc::clone(&engine));
+                tokio::task::spawn_local(serving);
             }
             // Out of file descriptors, or the client went away: others may still be served.
             Err(_refused) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -229,7 +276,7 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
     }
     raise_file_limit();
     log.line('I', "srv  llama_server: initializing ...");
-    let (sim, address) = match Sim::bind(args.clone()) {
+    let (sim, place) = match Sim::listen(args.clone()) {
         Ok(bound) => bound,
         Err(error) => {
             log.line('E', &format!("srv  llama_server: {error}"));
@@ -248,7 +295,7 @@ pub fn run(args: SimArgs) -> Result<(), SimError> {
     // From here on a signal is a stop; before, it ends the process as it ends any other.
     let (canceller, cancel) = crate::cancel::pair();
     let signals = watch_signals(canceller, faults.has(FaultKind::RefuseStop))?;
-    log.always(&format!("main: server is listening on http://{address}"));
+    log.always(&format!("main: server is listening on {place}"));
     log.line(
         'I',
         &format!(

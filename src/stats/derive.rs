@@ -179,6 +179,8 @@ pub struct RequestMetrics {
     pub ttft_ms: Option<f64>,
     /// See [`metric::TTFT_SCHEDULED_MS`].
     pub ttft_scheduled_ms: Option<f64>,
+    /// See [`metric::TIME_TO_FIRST_ANSWER_MS`].
+    pub time_to_first_answer_ms: Option<f64>,
     /// See [`metric::QUEUE_MS`].
     pub queue_ms: Option<f64>,
     /// See [`metric::PREFILL_MS`].
@@ -217,11 +219,13 @@ impl RequestMetrics {
             return Self::default();
         }
         let first = record.first_content;
-        let marked = *split == HeaderSplit::Marked;
+        // The headers of an answer that is not streamed come with its end.
+        let marked = *split == HeaderSplit::Marked && first.is_some();
         let queue_ms = milliseconds(record.written, record.headers).filter(|_| marked);
         let prefill_ms = milliseconds(record.headers, first).filter(|_| marked);
         let tokens = TokenCounts::of(record);
-        let completion = tokens.map(|tokens| tokens.completion);
+        let completion =
+            tokens.map(|tokens| tokens.completion).filter(|_| record.results.is_none());
         let decode_ms = milliseconds(first, record.last_content)
             .filter(|decode| record.content_deltas >= 2 && *decode > 0.0);
         let steps = completion.filter(|count| *count >= 2).map(|count| (count - 1) as f64);
@@ -232,6 +236,7 @@ impl RequestMetrics {
         Self {
             ttft_ms: milliseconds(record.written, first),
             ttft_scheduled_ms: milliseconds(Some(record.planned), first),
+            time_to_first_answer_ms: milliseconds(record.written, record.first_answer),
             queue_ms,
             prefill_ms,
             tpot_ms: decode_ms.zip(steps).map(|(decode, steps)| decode / steps),
@@ -258,11 +263,12 @@ impl RequestMetrics {
 
     /// Every metric of a request with its value, in the order of tables.
     #[must_use]
-    pub fn named(&self) -> [(&'static Metric, Option<f64>); 15] {
+    pub fn named(&self) -> [(&'static Metric, Option<f64>); 16] {
         // Destructured so that a new field cannot be forgotten here.
         let Self {
             ttft_ms,
             ttft_scheduled_ms,
+            time_to_first_answer_ms,
             queue_ms,
             prefill_ms,
             tpot_ms,
@@ -281,6 +287,7 @@ impl RequestMetrics {
         [
             (&metric::TTFT_MS, ttft_ms),
             (&metric::TTFT_SCHEDULED_MS, ttft_scheduled_ms),
+            (&metric::TIME_TO_FIRST_ANSWER_MS, time_to_first_answer_ms),
             (&metric::QUEUE_MS, queue_ms),
             (&metric::PREFILL_MS, prefill_ms),
             (&metric::TPOT_MS, tpot_ms),

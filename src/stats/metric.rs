@@ -47,6 +47,7 @@ macro_rules! metrics {
 metrics! {
     TTFT_MS = "ttft_ms", "ms", Lower, "first content minus the write of the last request byte";
     TTFT_SCHEDULED_MS = "ttft_scheduled_ms", "ms", Lower, "first content minus the planned start: what a user waits";
+    TIME_TO_FIRST_ANSWER_MS = "time_to_first_answer_ms", "ms", Lower, "first content that is no reasoning minus written";
     QUEUE_MS = "queue_ms", "ms", Lower, "response headers minus written: waiting for a slot";
     PREFILL_MS = "prefill_ms", "ms", Lower, "first content minus response headers: working on the prompt";
     ITL_MS = "itl_ms", "ms", Lower, "gap between consecutive content deltas (a delta is not a token), pooled over requests";

@@ -15,10 +15,12 @@ pub mod metric;
 pub mod quantile;
 mod rates;
 mod reconcile;
+mod server_headers;
 mod server_side;
 mod summary;
 pub mod threshold;
 mod timeline;
+pub mod turns;
 mod utilization;
 mod validity;
 
@@ -37,8 +39,11 @@ pub use reconcile::{
     CounterSpan, Disagreement, Reconciliation, Residual, ServerCounters, TokenTotals, TtftSplit,
     decode_residual_ms, ttft_residual_ms,
 };
+pub use server_headers::{HeaderFigures, figures as server_headers};
 pub use server_side::{Drafts, ServerRates, ServerWork};
-pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
+pub use summary::{
+    LoadFigures, RequestAccounting, Summary, UnmeasuredAccounting, summarise, summarise_by,
+};
 pub use timeline::Timeline;
 pub use utilization::{Peaks, TokenCost, Traffic, Utilization};
-pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};
+pub use validity::{Blame, Caution, Part, Reason, ServerFate, Validity, judge, judge_parts};

@@ -35,6 +35,8 @@ pub struct RateSet {
     pub output_tokens_per_second: Known<f64>,
     /// The sum of both.
     pub total_tokens_per_second: Known<f64>,
+    /// Embeddings or scores per second.
+    pub results_per_second: Known<f64>,
     /// Completed requests per second that met every objective.
     pub goodput_requests_per_second: Known<f64>,
 }
@@ -46,11 +48,18 @@ impl RateSet {
             prompt_tokens_per_second: Err(reason.clone()),
             output_tokens_per_second: Err(reason.clone()),
             total_tokens_per_second: Err(reason.clone()),
+            results_per_second: Err(reason.clone()),
             goodput_requests_per_second: Err(reason.clone()),
         }
     }
 
-    fn new(requests: f64, prompt: Known<f64>, output: Known<f64>, seconds: f64) -> Self {
+    fn new(
+        requests: f64,
+        prompt: Known<f64>,
+        output: Known<f64>,
+        results: Known<f64>,
+        seconds: f64,
+    ) -> Self {
         let total = prompt.clone().and_then(|prompt| Ok(prompt + output.clone()?));
         let per_second = |sum: Known<f64>| sum.map(|sum| sum / seconds);
         Self {
@@ -58,6 +67,7 @@ impl RateSet {
             prompt_tokens_per_second: per_second(prompt),
             output_tokens_per_second: per_second(output),
             total_tokens_per_second: per_second(total),
+            results_per_second: per_second(results),
             goodput_requests_per_second: Err(Unknown::because("no objectives were set")),
         }
     }
@@ -131,7 +141,8 @@ fn sum_tokens(
     let said: Vec<f64> =
         records.iter().filter(|record| counts(record)).filter_map(tokens).collect();
     if said.len() == completed {
-        Ok(said.iter().sum())
+        // The empty sum of floats is −0, which would be shown.
+        Ok(said.iter().sum::<f64>() + 0.0)
     } else {
         Err(Unknown::because(format!(
             "{} of {completed} completed requests came without a count of {what} tokens",
@@ -144,6 +155,27 @@ fn prompt_tokens(record: &RequestRecord) -> Option<f64> {
     TokenCounts::of(record)?.prompt.map(|count| count as f64)
 }
 
+/// Embeddings and scores of the requests that end within; unknown where tokens were asked for.
+fn sum_results(records: &[RequestRecord], within: impl Fn(&RequestRecord) -> bool) -> Known<f64> {
+    let completed = || records.iter().filter(|record| counts(record));
+    if completed().any(|record| record.results.is_none()) || completed().next().is_none() {
+        return Err(Unknown::because("neither embeddings nor scores were asked for"));
+    }
+    let inside = completed().filter(|record| within(record));
+    Ok(inside.filter_map(|record| record.results).map(f64::from).sum())
+}
+
+/// Generated tokens; unknown where none are generated.
+fn sum_output(
+    records: &[RequestRecord],
+    tokens: impl Fn(&RequestRecord) -> Option<f64>,
+) -> Known<f64> {
+    if records.iter().any(|record| counts(record) && record.results.is_some()) {
+        return Err(Unknown::because("no tokens are generated"));
+    }
+    sum_tokens(records, "generated", tokens)
+}
+
 fn completion_tokens(record: &RequestRecord) -> Option<f64> {
     Some(TokenCounts::of(record)?.completion as f64)
 }
@@ -153,7 +185,8 @@ fn whole_rates(records: &[RequestRecord], window: &Window) -> RateSet {
     RateSet::new(
         completed as f64,
         sum_tokens(records, "prompt", prompt_tokens),
-        sum_tokens(records, "generated", completion_tokens),
+        sum_output(records, completion_tokens),
+        sum_results(records, |_| true),
         window.seconds(),
     )
 }
@@ -239,20 +272,23 @@ fn steady_state(records: &[RequestRecord], window: Window, load_end: Stamp) -> K
         )));
     }
     let prompt = sum_tokens(records, "prompt", |record| {
-        prompt_tokens(record).map(|count| if inside(record.first_content) { count } else { 0.0 })
+        prompt_tokens(record)
+            .map(|count| if inside(record.first_content.or(record.end)) { count } else { 0.0 })
     });
-    let output = sum_tokens(records, "generated", |record| {
+    let output = sum_output(records, |record| {
         let count = completion_tokens(record)?;
         let share = match record.first_content.zip(record.last_content) {
             Some((first, last)) if last > first => {
                 overlap(first.0, last.0, start, end) / (last.0 - first.0) as f64
             }
             Some((first, _)) => f64::from(u8::from(inside(Some(first)))),
-            None => 0.0,
+            // What comes whole is counted where it ends.
+            None => f64::from(u8::from(inside(record.end))),
         };
         Some(count * share)
     });
-    let rates = RateSet::new(completed as f64, prompt, output, window.seconds());
+    let results = sum_results(records, |record| inside(record.end));
+    let rates = RateSet::new(completed as f64, prompt, output, results, window.seconds());
     Ok(SteadyState { window, plateau_concurrency: plateau, completed, rates })
 }
 

@@ -14,8 +14,8 @@ pub enum CounterSpan {
     /// The first scrape was taken after the warm-up.
     #[default]
     Measured,
-    /// The first scrape was taken before the warm-up.
-    WarmUpAndMeasured,
+    /// Phases that do not count lie between the scrapes too.
+    AllPhases,
 }
 
 /// Differences of the server's counters between the scrape before and the scrape after the load.
@@ -353,7 +353,9 @@ fn counter_disagreements(
     let covered: Vec<&RequestRecord> = records
         .iter()
         .filter(|record| {
-            record.phase == Phase::Measured || counters.span == CounterSpan::WarmUpAndMeasured
+            // The warm-up before the first phase ends before the first scrape.
+            let in_a_phase = record.phase_index > 0 && counters.span == CounterSpan::AllPhases;
+            record.phase == Phase::Measured || in_a_phase
         })
         .collect();
     let completed: Vec<&RequestRecord> =
@@ -366,7 +368,8 @@ fn counter_disagreements(
         record
             .timings
             .map(|timings| timings.prompt_n)
-            .or_else(|| counts.prompt?.checked_sub(counts.cached?))
+            // What is not generated from is not kept, so nothing of it is cached.
+            .or_else(|| counts.prompt?.checked_sub(counts.cached.or(record.results.map(|_| 0))?))
     });
     let mut compare = |code, what: &str, delta: Option<f64>, client: &Known<u64>| {
         let (Ok(server), Ok(client)) = (counter(delta), client) else { return };

@@ -13,8 +13,10 @@ use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
 use super::quantile::student_t_975;
 use super::rates::Rates;
 use super::reconcile::{Reconciliation, ServerCounters};
+use super::turns::Conversations;
 use super::{Distribution, Known, Metric, Unknown, metric};
 use crate::load::{ClockSource, FailureKind, Moments, Outcome, Phase, RequestRecord, Stamp};
+use crate::plan::Endpoint;
 
 /// What the load engine measures besides its records.
 #[derive(Debug, Clone)]
@@ -45,6 +47,10 @@ pub struct LoadFigures {
     pub window_start: Stamp,
     /// End of the measured load: the last request ended or was cut.
     pub window_end: Stamp,
+    /// Which route was asked, and whether its answers were streamed.
+    pub endpoint: Endpoint,
+    /// See `endpoint`.
+    pub stream: bool,
     /// A signal ended the load early.
     pub interrupted: bool,
     /// Requests were sent at planned instants, whatever became of earlier ones.
@@ -71,6 +77,8 @@ impl LoadFigures {
             thread_cpu: None,
             window_start: Stamp(0),
             window_end: Stamp(0),
+            endpoint: Endpoint::ChatCompletions,
+            stream: true,
             interrupted: false,
             open_loop: false,
             counters: ServerCounters::default(),
@@ -78,7 +86,7 @@ impl LoadFigures {
     }
 }
 
-/// What became of the measured requests: planned = completed + failed + dropped + cut.
+/// What became of the measured requests: planned = completed + failed + cancelled + dropped + cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestAccounting {
     /// Measured requests planned.
@@ -93,6 +101,8 @@ pub struct RequestAccounting {
     pub dropped: u64,
     /// In flight when the run ended.
     pub cut: u64,
+    /// Hung up by us on purpose.
+    pub cancelled: u64,
     /// Failed ones by kind; kinds that did not occur are absent.
     pub by_error: BTreeMap<FailureKind, u64>,
     /// Completed ones by the server's word.
@@ -102,12 +112,14 @@ pub struct RequestAccounting {
     /// Requests sent a second time because the idle connection had been closed.
     pub resent: u64,
     /// The unmeasured ones before.
-    pub warm_up: WarmUpAccounting,
+    pub warm_up: UnmeasuredAccounting,
+    /// The unmeasured ones after.
+    pub cool_down: UnmeasuredAccounting,
 }
 
 /// What became of the unmeasured requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WarmUpAccounting {
+pub struct UnmeasuredAccounting {
     /// Planned.
     pub planned: u64,
     /// Ended well.
@@ -129,6 +141,8 @@ pub struct Summary {
     pub arrivals: Option<Arrivals>,
     /// Client against server.
     pub reconciliation: Reconciliation,
+    /// By turn, where requests are turns of conversations.
+    pub conversations: Option<Conversations>,
     /// Whether TTFT could be split into queue and prefill.
     pub split: HeaderSplit,
     /// Whether completed requests share prompts, so that the server's cache may answer them.
@@ -148,7 +162,12 @@ impl Summary {
 /// Sums up a load. Only completed measured requests enter the metrics.
 #[must_use]
 pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
-    let split = HeaderSplit::detect(records, load.server);
+    summarise_by(records, load, HeaderSplit::detect(records, load.server))
+}
+
+/// The same where it is known what headers mark: of one phase, whose requests alone do not tell.
+#[must_use]
+pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: HeaderSplit) -> Summary {
     let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
     let mut prompts: Vec<u64> = completed.iter().map(|record| record.prompt_index).collect();
     prompts.sort_unstable();
@@ -159,6 +178,7 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
         rates: Rates::of(records, load.window_end),
         arrivals: load.open_loop.then(|| Arrivals::of(records, load.window_end)).flatten(),
         reconciliation: Reconciliation::of(records, &split, &load.counters),
+        conversations: Conversations::of(records, &split),
         repeated_prompts: (completed.len() - prompts.len()) as u64,
         coalesced: (
             completed.iter().map(|record| record.coalesced_deltas).sum(),
@@ -171,12 +191,17 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
 fn account(records: &[RequestRecord]) -> RequestAccounting {
     let mut requests = RequestAccounting::default();
     for record in records {
-        if record.phase == Phase::WarmUp {
-            requests.warm_up.planned += 1;
+        let unmeasured = match record.phase {
+            Phase::WarmUp => Some(&mut requests.warm_up),
+            Phase::CoolDown => Some(&mut requests.cool_down),
+            Phase::Measured => None,
+        };
+        if let Some(unmeasured) = unmeasured {
+            unmeasured.planned += 1;
             match &record.outcome {
-                Outcome::Completed => requests.warm_up.completed += 1,
-                Outcome::Failed { .. } => requests.warm_up.failed += 1,
-                Outcome::Dropped | Outcome::Cut => {}
+                Outcome::Completed => unmeasured.completed += 1,
+                Outcome::Failed { .. } => unmeasured.failed += 1,
+                Outcome::Dropped | Outcome::Cut | Outcome::Cancelled => {}
             }
             continue;
         }
@@ -196,6 +221,7 @@ fn account(records: &[RequestRecord]) -> RequestAccounting {
             }
             Outcome::Dropped => requests.dropped += 1,
             Outcome::Cut => requests.cut += 1,
+            Outcome::Cancelled => requests.cancelled += 1,
         }
     }
     requests.started = requests.planned - requests.dropped;
@@ -216,7 +242,10 @@ fn distributions(
     metric::ALL
         .iter()
         .map(|metric| {
-            let reason = empty_because(metric, completed.is_empty(), split);
+            let reason = match load.endpoint.lacks(metric, load.stream) {
+                Some(reason) if !completed.is_empty() => Unknown::because(reason),
+                _ => empty_because(metric, completed.is_empty(), split),
+            };
             let distribution = if **metric == metric::ITL_MS {
                 let mean_ci95 = clustered_itl_mean(completed);
                 Distribution::of_histogram(&load.itl_ns, &load.itl, 1e6, mean_ci95, &reason)
@@ -252,6 +281,7 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
         metric::TPOT_MS | metric::DECODE_TOKENS_PER_SECOND | metric::ITL_MS => {
             "no completed request has two tokens in two content deltas"
         }
+        metric::TIME_TO_FIRST_ANSWER_MS => "all that came is reasoning",
         _ => "no completed request has the stamps for it",
     })
 }
@@ -297,13 +327,18 @@ mod tests {
         records.push(RequestRecord { outcome: Outcome::Cut, end: None, ..completed(10) });
         records.push(RequestRecord { phase: Phase::WarmUp, ..completed(11) });
         records.push(RequestRecord { phase: Phase::WarmUp, ..failed(12, FailureKind::Reset) });
+        records.push(RequestRecord { phase: Phase::CoolDown, ..completed(13) });
         let requests = summarise(&records, &figures(400.0)).requests;
         assert_eq!((requests.planned, requests.started, requests.completed), (11, 10, 6));
         assert_eq!((requests.failed, requests.dropped, requests.cut), (3, 1, 1));
         assert_eq!(requests.by_error[&FailureKind::StreamError], 2);
         assert_eq!(requests.by_error.values().sum::<u64>(), requests.failed);
         assert_eq!(requests.by_finish_reason.values().sum::<u64>(), requests.completed);
-        assert_eq!(requests.warm_up, WarmUpAccounting { planned: 2, completed: 1, failed: 1 });
+        assert_eq!(
+            requests.cool_down,
+            UnmeasuredAccounting { planned: 1, completed: 1, failed: 0 }
+        );
+        assert_eq!(requests.warm_up, UnmeasuredAccounting { planned: 2, completed: 1, failed: 1 });
     }
 
     #[test]

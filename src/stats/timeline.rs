@@ -85,7 +85,7 @@ impl Timeline {
             match record.outcome {
                 Outcome::Completed => completed[index_of(ended)] += 1,
                 Outcome::Failed { .. } => failed[index_of(ended)] += 1,
-                Outcome::Dropped | Outcome::Cut => {}
+                Outcome::Dropped | Outcome::Cut | Outcome::Cancelled => {}
             }
         }
         let seconds = |step: &Step| (step.to - step.from) as f64 / 1e9;

@@ -3,18 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
 mod bench_py;
+mod compare;
 mod dataset;
 mod derived;
 mod github;
 mod help;
+mod history;
 mod hub_server;
 mod lifecycle;
 mod load;
 mod model;
 mod open_loop;
+mod phases;
 mod provenance;
 mod real_mermaid;
 mod report;
+mod requests;
 mod run;
 mod scrape;
 mod server;
@@ -22,4 +26,5 @@ mod sim;
 mod sse;
 mod thresholds;
 mod tidy;
+mod transport;
 mod verdict;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 mod comment;
 pub(crate) mod comparison;
-mod fixture;
+pub(crate) mod fixture;
 mod formats;
 
 /// Guards the public contract: the committed schemas are those of the types.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bench_ci::cancel::{self, Cancel, StopReason};
-use bench_ci::plan::{Credentials, Secret};
+use bench_ci::plan::{Credentials, Secret, Transport};
 use bench_ci::scrape::{ControlPlane, Scrape, ScrapeSummary, Scraper, ServerIdentity, scrape};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -200,6 +200,7 @@ async fn an_external_server_gets_its_key_and_headers_at_its_root() {
             api_key: Some(Secret::new("k3y".to_owned())),
             headers: vec![("X-Team".to_owned(), Secret::new("perf".to_owned()))],
         },
+        &Transport::default(),
     )
     .expect("a client");
     let identity = ServerIdentity::ask(&control).await;

@@ -15,7 +15,7 @@ use source::{Source, has_word, read_sources};
 const PURE: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("plan", &["resolve"]),
-    ("dataset", &["mod", "extract"]),
+    ("dataset", &["mod", "extract", "reading"]),
     ("model/gguf/types", &[]),
     ("model/split", &[]),
     ("model/synthetic/shape", &[]),
@@ -43,6 +43,8 @@ const PURE: &[(&str, &[&str])] = &[
     ("scrape/series", &[]),
     ("stats", &[]),
     ("verdict", &[]),
+    ("compare", &["command", "read"]),
+    ("history", &["command", "http", "remote", "store"]),
     ("artifact", &["store"]),
     ("report", &[]),
     ("event", &[]),
@@ -71,12 +73,13 @@ const IMPURE: &[&str] = &[
 
 /// Names that may stand only in some rooms, and why.
 const CONFINED: &[(&str, &[&str], &str)] = &[
-    ("git2", &["provenance"], "one room knows what a commit is"),
+    ("git2", &["provenance", "history"], "few rooms know what a commit is"),
     ("hf_hub", &["model"], "one room fetches from the Hub"),
 ];
 
-/// Environment variables of GitHub are read in these rooms; `cli` may name them for its help.
-const KNOWS_GITHUB: &[&str] = &["github", "provenance", "cli"];
+/// Environment variables of GitHub are read in these rooms; `cli` and `history` may name them for
+/// their help and their hints.
+const KNOWS_GITHUB: &[&str] = &["github", "provenance", "cli", "history"];
 
 /// The longest file that is still one thing.
 const MAX_LINES: usize = 700;

@@ -3,14 +3,20 @@
 //! Main type: [`Answer`]. It is fed stamped reads cut anywhere, reads no clock and touches no
 //! socket, so that a recording can be replayed through it split at every byte.
 
+mod judge;
+mod story;
+
+use self::story::Story;
 use super::chunked::ChunkedDecoder;
-use super::delta::{DeltaReader, error_message};
 use super::http::{ContentKind, Framing, Head, HeadReader};
-use super::record::{FailureKind, Outcome, RequestRecord, Stamp, Timings, Usage};
-use super::sse::{Decoder, Item, text};
+use super::record::{FailureKind, RequestRecord, Stamp};
+use super::sse::Decoder;
+use super::whole::{self, Wanted, Whole};
 
 /// How much of a body that is no stream is kept, for its error message.
 const PLAIN_BODY_LIMIT: usize = 8 << 10;
+/// How much of a whole answer is taken: a thousand embeddings of 4,096 numbers are about 50 MiB.
+const WHOLE_BODY_LIMIT: usize = 64 << 20;
 /// A gap buffer larger than this (deltas of one request) is given back afterwards.
 const KEPT_GAPS: usize = 1 << 10;
 
@@ -40,10 +46,21 @@ pub(super) enum Ending {
     Reset(String),
     /// One of the limits was reached.
     TimedOut(FailureKind, std::time::Duration),
+    /// We hung up on purpose.
+    Cancelled,
     /// Never sent: no connection.
     Unconnected(FailureKind, String),
     /// We stopped it.
     Stopped,
+}
+
+/// What the answer is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Expected {
+    /// In one piece; `None` for a stream.
+    pub(super) whole: Option<Wanted>,
+    /// Its text is wanted for the next turn of a conversation.
+    pub(super) keep_text: bool,
 }
 
 /// One response being read. Reused by its user for every request, buffers and all.
@@ -52,7 +69,10 @@ pub(super) struct Answer {
     head_reader: HeadReader,
     head: Option<Head>,
     decoder: Decoder,
-    /// First bytes of a body that is no stream.
+    expected: Expected,
+    /// The body is, as far as the head says, the whole answer that was asked for.
+    takes_whole: bool,
+    /// A body that is no stream: all of one that was wanted whole, else its first bytes.
     plain_body: Vec<u8>,
     body: BodyKind,
     /// Bytes came that do not belong to this response.
@@ -72,32 +92,11 @@ enum BodyKind {
     Plain,
 }
 
-/// What the events told.
-#[derive(Debug, Default)]
-struct Story {
-    delta: DeltaReader,
-    headers: Option<Stamp>,
-    first_content: Option<Stamp>,
-    last_content: Option<Stamp>,
-    last_content_read: u64,
-    finish: Option<Stamp>,
-    finish_reason: Option<String>,
-    terminated: bool,
-    choices_seen: u64,
-    choices_finished: u64,
-    usage: Option<Usage>,
-    timings: Option<Timings>,
-    content_deltas: u64,
-    coalesced_deltas: u64,
-    comments: u64,
-    error: Option<String>,
-    unreadable: Option<String>,
-    gaps: Vec<u64>,
-}
-
 impl Answer {
     /// Before a new response.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, expected: Expected) {
+        self.expected = expected;
+        self.takes_whole = false;
         self.head_reader.reset();
         self.head = None;
         self.decoder.reset();
@@ -111,7 +110,8 @@ impl Answer {
         gaps.clear();
         gaps.shrink_to(KEPT_GAPS);
         let delta = std::mem::take(&mut self.story.delta);
-        self.story = Story { delta, gaps, ..Story::default() };
+        let said = expected.keep_text.then(String::new);
+        self.story = Story { delta, gaps, said, ..Story::default() };
         self.story.delta.reset();
     }
 
@@ -142,9 +142,10 @@ impl Answer {
     }
 
     fn read_body(&mut self, head: &mut Head, input: &mut &[u8], stamp: Stamp) -> Progress {
-        let expects_stream = (200..300).contains(&head.status)
-            && head.content == ContentKind::Stream
-            && head.content_encoding.is_none();
+        let is_plain_success = (200..300).contains(&head.status) && head.content_encoding.is_none();
+        self.takes_whole = is_plain_success && !self.is_stream();
+        let expects_stream =
+            is_plain_success && self.is_stream() && head.content == ContentKind::Stream;
         match &mut head.framing {
             Framing::Empty => Progress::Over,
             Framing::Close => self.take(std::mem::take(input), expects_stream, stamp),
@@ -196,8 +197,12 @@ impl Answer {
             };
         }
         if self.body == BodyKind::Plain {
-            let room = PLAIN_BODY_LIMIT.saturating_sub(self.plain_body.len());
-            self.plain_body.extend(data.iter().take(room));
+            let limit = if self.takes_whole { WHOLE_BODY_LIMIT } else { PLAIN_BODY_LIMIT };
+            let room = limit.saturating_sub(self.plain_body.len());
+            self.plain_body.extend_from_slice(data.get(..room).unwrap_or(data));
+            if self.takes_whole && data.len() > room {
+                return self.broken(format!("the answer is longer than {limit} bytes"));
+            }
             return Progress::More;
         }
         let (story, reads) = (&mut self.story, self.reads);
@@ -211,6 +216,11 @@ impl Answer {
     fn broken(&mut self, why: String) -> Progress {
         self.story.unreadable.get_or_insert(why);
         Progress::Broken
+    }
+
+    /// What came below HTTP cannot be read any further.
+    pub(super) fn give_up(&mut self, why: String) {
+        self.story.unreadable.get_or_insert(why);
     }
 
     /// No byte has come.
@@ -229,6 +239,20 @@ impl Answer {
 
     pub(super) fn content_deltas(&self) -> u64 {
         self.story.content_deltas
+    }
+
+    /// Whether the limits between the parts of a stream apply.
+    pub(super) fn is_stream(&self) -> bool {
+        self.expected.whole.is_none()
+    }
+
+    /// The text that was said, once; empty where it was not wanted.
+    pub(super) fn take_text(&mut self) -> String {
+        match self.story.said.take() {
+            Some(_) if !self.is_stream() => whole::text(&self.plain_body),
+            Some(said) => said,
+            None => String::new(),
+        }
     }
 
     /// Stamp of the last read.
@@ -254,13 +278,27 @@ impl Answer {
     /// Writes what was seen into the record, the outcome included. The outcome's detail still
     /// needs to be cleaned of secrets.
     pub(super) fn conclude(&mut self, ending: &Ending, forced: bool, record: &mut RequestRecord) {
-        record.outcome = self.outcome(ending, forced, record.max_tokens);
+        let whole = self.whole_answer(record.max_tokens);
+        record.outcome = self.outcome(ending, forced, record.max_tokens, whole.as_ref());
         let story = &mut self.story;
+        if let Some((whole, _)) = whole {
+            let Whole { finish_reason, usage, timings, results, dimensions } = whole;
+            story.finish_reason = finish_reason.map(|reason| reason.chars().take(60).collect());
+            (story.usage, story.timings) = (usage, timings);
+            (record.results, record.dimensions) = (results, dimensions);
+        }
+        record.first_answer = story.first_answer;
+        record.reasoning_deltas = story.reasoning_deltas;
         record.headers = story.headers;
         record.first_content = story.first_content;
         record.last_content = story.last_content;
         record.finish = story.finish;
         record.status = self.head.as_ref().map(|head| head.status);
+        record.server_headers = self
+            .head
+            .as_mut()
+            .map(|head| std::mem::take(&mut head.server_headers))
+            .unwrap_or_default();
         record.finish_reason = story.finish_reason.take();
         record.terminated = story.terminated;
         record.usage = story.usage;
@@ -269,230 +307,6 @@ impl Answer {
         record.coalesced_deltas = story.coalesced_deltas;
         record.comments = story.comments;
         record.bytes_received = self.bytes;
-    }
-
-    fn outcome(&self, ending: &Ending, forced: bool, max_tokens: u32) -> Outcome {
-        let failed = |failure, detail: String| Outcome::Failed { failure, detail };
-        if *ending == Ending::Stopped {
-            return Outcome::Cut;
-        }
-        if let Ending::Unconnected(failure, detail) = ending {
-            return failed(*failure, detail.clone());
-        }
-        let Some(head) = &self.head else {
-            return match ending {
-                Ending::TimedOut(failure, limit) => {
-                    failed(*failure, format!("no response head within {limit:?}"))
-                }
-                Ending::Reset(cause) => failed(
-                    FailureKind::Reset,
-                    format!("the connection broke before a response: {cause}"),
-                ),
-                Ending::Broken => failed(FailureKind::Protocol, self.unreadable()),
-                _ => failed(
-                    FailureKind::Reset,
-                    "the server closed the connection before a whole response head".to_owned(),
-                ),
-            };
-        };
-        match head.status {
-            200..=299 => self.outcome_of_answer(head, ending, forced, max_tokens),
-            status => {
-                let failure = match status {
-                    400..=499 => FailureKind::Http4xx,
-                    500..=599 => FailureKind::Http5xx,
-                    _ => FailureKind::Protocol,
-                };
-                failed(failure, format!("status {status}{}", self.plain_message()))
-            }
-        }
-    }
-
-    /// The outcome of an exchange whose status is 2xx.
-    fn outcome_of_answer(
-        &self,
-        head: &Head,
-        ending: &Ending,
-        forced: bool,
-        max_tokens: u32,
-    ) -> Outcome {
-        let failed = |failure, detail: String| Outcome::Failed { failure, detail };
-        let story = &self.story;
-        if let Some(error) = &story.error {
-            return failed(FailureKind::StreamError, format!("the server reports: {error}"));
-        }
-        if self.body == BodyKind::Plain || head.content != ContentKind::Stream {
-            return self.outcome_of_plain_body(head);
-        }
-        if *ending == Ending::Broken {
-            return failed(FailureKind::Protocol, self.unreadable());
-        }
-        // The answer is whole once it says so itself; what the connection does after that between
-        // two chunks is not the answer's fault.
-        let is_cut_inside = match &head.framing {
-            Framing::Chunked(decoder) => !decoder.is_done() && !decoder.is_between_chunks(),
-            Framing::Length(left) => *left > 0,
-            Framing::Close | Framing::Empty => false,
-        };
-        match ending {
-            Ending::TimedOut(failure, limit) => {
-                let deltas = story.content_deltas;
-                return failed(*failure, format!("{limit:?} passed after {deltas} content deltas"));
-            }
-            Ending::Reset(cause) if !story.terminated || is_cut_inside => {
-                let deltas = story.content_deltas;
-                return failed(
-                    FailureKind::Reset,
-                    format!("the connection broke after {deltas} content deltas: {cause}"),
-                );
-            }
-            Ending::Closed if is_cut_inside => {
-                let deltas = story.content_deltas;
-                return failed(
-                    FailureKind::Truncated,
-                    format!(
-                        "the connection was closed inside the body, after {deltas} content deltas"
-                    ),
-                );
-            }
-            _ => {}
-        }
-        let all_finished =
-            story.finish.is_some() && story.choices_seen & !story.choices_finished == 0;
-        if !story.terminated && !all_finished {
-            let deltas = story.content_deltas;
-            return failed(
-                FailureKind::Truncated,
-                format!(
-                    "the stream ended after {deltas} content deltas without a finish reason or [DONE]"
-                ),
-            );
-        }
-        if story.content_deltas == 0 && max_tokens > 0 {
-            return failed(FailureKind::Empty, "the answer finished without content".to_owned());
-        }
-        let counted = story.usage.map(|usage| usage.completion_tokens);
-        let timed = story.timings.map(|timings| timings.predicted_n);
-        let tokens = counted.or(timed).unwrap_or(story.content_deltas);
-        if forced && tokens < u64::from(max_tokens) {
-            return failed(
-                FailureKind::Short,
-                format!("{tokens} tokens, expected {max_tokens} (forced with ignore_eos)"),
-            );
-        }
-        Outcome::Completed
-    }
-
-    /// A 2xx answer that is no stream.
-    fn outcome_of_plain_body(&self, head: &Head) -> Outcome {
-        let body = text(&self.plain_body);
-        let has_error = serde_json::from_str::<serde_json::Value>(&body)
-            .is_ok_and(|value| value.get("error").is_some_and(|error| !error.is_null()));
-        let content_type = head.content_type.as_deref().unwrap_or("no content type");
-        let (failure, detail) = if has_error {
-            (FailureKind::StreamError, format!("the server reports{}", self.plain_message()))
-        } else if let Some(encoding) = &head.content_encoding {
-            (
-                FailureKind::Protocol,
-                format!("the server answers with content encoding \"{encoding}\", expected none"),
-            )
-        } else {
-            (
-                FailureKind::Protocol,
-                format!(
-                    "the server answers with \"{content_type}\" instead of an event stream (it ignores \"stream\": true)"
-                ),
-            )
-        };
-        Outcome::Failed { failure, detail }
-    }
-
-    /// `: ` and what the body says, or nothing.
-    fn plain_message(&self) -> String {
-        let body = text(&self.plain_body);
-        let body = body.trim();
-        match error_message(body) {
-            Some(message) => format!(": {message}"),
-            None if body.is_empty() => String::new(),
-            None => format!(": {body}"),
-        }
-    }
-
-    fn unreadable(&self) -> String {
-        self.story.unreadable.clone().unwrap_or_else(|| "the response cannot be read".to_owned())
-    }
-}
-
-impl Story {
-    fn take(&mut self, item: Item<'_>, stamp: Stamp, read: u64) {
-        match item {
-            Item::Event(event) => {
-                if self.delta.is_plain_content(event.data) && !self.terminated {
-                    self.choices_seen |= 1;
-                    self.take_content(stamp, read);
-                } else {
-                    self.take_payload(event.name, event.data, stamp, read);
-                }
-            }
-            Item::Comment(_) => self.comments += 1,
-            Item::Retry(_) => {}
-            Item::ErrorLine(value) => {
-                let value = text(value);
-                let message = error_message(&value).unwrap_or_else(|| value.trim().to_owned());
-                self.error.get_or_insert(message);
-            }
-        }
-    }
-
-    fn take_payload(&mut self, name: &[u8], payload: &[u8], stamp: Stamp, read: u64) {
-        if name == b"error" {
-            let payload = text(payload);
-            let message = error_message(&payload).unwrap_or_else(|| payload.trim().to_owned());
-            self.error.get_or_insert(message);
-            return;
-        }
-        let said = match self.delta.read(payload) {
-            Ok(said) => said,
-            // After the terminator nothing is expected, so nothing can be wrong.
-            Err(_) if self.terminated => return,
-            Err(error) => {
-                let start: String = text(payload).chars().take(80).collect();
-                self.unreadable.get_or_insert(format!("{error}, in \"{start}\""));
-                return;
-            }
-        };
-        if let Some(error) = said.error {
-            self.error.get_or_insert(error);
-        }
-        if self.terminated {
-            return;
-        }
-        self.terminated = said.terminator;
-        self.choices_seen |= said.choices_seen;
-        self.choices_finished |= said.choices_finished;
-        if said.content {
-            self.take_content(stamp, read);
-        }
-        if let Some(reason) = said.finish {
-            self.finish = Some(stamp);
-            self.finish_reason = Some(reason.chars().take(60).collect());
-        }
-        self.usage = said.usage.or(self.usage);
-        self.timings = said.timings.or(self.timings);
-    }
-
-    fn take_content(&mut self, stamp: Stamp, read: u64) {
-        self.content_deltas += 1;
-        if let Some(last) = self.last_content {
-            self.gaps.push(stamp.0.saturating_sub(last.0));
-            if self.last_content_read == read {
-                self.coalesced_deltas += 1;
-            }
-        } else {
-            self.first_content = Some(stamp);
-        }
-        self.last_content = Some(stamp);
-        self.last_content_read = read;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whole responses, from their bytes to the record, cut anywhere.
 
 use super::*;
-use crate::load::record::Phase;
+use crate::load::record::{Outcome, Phase};
 
 /// What llama-server sent for five tokens (recorded in tests/fixtures/llama-server), one chunk an event.
 const EVENTS: [&str; 9] = [
@@ -34,17 +34,23 @@ fn blank() -> RequestRecord {
         prompt_index: 0,
         user_index: 0,
         phase: Phase::Measured,
+        conversation_index: None,
+        turn: None,
+        phase_index: 1,
         outcome: Outcome::Cut,
+        dropped_because: None,
         planned: Stamp(0),
         connect_started: None,
         connected: None,
         written: None,
         headers: None,
         first_content: None,
+        first_answer: None,
         last_content: None,
         finish: None,
         end: None,
         status: None,
+        server_headers: Default::default(),
         finish_reason: None,
         terminated: false,
         usage: None,
@@ -52,6 +58,9 @@ fn blank() -> RequestRecord {
         max_tokens: 5,
         content_deltas: 0,
         coalesced_deltas: 0,
+        reasoning_deltas: 0,
+        results: None,
+        dimensions: None,
         comments: 0,
         bytes_received: 0,
         resent: false,
@@ -60,7 +69,7 @@ fn blank() -> RequestRecord {
 
 /// Plays the reads and concludes; `Closed` where the body was not over by itself.
 fn play(answer: &mut Answer, reads: &[&[u8]], forced: bool) -> RequestRecord {
-    answer.reset();
+    answer.reset(Expected::default());
     let mut ending = Ending::Closed;
     for (position, read) in reads.iter().enumerate() {
         if read.is_empty() {
@@ -94,6 +103,7 @@ fn a_recorded_answer_gives_the_same_record_split_at_every_byte() {
     let without_stamps = |mut record: RequestRecord| {
         record.headers = None;
         record.first_content = None;
+        record.first_answer = None;
         record.last_content = None;
         record.finish = None;
         record.coalesced_deltas = 0;

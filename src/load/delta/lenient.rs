@@ -232,6 +232,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 pub(super) struct Choices<'a> {
     /// Values with content, over all choices.
     pub(super) contents: u32,
+    /// Of those, how many are reasoning.
+    pub(super) reasonings: u32,
+    /// The same in the `message` of an answer that is not streamed; not among `contents`.
+    pub(super) whole_contents: u32,
     /// The last content that is a plain string.
     pub(super) content_text: Option<&'a str>,
     /// The last finish reason.
@@ -250,6 +254,9 @@ struct Choice<'a> {
     finish_reason: Reason<'a>,
     #[serde(borrow)]
     delta: Object<DeltaObject<'a>>,
+    /// An answer that is not streamed.
+    #[serde(borrow)]
+    message: Object<DeltaObject<'a>>,
     /// `/v1/completions`.
     #[serde(borrow)]
     text: Present<'a>,
@@ -266,6 +273,24 @@ struct DeltaObject<'a> {
     reasoning: Present<'a>,
     #[serde(borrow)]
     tool_calls: Present<'a>,
+    /// What came before `tool_calls`.
+    #[serde(borrow)]
+    function_call: Present<'a>,
+    /// The model's own words when it declines.
+    #[serde(borrow)]
+    refusal: Present<'a>,
+}
+
+impl<'a> DeltaObject<'a> {
+    /// What a reader gets to see as the answer.
+    fn answers(&self) -> [Present<'a>; 4] {
+        [self.content, self.tool_calls, self.function_call, self.refusal]
+    }
+
+    /// What the model says to itself first.
+    fn reasonings(&self) -> [Present<'a>; 2] {
+        [self.reasoning_content, self.reasoning]
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
@@ -298,19 +323,21 @@ impl<'de: 'a, 'a> Visitor<'de> for ChoicesVisitor<'a> {
                 choices.finish = Some(reason);
             }
             let delta = choice.delta.0.unwrap_or_default();
-            for value in [
-                choice.text,
-                delta.content,
-                delta.reasoning_content,
-                delta.reasoning,
-                delta.tool_calls,
-            ] {
+            for value in delta.reasonings() {
+                choices.reasonings += u32::from(value.is_non_empty());
+            }
+            let said = delta.answers().into_iter().chain(delta.reasonings());
+            for value in std::iter::once(choice.text).chain(said) {
                 if value.is_non_empty() {
                     choices.contents += 1;
                 }
                 if let Present::Text(text) = value {
                     choices.content_text = Some(text);
                 }
+            }
+            let message = choice.message.0.unwrap_or_default();
+            for value in message.answers().into_iter().chain(message.reasonings()) {
+                choices.whole_contents += u32::from(value.is_non_empty());
             }
         }
         Ok(choices)

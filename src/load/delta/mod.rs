@@ -12,14 +12,18 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use self::lenient::{Choices, Count, Number, Present, Reason, Truth};
+pub use self::template::PlainContent;
 use self::template::Template;
 use super::record::{Timings, Usage};
 
 /// What a payload says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Said {
-    /// Non-empty `content`, `reasoning_content`, `reasoning`, `tool_calls` or `text` in some choice.
+    /// Non-empty `content`, `reasoning_content`, `reasoning`, `tool_calls`, `function_call`, `refusal`
+    /// or `text` in some choice.
     pub content: bool,
+    /// All of that content is reasoning.
+    pub reasoning: bool,
     /// A finish reason (`finish_reason`, or `stop` with its `stop_type`).
     pub finish: Option<String>,
     /// Bit *i* is set if choice *i* is spoken of; choices above 63 share the last bit.
@@ -60,11 +64,11 @@ impl DeltaReader {
         self.template.reset();
     }
 
-    /// True only if the payload is known, without parsing, to say content of choice 0 and nothing
-    /// else; false if it must be read.
+    /// The text, only if the payload is known, without parsing, to say content of choice 0 and
+    /// nothing else; `None` if it must be read.
     #[must_use]
-    pub fn is_plain_content(&self, payload: &[u8]) -> bool {
-        self.template.matches(payload)
+    pub fn plain_content<'p>(&self, payload: &'p [u8]) -> Option<PlainContent<'p>> {
+        self.template.text(payload)
     }
 
     /// Reads the payload of one event.
@@ -73,8 +77,8 @@ impl DeltaReader {
     ///
     /// The payload is neither empty, nor the terminator, nor a JSON object.
     pub fn read(&mut self, payload: &[u8]) -> Result<Said, DeltaError> {
-        if self.is_plain_content(payload) {
-            return Ok(Said { content: true, choices_seen: 1, ..Said::default() });
+        if let Some(PlainContent { reasoning, .. }) = self.plain_content(payload) {
+            return Ok(Said { content: true, reasoning, choices_seen: 1, ..Said::default() });
         }
         self.read_in_full(payload)
     }
@@ -101,10 +105,76 @@ impl DeltaReader {
         let text: Cow<'_, str> = String::from_utf8_lossy(payload);
         let chunk: Chunk<'_> = serde_json::from_str(&text).map_err(DeltaError::NotJson)?;
         if let (Some(content), Cow::Borrowed(text)) = (chunk.only_content(), &text) {
-            self.template.learn(text, content);
+            self.template.learn(text, content, chunk.choices.reasonings > 0);
         }
         Ok(chunk.said(&text))
     }
+}
+
+/// Reads a whole answer, one that is not streamed.
+///
+/// # Errors
+///
+/// It is no JSON object.
+pub fn read_whole(body: &[u8]) -> Result<Said, DeltaError> {
+    let text = String::from_utf8_lossy(body.trim_ascii());
+    if !text.starts_with('{') {
+        return match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+            Ok(_) => Err(DeltaError::NotAnObject),
+            Err(error) => Err(DeltaError::NotJson(error)),
+        };
+    }
+    let chunk: Chunk<'_> = serde_json::from_str(&text).map_err(DeltaError::NotJson)?;
+    let in_messages = chunk.choices.whole_contents > 0;
+    let mut said = chunk.said(&text);
+    said.content |= in_messages;
+    Ok(said)
+}
+
+/// The text of the answer (not the reasoning) in one event or in a whole answer, of its first
+/// choice; empty where it has none.
+#[must_use]
+pub fn answer_text(json: &[u8]) -> String {
+    let text = String::from_utf8_lossy(json);
+    let Ok(spoken) = serde_json::from_str::<Spoken<'_>>(&text) else { return String::new() };
+    let mut all = spoken.content.0.map(Cow::into_owned).unwrap_or_default();
+    let first = spoken.choices.into_iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
+    if let Some(choice) = first {
+        let said = [choice.delta, choice.message].map(|said| said.0.unwrap_or_default().content);
+        for said in std::iter::once(choice.text).chain(said) {
+            all.push_str(said.0.as_deref().unwrap_or_default());
+        }
+    }
+    all
+}
+
+/// The words of a payload.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Spoken<'a> {
+    #[serde(borrow)]
+    content: Reason<'a>,
+    #[serde(borrow)]
+    choices: Vec<SpokenChoice<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SpokenChoice<'a> {
+    index: Count,
+    #[serde(borrow)]
+    text: Reason<'a>,
+    #[serde(borrow)]
+    delta: lenient::Object<SpokenDelta<'a>>,
+    #[serde(borrow)]
+    message: lenient::Object<SpokenDelta<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SpokenDelta<'a> {
+    #[serde(borrow)]
+    content: Reason<'a>,
 }
 
 /// The message of an error object: `error.message`, `error` if it is text, `message`, else the
@@ -237,6 +307,9 @@ impl<'a> Chunk<'a> {
         }
         Said {
             content: self.choices.contents > 0 || self.content.is_non_empty(),
+            reasoning: self.choices.contents > 0
+                && self.choices.contents == self.choices.reasonings
+                && !self.content.is_non_empty(),
             finish,
             choices_seen: seen,
             choices_finished: finished,

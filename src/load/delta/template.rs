@@ -18,6 +18,17 @@ pub(super) struct Template {
     surroundings: Vec<u8>,
     /// How many of them stand before the text.
     before: usize,
+    /// Whether that text is reasoning.
+    reasoning: bool,
+}
+
+/// A payload that says content of choice 0 and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainContent<'p> {
+    /// The text, valid UTF-8 without escapes.
+    pub text: &'p [u8],
+    /// The text is what the model says to itself.
+    pub reasoning: bool,
 }
 
 impl Template {
@@ -26,22 +37,18 @@ impl Template {
         self.before = 0;
     }
 
-    /// True only if the payload says content of choice 0 and nothing else.
-    pub(super) fn matches(&self, payload: &[u8]) -> bool {
+    /// The text, only if the payload says content of choice 0 and nothing else.
+    pub(super) fn text<'p>(&self, payload: &'p [u8]) -> Option<PlainContent<'p>> {
         if self.surroundings.is_empty() {
-            return false;
+            return None;
         }
-        let Some((before, after)) = self.surroundings.split_at_checked(self.before) else {
-            return false;
-        };
-        payload
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(is_plain_text)
+        let (before, after) = self.surroundings.split_at_checked(self.before)?;
+        let text = payload.strip_prefix(before)?.strip_suffix(after)?;
+        is_plain_text(text).then_some(PlainContent { text, reasoning: self.reasoning })
     }
 
     /// Learns from a payload; `content` must be a slice of it, standing between quotes.
-    pub(super) fn learn(&mut self, payload: &str, content: &str) {
+    pub(super) fn learn(&mut self, payload: &str, content: &str, reasoning: bool) {
         self.reset();
         let Some(start) = (content.as_ptr() as usize).checked_sub(payload.as_ptr() as usize) else {
             return;
@@ -62,6 +69,7 @@ impl Template {
         self.surroundings.extend_from_slice(before.as_bytes());
         self.surroundings.extend_from_slice(after.as_bytes());
         self.before = before.len();
+        self.reasoning = reasoning;
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod gates;
 mod load_shape;
+mod phases;
 mod reader;
+mod requests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,17 +16,19 @@ use std::time::Duration;
 use super::problem::{Place, PlanError, Problem};
 use super::{
     ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
-    RequestTimeouts, Workload,
+    RequestTimeouts, Sampling, Workload,
 };
 use reader::Section;
+pub use requests::RequestOverrides;
 
 /// The compiled-in scenarios: name and text.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("chat", include_str!("../../../scenarios/chat.toml")),
     ("load", include_str!("../../../scenarios/load.toml")),
     ("soak", include_str!("../../../scenarios/soak.toml")),
     ("spike", include_str!("../../../scenarios/spike.toml")),
     ("breakpoint", include_str!("../../../scenarios/breakpoint.toml")),
+    ("conversation", include_str!("../../../scenarios/conversation.toml")),
 ];
 
 /// The names of the compiled-in scenarios.
@@ -121,6 +125,10 @@ pub struct Overrides {
     pub max_context: Option<u64>,
     /// `--dataset`.
     pub dataset: Option<DatasetSpec>,
+    /// `--trace`: an open loop of the requests of this file.
+    pub trace: Option<PathBuf>,
+    /// `--trace-speed`: how many times as fast.
+    pub trace_speed: Option<f64>,
     /// `--seed`: the plan's seed, and each request's where the scenario sends one.
     pub seed: Option<u64>,
     /// `--request-model`.
@@ -135,6 +143,8 @@ pub struct Overrides {
     pub connections: Option<Connections>,
     /// llama-server's `cache_prompt`.
     pub cache_prompt: Option<bool>,
+    /// What the flags about requests change.
+    pub requests: RequestOverrides,
     /// Force exactly the budget. `Some(true)` also drops the scenario's stop strings, which would
     /// end an answer early all the same.
     pub ignore_eos: Option<bool>,
@@ -193,7 +203,12 @@ impl Scenario {
         mut problems: Vec<Problem>,
     ) -> Result<Workload, PlanError> {
         apply(&mut self.workload, overrides, &mut problems);
-        load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        if self.workload.phases.is_empty() {
+            load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        } else {
+            phases::check(&mut self.workload, overrides, &mut problems);
+        }
+        phases::check_cool_down(&self.workload, &mut problems);
         together(&self.workload, &mut problems);
         if problems.is_empty() {
             Ok(self.workload)
@@ -214,21 +229,28 @@ fn silent(origin: &Origin) -> Workload {
         filter: PromptFilter { min_words: 4, max_prompt_words: None, max_context_words: None },
         n_prompts: None,
         shape: LoadShape::ConstantUsers,
+        phases: Vec::new(),
+        cool_down: Duration::ZERO,
         users: None,
         think_time: Duration::ZERO,
         duration: None,
-        graceful_stop: Duration::from_secs(30), // k6's
+        graceful_stop: Duration::from_secs(30),      // k6's
+        graceful_ramp_down: Duration::from_secs(30), // k6's
         warm_up_requests_per_user: 1,
         request: RequestSpec {
             model: None,
             system_prompt: None,
+            prompt_template: None,
+            stream: true,
             max_tokens: 512,
+            inputs_per_request: None,
             stop: Vec::new(),
             seed: None,
-            temperature: None,
+            sampling: Sampling::default(),
             cache_prompt: false,
             ignore_eos: false,
             include_usage: true,
+            lora: Vec::new(),
             extra: serde_json::Map::new(),
         },
         tpot_difference: None,
@@ -241,6 +263,9 @@ fn silent(origin: &Origin) -> Workload {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
         },
+        deadline: None,
+        cancel: None,
+        conversation: None,
         connections: Connections::Ahead,
         seed: 42,
         thresholds: Vec::new(),
@@ -289,10 +314,8 @@ fn read_top(
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) {
-    let endpoints = [Endpoint::ChatCompletions, Endpoint::Completions, Endpoint::LlamaCompletion]
-        .map(|endpoint| (endpoint.path(), endpoint));
     set(&mut workload.scenario, top.string(problems, "name"));
-    set(&mut workload.endpoint, top.choice(problems, "endpoint", &endpoints));
+    set(&mut workload.endpoint, top.parsed(problems, "endpoint", str::parse));
     let dataset = top.parsed(problems, "dataset", str::parse::<DatasetSpec>);
     let folder = origin.file().and_then(Path::parent);
     set(
@@ -301,10 +324,18 @@ fn read_top(
     );
     workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
     workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
-    workload.shape = load_shape::read(&mut top, problems);
+    workload.phases = phases::read(&mut top, problems);
+    let trace;
+    (workload.shape, trace) = load_shape::read(&mut top, problems);
+    if let Some(path) = trace {
+        let trace = DatasetSpec::Trace { path };
+        workload.dataset = folder.map_or(trace.clone(), |folder| trace.relative_to(folder));
+    }
+    set(&mut workload.cool_down, top.duration(problems, "cool_down"));
     set(&mut workload.think_time, top.duration(problems, "think_time"));
     workload.duration = top.duration_above_zero(problems, "duration");
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
+    set(&mut workload.graceful_ramp_down, top.duration(problems, "graceful_ramp_down"));
     set(
         &mut workload.warm_up_requests_per_user,
         top.whole_u32(problems, "warm_up_requests_per_user", 0..=1_000),
@@ -320,9 +351,7 @@ fn read_top(
     workload.filter.max_context_words = filter.whole(problems, "max_context_words", 1..=u64::MAX);
     filter.finish(problems);
 
-    let mut request = top.section(problems, "request");
-    read_request(&mut workload.request, &mut request, problems);
-    request.finish(problems);
+    requests::read(workload, &mut top, problems);
 
     let mut timeouts = top.section(problems, "timeouts");
     set(&mut workload.timeouts.connect, timeouts.duration_above_zero(problems, "connect"));
@@ -334,49 +363,12 @@ fn read_top(
     top.finish(problems);
 }
 
-fn read_request(
-    request: &mut RequestSpec,
-    section: &mut Section<'_, '_>,
-    problems: &mut Vec<Problem>,
-) {
-    request.model = section.string(problems, "model");
-    request.system_prompt = section.string(problems, "system_prompt");
-    set(&mut request.max_tokens, section.whole_u32(problems, "max_tokens", 1..=u32::MAX));
-    set(&mut request.stop, section.strings(problems, "stop"));
-    request.seed = section.whole(problems, "seed", 0..=LARGEST_SEED);
-    request.temperature = section.number(problems, "temperature");
-    set(&mut request.cache_prompt, section.switch(problems, "cache_prompt"));
-    set(&mut request.ignore_eos, section.switch(problems, "ignore_eos"));
-    set(&mut request.include_usage, section.switch(problems, "include_usage"));
-    set(&mut request.extra, section.json_table(problems, "extra"));
-    for (own, instead) in OWN_FIELDS {
-        if request.extra.contains_key(own) {
-            let message = format!("request.extra must not hold \"{own}\"");
-            problems.push(Problem::new(section.place("extra"), message).hinting(instead));
-        }
-    }
-}
-
 /// Most users that can be asked for; one connection each, and no machine has more ports.
 const MOST_USERS: u32 = 60_000;
 
 /// llama-server reads a seed as 32 bits, and 4294967295 means "random" to it, which would undo the
 /// promise of "same seed, same plan".
 const LARGEST_SEED: u64 = 4_294_967_294;
-
-/// Fields of the body that have a key of their own or on which the measuring rests, and what to
-/// write instead.
-const OWN_FIELDS: [(&str, &str); 9] = [
-    ("stream", "answers are always streamed: without it there is no first token to time"),
-    ("messages", "prompts come from the dataset"),
-    ("prompt", "prompts come from the dataset"),
-    ("n", "one answer a request: several in one stream cannot be timed apart"),
-    ("max_tokens", "write request.max_tokens"),
-    ("max_completion_tokens", "write request.max_tokens"),
-    ("n_predict", "write request.max_tokens"),
-    ("stop", "write request.stop"),
-    ("ignore_eos", "write request.ignore_eos"),
-];
 
 fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Problem>) {
     // Destructured, so that a new override cannot be forgotten here.
@@ -391,6 +383,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         max_tokens,
         max_context,
         dataset,
+        trace,
+        trace_speed,
         seed,
         request_model,
         think_time,
@@ -398,6 +392,7 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         warm_up_requests_per_user,
         connections,
         cache_prompt,
+        requests,
         ignore_eos,
         tpot_difference,
         thresholds,
@@ -430,10 +425,24 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     workload.duration = duration.or(workload.duration);
     workload.users = users.or(workload.users);
     workload.n_prompts = n_prompts.or(workload.n_prompts);
+    if trace.is_some() || dataset.as_ref().is_some_and(DatasetSpec::sets_its_own_lengths) {
+        // The scenario's filter was written for the scenario's dataset. Whoever asks for a length
+        // gets it, unless a flag says otherwise.
+        (workload.filter.max_prompt_words, workload.filter.max_context_words) = (None, None);
+    }
     workload.filter.max_prompt_words = max_prompt_tokens.or(workload.filter.max_prompt_words);
     workload.filter.max_context_words = max_context.or(workload.filter.max_context_words);
     set(&mut workload.request.max_tokens, *max_tokens);
     set(&mut workload.dataset, dataset.clone());
+    if trace.is_some() && dataset.is_some() {
+        let message =
+            "--dataset has no place beside it: a trace holds the prompts or their lengths";
+        problems.push(
+            Problem::new(Place::Flag("--trace"), message)
+                .hinting("leave out one of them; SERVER_BENCH_DATASET counts as --dataset"),
+        );
+    }
+    load_shape::apply_trace(workload, trace.as_deref(), *trace_speed, problems);
     if let Some(seed) = seed {
         workload.seed = *seed;
         workload.request.seed = workload.request.seed.map(|_scenario_seed| *seed);
@@ -445,9 +454,12 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     set(&mut workload.graceful_stop, *graceful_stop);
     set(&mut workload.warm_up_requests_per_user, *warm_up_requests_per_user);
     set(&mut workload.connections, *connections);
+    requests::apply(workload, requests, problems);
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
-    load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    if workload.phases.is_empty() {
+        load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    }
     workload.tpot_difference = tpot_difference.or(workload.tpot_difference);
     if let Some(step) = workload.tpot_difference {
         // A difference of two lengths that nobody forced would be one of two other lengths.
@@ -466,8 +478,11 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
 
 /// What does not fit together once everything is applied.
 fn together(workload: &Workload, problems: &mut Vec<Problem>) {
-    let counts_itself = matches!(workload.shape, LoadShape::PerUserIterations { .. });
-    if workload.duration.is_none() && workload.n_prompts.is_none() && !counts_itself {
+    let counts_itself =
+        matches!(workload.shape, LoadShape::PerUserIterations { .. } | LoadShape::Trace { .. });
+    let is_bounded = workload.duration.is_some() || workload.n_prompts.is_some() || counts_itself;
+    // Each phase is bounded for itself.
+    if !is_bounded && workload.phases.is_empty() {
         // A value that was given but is wrong is already in the list; it is not also missing.
         let already = problems.iter().any(|problem| {
             ["duration", "n_prompts"].iter().any(|key| problem.message.contains(key))
@@ -482,22 +497,7 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
             );
         }
     }
-    let request = &workload.request;
-    if workload.endpoint != Endpoint::ChatCompletions && request.system_prompt.is_some() {
-        problems.push(
-            Problem::new(
-                Place::Whole,
-                format!("request.system_prompt has no place in {}", workload.endpoint.path()),
-            )
-            .hinting("remove it, or use the endpoint /v1/chat/completions"),
-        );
-    }
-    if request.ignore_eos && !request.stop.is_empty() {
-        problems.push(
-            Problem::new(Place::Whole, "request.ignore_eos forces the whole budget, but request.stop would end answers early")
-                .hinting("remove one of them"),
-        );
-    }
+    requests::together(workload, problems);
     let filter = &workload.filter;
     for (name, most) in [
         ("max_prompt_words", filter.max_prompt_words),

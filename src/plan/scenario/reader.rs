@@ -225,19 +225,32 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// A finite number, at least zero.
     pub(super) fn number(&mut self, problems: &mut Vec<Problem>, key: &'static str) -> Option<f64> {
+        self.number_that(problems, key, "a number, zero or above", |number| number >= 0.0)
+    }
+
+    /// A finite number.
+    pub(super) fn signed(&mut self, problems: &mut Vec<Problem>, key: &'static str) -> Option<f64> {
+        self.number_that(problems, key, "a number", |_| true)
+    }
+
+    fn number_that(
+        &mut self,
+        problems: &mut Vec<Problem>,
+        key: &'static str,
+        expected: &str,
+        fits: impl Fn(f64) -> bool,
+    ) -> Option<f64> {
         let value = self.look_up(key)?;
         let number: Option<f64> = match value.get_ref() {
             DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
             DeValue::Float(number) => number.as_str().parse().ok(),
             _ => None,
         };
-        match number {
-            Some(number) if number.is_finite() && number >= 0.0 => Some(number),
-            _ => {
-                self.wrong(problems, key, value, "a number, zero or above");
-                None
-            }
+        let number = number.filter(|number| number.is_finite() && fits(*number));
+        if number.is_none() {
+            self.wrong(problems, key, value, expected);
         }
+        number
     }
 
     /// `true` or `false`.

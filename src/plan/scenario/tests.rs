@@ -105,15 +105,12 @@ fn every_key_is_read() {
     let workload = check(text, &Overrides::default()).expect("valid");
     assert_eq!(workload.scenario, "all");
     assert_eq!(workload.endpoint, Endpoint::Completions);
-    assert_eq!(
-        workload.dataset,
-        DatasetSpec::ShareGptFile { path: PathBuf::from("my/data/mine.json") }
-    );
+    assert_eq!(workload.dataset, DatasetSpec::File { path: PathBuf::from("my/data/mine.json") });
     assert_eq!((workload.n_prompts, workload.users, workload.seed), (Some(10), Some(3), 7));
     assert_eq!(workload.graceful_stop, Duration::ZERO);
     assert_eq!(workload.warm_up_requests_per_user, 0);
     assert_eq!(workload.connections, Connections::Fresh);
-    assert_eq!(workload.request.temperature, Some(0.0));
+    assert_eq!(workload.request.sampling.temperature, Some(0.0));
     assert!(
         workload.request.cache_prompt
             && workload.request.ignore_eos
@@ -139,7 +136,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
     let expected = r#"scenario file "my/slow.toml" has 10 problems
   line 1: unknown key "usres" (did you mean "users"?)
   line 2: invalid value 60 for duration: expected a number and s, m or h in quotes, such as "90s"
-  line 3: invalid value "/v1/chat/completion" for endpoint: expected "/v1/chat/completions", "/v1/completions" or "/completion"; did you mean "/v1/chat/completions"?
+  line 3: invalid value "/v1/chat/completion" for endpoint: expected "/v1/chat/completions", "/v1/completions", "/completion", "/v1/embeddings", "/v1/rerank" or "/rerank"; did you mean "/v1/chat/completions"?
   line 5: unknown key "max_token" in [request] (did you mean "max_tokens"?)
   line 6: invalid value -1 for request.seed: expected a whole number from 0 to 4294967294
   line 7: invalid value "x" for request.stop: expected a list of strings
@@ -260,7 +257,7 @@ fn an_unknown_scenario_names_the_known_and_the_nearest() {
     let error = Origin::of("chats").expect_err("no such scenario");
     assert_eq!(
         error.to_string(),
-        "there is no built-in scenario \"chats\"; known are \"chat\", \"load\", \"soak\", \"spike\" and \"breakpoint\""
+        "there is no built-in scenario \"chats\"; known are \"chat\", \"load\", \"soak\", \"spike\", \"breakpoint\" and \"conversation\""
     );
     assert_eq!(
         error.hint().as_deref(),

@@ -7,9 +7,10 @@
 mod accuracy;
 mod faults;
 pub(crate) mod hub;
+mod prompts;
 mod real_llama_server;
 mod shows;
-mod stranger;
+pub(crate) mod stranger;
 mod strangers;
 
 use std::path::{Path, PathBuf};
@@ -179,12 +180,16 @@ impl Ran {
 
         let counts = &report["requests"];
         let count = |name: &str| counts[name].as_u64().unwrap();
-        let parts = count("completed") + count("failed") + count("dropped") + count("cut");
+        let parts = count("completed")
+            + count("failed")
+            + count("dropped")
+            + count("cut")
+            + count("cancelled");
         assert_eq!(count("planned"), parts, "{counts}");
         let rows = self.rows();
         let measured: Vec<&Value> = rows.iter().filter(|row| row["phase"] == "measured").collect();
         assert_eq!(measured.len() as u64, count("planned"), "one row a planned request");
-        for outcome in ["completed", "failed", "dropped", "cut"] {
+        for outcome in ["completed", "failed", "cancelled", "dropped", "cut"] {
             let found = measured.iter().filter(|row| row["outcome"] == outcome).count() as u64;
             assert_eq!(found, count(outcome), "rows that are {outcome}");
         }

@@ -10,26 +10,26 @@ use std::thread::JoinHandle;
 
 /// A request as it was received.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Names in lower case.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// A server that answers with whatever bytes its maker returns, and then closes.
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     address: SocketAddr,
     log: Arc<Mutex<Vec<Asked>>>,
     stopping: Arc<AtomicBool>,
@@ -37,7 +37,7 @@ pub(super) struct Stranger {
 }
 
 impl Stranger {
-    pub(super) fn answering(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (log, stopping) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::<AtomicBool>::default());
@@ -62,17 +62,17 @@ impl Stranger {
     }
 
     /// The URL of this path.
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Everything that was asked so far.
-    pub(super) fn log(&self) -> Vec<Asked> {
+    pub(crate) fn log(&self) -> Vec<Asked> {
         self.log.lock().unwrap().clone()
     }
 
     /// The requests of the load: all that were posted.
-    pub(super) fn posts(&self) -> Vec<Asked> {
+    pub(crate) fn posts(&self) -> Vec<Asked> {
         self.log().into_iter().filter(|asked| asked.method == "POST").collect()
     }
 }
@@ -110,7 +110,7 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
 }
 
 /// A plain answer of this status.
-pub(super) fn plain(status: u16, kind: &str, body: &str) -> Vec<u8> {
+pub(crate) fn plain(status: u16, kind: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
@@ -119,7 +119,7 @@ pub(super) fn plain(status: u16, kind: &str, body: &str) -> Vec<u8> {
 }
 
 /// A stream of these events, ended by closing, as HTTP/1.0 has it.
-pub(super) fn stream(events: &[&str]) -> Vec<u8> {
+pub(crate) fn stream(events: &[&str]) -> Vec<u8> {
     let mut answer =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
             .to_owned();
@@ -131,7 +131,7 @@ pub(super) fn stream(events: &[&str]) -> Vec<u8> {
 }
 
 /// The same, chunked and ended as it should be.
-pub(super) fn chunked(events: &[String]) -> Vec<u8> {
+pub(crate) fn chunked(events: &[String]) -> Vec<u8> {
     let mut answer =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
             .to_owned();
