@@ -296,7 +296,7 @@ fn serve(mut stream: TcpStream, at: &'static str, shared: &Shared) -> std::io::R
         note(&mut world, at, &asked, &reply);
         Some(reply)
     } else {
-        routes::wait_for_the_others(shared, &asked);
+        let seen = routes::wait_for_the_others(shared, &asked);
         let mut world = shared.world.lock().expect("no thread has panicked");
         let fault = world
             .faults
@@ -310,7 +310,7 @@ fn serve(mut stream: TcpStream, at: &'static str, shared: &Shared) -> std::io::R
                 fault.times -= 1;
                 fault.what.clone()
             });
-        let mut really = || routes::api(&mut world, shared, &asked);
+        let mut really = || routes::api(&mut world, shared, &asked, seen.clone());
         let reply = match fault {
             None => Some(really()),
             Some(Wrong::Answer(reply)) => Some(reply),
