@@ -7,15 +7,16 @@ use clap::{Args, ValueEnum};
 /// Everything `bench-ci comment` takes. The token is no flag: a list of processes shows flags.
 #[derive(Debug, Clone, Args)]
 pub struct CommentArgs {
-    /// Reports, folders or zip archives of artifacts [default: bench-out, or those of --run-id]
+    /// Reports, or folders or zip archives with them [default: bench-out]
     ///
     /// A folder that holds ab.json or report.json is one configuration; any other is looked into for a
     /// folder a configuration, as actions/download-artifact leaves them. A configuration is called after
     /// its folder, without the prefix bench-ci-.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Download the artifacts bench-ci-* of this workflow run [default: the run that has ended, in a
-    /// workflow_run job]
+    /// Download the artifacts bench-ci-* of this workflow run
+    ///
+    /// Default in a workflow_run job: the run that has ended.
     #[arg(long, value_name = "ID", conflicts_with = "paths")]
     pub run_id: Option<u64>,
     /// Which of several comments on one pull request this is

@@ -83,6 +83,26 @@ fn one_configuration_that_got_slower() {
 }
 
 #[test]
+fn an_interval_of_no_level_is_not_shown_as_certainty() {
+    let mut report = unsure();
+    report.design.pairs_used = 1;
+    for of in &mut report.comparisons {
+        (of.ci_level, of.ci_pct, of.pairs) = (Some(0.0), of.change_pct.map(|at| [at, at]), 1);
+    }
+    let page = comment(&origin(), &[cell("desk", report.clone())]);
+    assert!(page.contains("Cannot tell: output tok/s −1.3\u{a0}%;"), "{page}");
+    assert!(page.contains("1 pair on one machine") && !page.contains("resolves"), "{page}");
+    assert!(!page.contains("CI −1.3") && !page.contains("(−1.3 …"), "{page}");
+    assert_eq!(status_line(&[cell("desk", report.clone())]), "1 pair · inconclusive");
+    // One that is less than was asked for is named by what it is.
+    for of in &mut report.comparisons {
+        of.ci_level = Some(0.75);
+    }
+    let page = comment(&origin(), &[cell("desk", report)]);
+    assert!(page.contains("(75\u{a0}% CI −1.3 … −1.3)"), "{page}");
+}
+
+#[test]
 fn all_is_well() {
     let cells = [cell("cuda-t4 q4_0", well()), cell("cpu-4c q8_0", well())];
     insta::assert_snapshot!("comment_well", comment(&origin(), &cells));
