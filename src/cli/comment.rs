@@ -31,13 +31,16 @@ pub struct CommentArgs {
     /// Also make a check run, `bench-ci / KEY` (needs checks: write)
     #[arg(long)]
     pub check: bool,
-    /// Leave with 8 if the comment cannot be written because the token may only read
+    /// Leave with 8 if the token may only read
     ///
     /// Otherwise the page goes to the job's summary, and the exit code is 0: a pull request from a fork
     /// has such a token, and that is nobody's fault.
     #[arg(long)]
     pub require_comment: bool,
-    /// Number of the pull request, outside of its own jobs; needs --repo, or a job of the repository
+    /// Number of the pull request, outside of its own jobs
+    ///
+    /// Needs --repo, or a job of the repository. In a job that a pull request or a workflow's end has
+    /// started, the event says the number, and nothing else may.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pull_request: Option<u64>,
     /// The repository [default: the job's]

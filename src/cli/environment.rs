@@ -61,6 +61,7 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
             ("GITHUB_GRAPHQL_URL", "its other half [default: beside it]"),
             ("GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT", "which of two comments is the newer"),
             ("GITHUB_STEP_SUMMARY", "where the page goes if the token may only read"),
+            ("GITHUB_OUTPUT", "where the comment's address goes, as comment-url"),
         ],
     ),
     (

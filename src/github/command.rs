@@ -266,6 +266,9 @@ async fn carry_out(
         match publish::upsert(&comments, &page).await {
             Ok((outcome, all)) => {
                 said.push(in_words(&outcome, number));
+                if let Some(url) = outcome.url() {
+                    put_output(context, url);
+                }
                 cells = all;
             }
             Err(error) => {
@@ -374,16 +377,27 @@ fn notice(context: &Context, text: &str) -> String {
 
 /// The page into the job's summary; where it went, as a fragment.
 fn fall_back(context: &Context, page: &str) -> &'static str {
-    use std::io::Write as _;
     const KEPT: &str = "the reports are kept";
     let Some(path) = &context.summary else { return KEPT };
-    let written = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .and_then(|mut file| writeln!(file, "\n{page}"));
-    match written {
+    match append(path, &format!("\n{page}\n")) {
         Ok(()) => "the page is in the job's summary instead",
         Err(_full_or_gone) => KEPT,
     }
+}
+
+/// The comment's address, for later steps of the job.
+fn put_output(context: &Context, url: &str) {
+    // One line, or it could set another output.
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if let (Some(path), true) = (&context.outputs, is_plain) {
+        // A step that cannot write its outputs has said where the comment is all the same.
+        drop(append(path, &format!("comment-url={url}\n")));
+    }
+}
+
+/// Both files are shared with the other steps of the job.
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(text.as_bytes())
 }

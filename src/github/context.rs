@@ -130,6 +130,8 @@ pub struct Context {
     pub token: Option<Secret>,
     /// Where the job's summary is written to.
     pub summary: Option<PathBuf>,
+    /// Where the outputs of the step are written to.
+    pub outputs: Option<PathBuf>,
 }
 
 impl Context {
@@ -175,6 +177,7 @@ impl Context {
                 .or_else(|| variable("GITHUB_TOKEN"))
                 .map(Secret::new),
             summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            outputs: variable("GITHUB_OUTPUT").map(PathBuf::from),
         })
     }
 

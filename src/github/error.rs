@@ -124,6 +124,15 @@ pub enum GithubError {
 }
 
 impl GithubError {
+    /// The same, where the caller has tried so often.
+    pub(super) fn after(mut self, rounds: u32) -> Self {
+        if let Self::ServerFailed { attempts, .. } | Self::Unreachable { attempts, .. } = &mut self
+        {
+            *attempts = rounds;
+        }
+        self
+    }
+
     /// What the process leaves with.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {

@@ -50,6 +50,19 @@ pub(super) enum Outcome {
     NotNews,
 }
 
+impl Outcome {
+    /// The comment's address, if there is one.
+    pub(super) fn url(&self) -> Option<&str> {
+        match self {
+            Outcome::Created(url)
+            | Outcome::Updated(url)
+            | Outcome::Unchanged(url)
+            | Outcome::Newer(url) => Some(url),
+            Outcome::NotNews => None,
+        }
+    }
+}
+
 /// A comment of ours.
 struct Found {
     id: u64,
@@ -127,7 +140,7 @@ pub(super) async fn upsert(
                     error @ (GithubError::ServerFailed { .. } | GithubError::Unreachable { .. }),
                 ) => {
                     if round > 4 {
-                        return Err(error);
+                        return Err(error.after(round));
                     }
                     doubtful = Some(error);
                     comments.client.settle(round).await?;

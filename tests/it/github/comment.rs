@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fake::{FakeGithub, PERSONAL_TOKEN, REPOSITORY};
+use super::forks::packed;
 use super::job::{HEAD, Job, NUMBER, github, pull, slower, well};
 
 const BOT: &str = "github-actions[bot]";
@@ -23,6 +24,10 @@ fn a_comment_is_made_once_and_then_kept_up_to_date() {
     assert!(said.stdout.starts_with("commented on the pull request 7: https://"), "{said:?}");
     let first = bodies(&github, BOT);
     assert_eq!(first.len(), 1);
+    let output = std::fs::read_to_string(job.path().join("output.txt")).unwrap();
+    let id = github.world().comments[0].id;
+    let page = format!("https://github.test/{REPOSITORY}/pull/7#issuecomment-{id}");
+    assert_eq!(output, format!("comment-url={page}\n"));
     assert!(first[0].contains("### ❌ Server is slower: output tok/s −3.4"), "{}", first[0]);
     assert!(first[0].contains("https://github.test/ggml-org/llama.cpp/actions/runs/100"));
     assert!(first[0].contains("run=100 attempt=1"), "{}", first[0]);
@@ -244,6 +249,26 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
         assert!(said.stderr.contains(part), "{arguments:?} {said:?}");
     }
     assert!(github.world().log.is_empty());
+}
+
+#[test]
+fn one_job_after_the_matrix_comments_for_all_of_it() {
+    let github = github();
+    {
+        let mut world = github.world();
+        world.add_artifact(100, "bench-ci-cuda", packed(&slower()));
+        world.add_artifact(100, "bench-ci-cpu", packed(&well()));
+        world.add_artifact(99, "bench-ci-of-another-run", packed(&slower()));
+    }
+    let job = Job::of_pull_request(&github, (100, 1));
+    for expected in ["commented on", "the comment says so already"] {
+        let said = job.comment(&["--run-id", "100"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.stdout.starts_with(expected), "{said:?}");
+    }
+    let body = &bodies(&github, BOT)[0];
+    assert!(body.contains("| ❌ | cuda |") && body.contains("| ✅ | cpu |"), "{body}");
+    assert!(body.contains("2 configurations") && body.contains("run=100 attempt=1"), "{body}");
 }
 
 #[test]

@@ -134,6 +134,17 @@ fn what_does_not_pass_ends_with_8_in_bounded_time() {
 }
 
 #[test]
+fn a_comment_that_cannot_be_made_is_tried_a_few_times_and_no_more() {
+    let github = github();
+    let broken = Reply::refusal(500, "Server Error");
+    github.fail("POST", "/issues/7/comments", u32::MAX, Wrong::Answer(broken));
+    let said = Job::of_pull_request(&github, (100, 1)).comment(&[]);
+    assert_eq!(said.code, Some(8), "{said:?}");
+    assert!(said.stderr.contains("failed with 500 5 times"), "{said:?}");
+    assert_eq!(github.world().count("POST", "/issues/7/comments"), 5);
+}
+
+#[test]
 fn a_page_that_github_finds_too_long_is_sent_shorter_once() {
     let refused = || {
         let message = "Body is too long (maximum is 65536 characters)";

@@ -31,7 +31,8 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-fn packed(report: &Value) -> Vec<u8> {
+/// A report as an artifact holds it.
+pub(super) fn packed(report: &Value) -> Vec<u8> {
     archive(&[("ab.json", report.to_string().as_bytes())])
 }
 

@@ -71,6 +71,7 @@ impl Job {
             ("GITHUB_RUN_ID", run.0.to_string()),
             ("GITHUB_RUN_ATTEMPT", run.1.to_string()),
             ("GITHUB_STEP_SUMMARY", path("summary.md")),
+            ("GITHUB_OUTPUT", path("output.txt")),
         ];
         job.variables.extend(more.map(|(name, value)| (name.to_owned(), value)));
         job
