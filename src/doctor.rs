@@ -60,10 +60,12 @@ impl List {
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
+            Error::Resume { .. } | Error::SuiteFormat => "suite",
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
             | Error::Github(_)
+            | Error::Ab(_)
             | Error::Compare(_)
             | Error::History(_) => "run",
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{load_sentence, size};
+use super::{cell_sentence, comparison_sentence, load_sentence, size};
 use crate::event::{Event, Listener};
 
 /// Shows a spinner with the current stage, or a bar where the end is known.
@@ -45,6 +45,9 @@ impl Listener for LiveLine {
                 self.bar.println(format!("✓ {:8} {outcome} ({elapsed_s:.1} s)", stage.name()));
                 self.bar.set_message(String::new());
             }
+            Event::CellStarted { number, cells, name } => {
+                self.bar.println(cell_sentence(*number, *cells, name));
+            }
             Event::Transfer { stage: _, file, bytes, total_bytes } => {
                 let total =
                     total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
@@ -53,6 +56,12 @@ impl Listener for LiveLine {
             Event::LoadProgress(progress) => {
                 self.bar.disable_steady_tick();
                 self.bar.set_message(load_sentence(progress));
+                self.bar.tick();
+            }
+            Event::Comparison(progress) => {
+                self.bar.disable_steady_tick();
+                self.bar.set_prefix("ab");
+                self.bar.set_message(comparison_sentence(progress));
                 self.bar.tick();
             }
             Event::Warning { message } => self.bar.println(format!("warning: {message}")),
