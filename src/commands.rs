@@ -12,7 +12,9 @@ use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportForm
 use crate::error::Error;
 use crate::event::Events;
 use crate::exit::ExitCode;
-use crate::{ab, artifact, calibrate, compare, doctor, history, model, report, run, server, sim};
+use crate::{
+    ab, artifact, calibrate, compare, doctor, github, history, model, report, run, server, sim,
+};
 
 /// What a command that worked leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,7 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
+        Some(Command::Comment(args)) => github::comment(&args),
         Some(Command::Compare(args)) => compare::main(&args),
         Some(Command::History(command)) => history::main(&command),
         Some(Command::Model(ModelCommand::Inspect { file })) => {

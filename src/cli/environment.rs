@@ -58,6 +58,17 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "Telling GitHub, by `comment`",
+        &[
+            ("BENCH_CI_GITHUB_TOKEN, GITHUB_TOKEN", "the token; needs pull-requests: write"),
+            ("GITHUB_API_URL", "the API, the token goes there alone [default: github.com's]"),
+            ("GITHUB_GRAPHQL_URL", "its other half [default: beside it]"),
+            ("GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT", "which of two comments is the newer"),
+            ("GITHUB_STEP_SUMMARY", "where the page goes if the token may only read"),
+            ("GITHUB_OUTPUT", "where the comment's address goes, as comment-url"),
+        ],
+    ),
+    (
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),
