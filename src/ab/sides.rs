@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::artifact::Build;
-use crate::cli::{AbArgs, KeyValue};
+use crate::cli::{AbArgs, KeyValue, RunArgs};
 use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::{Surroundings, resolve};
@@ -132,7 +132,7 @@ pub(super) fn plan(
     program: Option<&Path>,
     surroundings: &Surroundings,
 ) -> Result<SidePlan, Error> {
-    let mut run = args.run.clone();
+    let mut run = RunArgs::from(args.run.clone());
     match (choice, program) {
         (_, Some(program)) => run.server.server = Some(program.display().to_string()),
         // Not built yet: any executable will do to see what else is wrong.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::RunArgs;
+use super::{
+    DerivedArgs, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs, SuiteArgs,
+    TagArgs, WorkloadArgs,
+};
 use crate::plan::{duration, percent};
 
 /// Everything `bench-ci ab` takes.
@@ -22,7 +25,45 @@ pub struct AbArgs {
     pub design: DesignArgs,
     /// For both sides.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: BothArgs,
+}
+
+/// The flags of `run` that both sides have: all but those of sweeps and searches, whose words mean
+/// something else here.
+#[derive(Debug, Clone, Args)]
+pub struct BothArgs {
+    /// Model flags.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Server flags.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Workload flags.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// Request flags.
+    #[command(flatten)]
+    pub request: RequestArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Derived figures.
+    #[command(flatten)]
+    pub derived: DerivedArgs,
+    /// Tags.
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Output flags.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl From<BothArgs> for RunArgs {
+    fn from(both: BothArgs) -> Self {
+        let BothArgs { model, server, workload, request, limits, derived, tags, output } = both;
+        let suite = SuiteArgs::default();
+        Self { model, server, workload, request, suite, limits, derived, tags, output }
+    }
 }
 
 /// Which two are compared.

@@ -266,7 +266,7 @@ pub struct WorkloadArgs {
 }
 
 /// Several runs in one: sweeps, suites and searches.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sweep and search")]
 pub struct SuiteArgs {
     /// Play every value, such as users=1,2,4; may be repeated

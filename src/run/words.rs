@@ -36,6 +36,29 @@ pub(super) fn warnings(findings: &Findings) -> Vec<Note> {
     notes
 }
 
+/// What a reader of the figures must know of the way to a server that is not ours.
+pub(super) fn on_the_way(transport: &Transport, is_ours: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    if transport.insecure && !is_ours {
+        words.push(
+            "no certificate was checked (--insecure): whoever answered may not be the server that was meant"
+                .to_owned(),
+        );
+    }
+    if let Some(proxy) = &transport.proxy {
+        words.push(format!(
+            "the load went through the proxy {}: its time is in the figures",
+            proxy.authority()
+        ));
+    }
+    if let Some(variable) = &transport.ignored_proxy_variable {
+        words.push(format!(
+            "{variable} is set and was not used: a load goes straight to the server, unless --proxy says otherwise"
+        ));
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,27 +81,4 @@ mod tests {
         assert_eq!(log.as_deref(), Some("one / two"));
         assert_eq!(in_lines(None), (Vec::new(), None));
     }
-}
-
-/// What a reader of the figures must know of the way to a server that is not ours.
-pub(super) fn on_the_way(transport: &Transport, is_ours: bool) -> Vec<String> {
-    let mut words = Vec::new();
-    if transport.insecure && !is_ours {
-        words.push(
-            "no certificate was checked (--insecure): whoever answered may not be the server that was meant"
-                .to_owned(),
-        );
-    }
-    if let Some(proxy) = &transport.proxy {
-        words.push(format!(
-            "the load went through the proxy {}: its time is in the figures",
-            proxy.authority()
-        ));
-    }
-    if let Some(variable) = &transport.ignored_proxy_variable {
-        words.push(format!(
-            "{variable} is set and was not used: a load goes straight to the server, unless --proxy says otherwise"
-        ));
-    }
-    words
 }
