@@ -54,6 +54,26 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "In a job of GitHub Actions, unless --no-github",
+        &[
+            ("GITHUB_ACTIONS", "true there; nothing of the following is read without it"),
+            ("GITHUB_STEP_SUMMARY", "the page of the run is appended to this file"),
+            (
+                "GITHUB_OUTPUT",
+                "verdict, change-pct and the other outputs are appended to this file",
+            ),
+            (
+                "GITHUB_JOB, BENCH_CI_MATRIX",
+                "what the configuration is called: the job, and its matrix as JSON",
+            ),
+            ("BENCH_CI_KEY", "what it is called instead"),
+            (
+                "GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT, GITHUB_SERVER_URL",
+                "the page of the workflow run",
+            ),
+        ],
+    ),
+    (
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),
