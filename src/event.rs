@@ -29,6 +29,8 @@ pub enum Event {
     },
     /// Bytes of a download or of a file being made have arrived.
     Transfer {
+        /// What it is for: [`Stage::Model`] or [`Stage::Dataset`].
+        stage: Stage,
         /// The file's name.
         file: String,
         /// Bytes so far.

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::sections::{
-    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, RateFigures, Rates,
-    Reconciliation, RequestsSection, ResidualFigures, Spread, SteadyState, Tokens, TtftFigures,
-    Turn, WarmUp, WindowFigures,
+    Arrivals, Ci95, Client, Conversations, Limits, MetricSummary, Note, PhaseFigures, RateFigures,
+    Rates, Reconciliation, RequestsSection, ResidualFigures, Spread, SteadyState, Tokens,
+    TtftFigures, Turn, Unmeasured, WindowFigures,
 };
 use super::unknowns::Unknowns;
 use crate::load::Stamp;
@@ -46,11 +46,7 @@ pub fn sections(
 ) -> Sections {
     Sections {
         requests: requests(&summary.requests),
-        metrics: summary
-            .metrics
-            .iter()
-            .map(|(metric, found)| (metric.name.to_owned(), metric_summary(metric, found)))
-            .collect(),
+        metrics: metrics(summary),
         rates: rates(&summary.rates, load.window_start, load.endpoint.yields()),
         conversations: summary.conversations.as_ref().map(conversations),
         reconciliation: reconciliation(&summary.reconciliation),
@@ -61,6 +57,65 @@ pub fn sections(
             .map(|warning| note(warning.code, &warning.message))
             .collect(),
     }
+}
+
+/// One measured phase: `closed` is when its last request could begin, `origin` the begin of the
+/// measured load.
+#[must_use]
+pub fn phase_figures(
+    name: &str,
+    summary: &Summary,
+    load: &LoadFigures,
+    closed: Stamp,
+    origin: Stamp,
+) -> PhaseFigures {
+    let mut unknown = Unknowns::none();
+    PhaseFigures {
+        name: name.to_owned(),
+        started_s: offset(load.window_start, origin),
+        closed_s: offset(closed, origin),
+        requests: requests(&summary.requests),
+        metrics: metrics(summary),
+        rates: rates(&summary.rates, origin, load.endpoint.yields()),
+        arrivals: arrivals(summary, load, &mut unknown),
+        dispatch_lateness_us: lateness(load),
+        unknown,
+    }
+}
+
+fn metrics(summary: &Summary) -> BTreeMap<String, MetricSummary> {
+    let named = summary.metrics.iter();
+    named.map(|(metric, found)| (metric.name.to_owned(), metric_summary(metric, found))).collect()
+}
+
+fn arrivals(summary: &Summary, load: &LoadFigures, unknown: &mut Unknowns) -> Option<Arrivals> {
+    unknown.option(
+        "arrivals",
+        summary.arrivals.map(|arrivals| Arrivals {
+            planned: arrivals.planned,
+            dropped: arrivals.dropped,
+            planned_per_second: arrivals.planned_per_second,
+            achieved_per_second: arrivals.achieved_per_second,
+        }),
+        if load.open_loop {
+            "fewer than two arrivals have no rate"
+        } else {
+            "users waited for each answer: a closed loop"
+        },
+    )
+}
+
+fn lateness(load: &LoadFigures) -> Spread {
+    spread(
+        &load.dispatch_lateness_ns,
+        load.dispatch_lateness_mean_ns,
+        "no measured request was sent",
+    )
+}
+
+/// Seconds from `origin`; negative before it.
+fn offset(stamp: Stamp, origin: Stamp) -> f64 {
+    (stamp.0 as i128 - origin.0 as i128) as f64 / 1e9
 }
 
 fn note(code: &str, message: &str) -> Note {
@@ -82,12 +137,13 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         examples,
         resent,
         warm_up,
+        cool_down,
     } = requests.clone();
-    let stats::WarmUpAccounting {
-        planned: warm_planned,
-        completed: warm_completed,
-        failed: warm_failed,
-    } = warm_up;
+    let unmeasured = |stats::UnmeasuredAccounting { planned, completed, failed }| Unmeasured {
+        planned,
+        completed,
+        failed,
+    };
     RequestsSection {
         planned,
         started,
@@ -100,7 +156,8 @@ fn requests(requests: &stats::RequestAccounting) -> RequestsSection {
         by_error,
         error_examples: examples,
         by_finish_reason,
-        warm_up: WarmUp { planned: warm_planned, completed: warm_completed, failed: warm_failed },
+        warm_up: unmeasured(warm_up),
+        cool_down: unmeasured(cool_down),
     }
 }
 
@@ -195,10 +252,9 @@ fn rate_figures(rates: stats::RateSet, yields: Yield, unknown: &mut Unknowns) ->
 }
 
 fn window(window: &stats::Window, origin: Stamp) -> WindowFigures {
-    let offset = |stamp: Stamp| (stamp.0 as i128 - origin.0 as i128) as f64 / 1e9;
     WindowFigures {
-        start_s: offset(window.start),
-        end_s: offset(window.end),
+        start_s: offset(window.start, origin),
+        end_s: offset(window.end, origin),
         duration_s: window.seconds(),
     }
 }
@@ -335,25 +391,8 @@ fn client(
         reasons: validity.reasons.iter().map(|reason| note(reason.code, &reason.message)).collect(),
         clock_source: load.clock,
         rejected_stamps: load.rejected_stamps,
-        arrivals: unknown.option(
-            "arrivals",
-            summary.arrivals.map(|arrivals| Arrivals {
-                planned: arrivals.planned,
-                dropped: arrivals.dropped,
-                planned_per_second: arrivals.planned_per_second,
-                achieved_per_second: arrivals.achieved_per_second,
-            }),
-            if load.open_loop {
-                "fewer than two arrivals have no rate"
-            } else {
-                "users waited for each answer: a closed loop"
-            },
-        ),
-        dispatch_lateness_us: spread(
-            &load.dispatch_lateness_ns,
-            load.dispatch_lateness_mean_ns,
-            "no measured request was sent",
-        ),
+        arrivals: arrivals(summary, load, &mut unknown),
+        dispatch_lateness_us: lateness(load),
         client_delay_us: spread(&load.client_delay_ns, None, "no read was stamped"),
         cpu_s: unknown.option(
             "cpu_s",

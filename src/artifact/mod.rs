@@ -10,6 +10,7 @@ mod ab;
 mod calibration;
 pub mod derived;
 mod from_stats;
+mod prompts;
 mod report;
 mod rows;
 mod schema;
@@ -25,12 +26,13 @@ pub use ab::{
 };
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
 pub use derived::{Derived, Timeline};
-pub use from_stats::{Sections, sections};
+pub use from_stats::{Sections, phase_figures, sections};
+pub use prompts::{LengthSpread, Prompts};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
-pub use rows::{RequestRow, csv, jsonl};
+pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
 pub use schema::{
     AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, calibration_json_schema,
     json_schema,
@@ -38,8 +40,9 @@ pub use schema::{
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
 pub use sections::{
-    Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, ProcessUse,
-    RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources, ServerMetric,
-    Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, WarmUp, WindowFigures,
+    Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, PhaseFigures,
+    ProcessUse, RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources,
+    ServerMetric, Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, Unmeasured,
+    WindowFigures,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::calibration::CalibrationStep;
 use super::derived::{Derived, Timeline};
+use super::prompts::Prompts;
 use super::sections::{
-    Client, Conversations, HeaderFigures, MetricSummary, Note, Rates, Reconciliation,
+    Client, Conversations, HeaderFigures, MetricSummary, Note, PhaseFigures, Rates, Reconciliation,
     RequestsSection, Resources, ServerMetric, Threshold,
 };
 use super::unknowns::{Unknowns, explain_nulls};
@@ -51,6 +52,9 @@ pub struct Report {
     /// By turn; `null` where requests stand for themselves.
     #[serde(default)]
     pub conversations: Option<Conversations>,
+    /// The measured phases, each by itself, in order; empty where nothing was measured.
+    #[serde(default)]
+    pub phases: Vec<PhaseFigures>,
     /// Client against server.
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
@@ -298,6 +302,9 @@ pub struct Scenario {
     pub stream: bool,
     /// Such as `builtin` or `sharegpt`.
     pub dataset: String,
+    /// The prompts themselves.
+    #[serde(default)]
+    pub prompts: Option<Prompts>,
     /// What a request had to keep to count in goodput; empty where nothing was asked for.
     #[serde(default)]
     pub objectives: Vec<String>,
@@ -320,8 +327,11 @@ fn streamed() -> bool {
 /// A part of the load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
-    /// `warm_up` or `load`.
+    /// `warm_up` for each user's first requests, `load` where the scenario names no phases.
     pub name: String,
+    /// Whether it is in the figures; earlier versions did not say.
+    #[serde(default = "yes")]
+    pub measured: bool,
     /// Who sends requests and when, in words.
     pub shape: String,
     /// Most concurrent users; `null` in an open loop.
@@ -337,6 +347,17 @@ pub struct Phase {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+impl Scenario {
+    /// The phases that are in the figures.
+    pub fn measured_phases(&self) -> impl Iterator<Item = &Phase> {
+        self.phases.iter().filter(|phase| phase.measured && phase.name != "warm_up")
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A file beside the report.

@@ -3,7 +3,9 @@
 //! Main type: [`RequestRow`]. Both files have the same columns in the same order. In a row a missing
 //! value is `null` (an empty cell in CSV) and needs no reason: the outcome says why.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,11 @@ use crate::stats::{self, HeaderSplit, RequestMetrics};
 pub struct RequestRow {
     /// Position in the order of planning, from 0, warm-up first.
     pub index: u64,
-    /// `warm_up` or `measured`.
+    /// `warm_up`, `measured` or `cool_down`; only `measured` is in any figure.
     pub phase: String,
+    /// Position of its phase in `scenario.phases` of the report.
+    #[serde(default)]
+    pub phase_index: u16,
     /// Which conversation it is a turn of, from 0.
     #[serde(default)]
     pub conversation_index: Option<u64>,
@@ -145,6 +150,7 @@ impl RequestRow {
         let phase = match record.phase {
             Phase::WarmUp => "warm_up",
             Phase::Measured => "measured",
+            Phase::CoolDown => "cool_down",
         };
         let metrics = RequestMetrics::of(record, split);
         // A number that is not finite has no text in JSON.
@@ -152,6 +158,7 @@ impl RequestRow {
         Self {
             index: record.index,
             phase: phase.to_owned(),
+            phase_index: record.phase_index,
             conversation_index: record.conversation_index,
             turn: record.turn,
             outcome: outcome.to_owned(),
@@ -215,25 +222,54 @@ impl RequestRow {
 /// The text of `requests.jsonl`: one object a line, no header.
 #[must_use]
 pub fn jsonl(rows: &[RequestRow]) -> String {
-    let mut text = String::with_capacity(rows.len() * 900);
+    text_of(|out| write_jsonl(rows, out))
+}
+
+/// The same row by row, for a long run has more of them than a small machine has memory for.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_jsonl(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for row in rows {
-        text.push_str(&serde_json::to_string(row).expect("a row is an object with string keys"));
-        text.push('\n');
+        serde_json::to_writer(&mut *out, row.borrow())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
 }
 
 /// The text of `requests.csv` (RFC 4180, but with LF line ends): a header line, then a line a row.
 /// Without rows it is the header alone.
 #[must_use]
 pub fn csv(rows: &[RequestRow]) -> String {
-    let mut text = header();
+    text_of(|out| write_csv(rows, out))
+}
+
+/// The same row by row.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_csv(
+    rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    out.write_all(header().as_bytes())?;
     for row in rows {
-        let cells: Vec<String> = row.cells().values().map(cell).collect();
-        text.push_str(&cells.join(","));
-        text.push('\n');
+        let cells: Vec<String> = row.borrow().cells().values().map(cell).collect();
+        out.write_all(cells.join(",").as_bytes())?;
+        out.write_all(b"\n")?;
     }
-    text
+    Ok(())
+}
+
+fn text_of(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("a vector takes every byte");
+    String::from_utf8(bytes).expect("what was written are strings")
 }
 
 /// Taken from the schema of the row, so that it is there without any row.

@@ -39,18 +39,45 @@ pub struct RequestsSection {
     /// Completed ones by the server's finish reason.
     pub by_finish_reason: BTreeMap<String, u64>,
     /// The unmeasured requests before; in no figure.
-    pub warm_up: WarmUp,
+    pub warm_up: Unmeasured,
+    /// The unmeasured requests after; in no figure.
+    #[serde(default)]
+    pub cool_down: Unmeasured,
 }
 
 /// What became of the unmeasured requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct WarmUp {
+pub struct Unmeasured {
     /// Planned.
     pub planned: u64,
     /// Ended well.
     pub completed: u64,
     /// Ended badly.
     pub failed: u64,
+}
+
+/// One measured phase by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseFigures {
+    /// As in `scenario.phases`.
+    pub name: String,
+    /// When it began, seconds since the begin of the measured load.
+    pub started_s: f64,
+    /// When its last request could begin; those in flight ended later.
+    pub closed_s: f64,
+    /// What became of its requests.
+    pub requests: RequestsSection,
+    /// Every metric over its completed requests, by name.
+    pub metrics: BTreeMap<String, MetricSummary>,
+    /// Requests and tokens per second, from its first write to the end of its last request.
+    pub rates: Rates,
+    /// Arrivals as planned and as sent; `null` in a closed loop.
+    pub arrivals: Option<Arrivals>,
+    /// Sent minus planned, as far as it is our own doing.
+    pub dispatch_lateness_us: Spread,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// One metric over the completed measured requests, in `unit`.

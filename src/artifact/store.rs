@@ -3,7 +3,7 @@
 //! Main functions: [`write()`] for any file of a run, [`read_report`] for `report.json`. The only file of
 //! this room that touches the disk.
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +132,17 @@ impl StoreError {
 /// # Errors
 /// [`StoreError::Write`]; nothing is left behind then.
 pub fn write(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+    write_with(path, |file| file.write_all(text))
+}
+
+/// The same for what is too long to be in memory as a whole: `fill` writes it piece by piece.
+///
+/// # Errors
+/// [`StoreError::Write`], of `fill` too; nothing is left behind then.
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), StoreError> {
     let attempt = || {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -143,7 +154,10 @@ pub fn write(path: &Path, text: &[u8]) -> Result<(), StoreError> {
             .prefix(".bench-ci-")
             .permissions(std::fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)?;
-        file.write_all(text)?;
+        let mut buffer = BufWriter::new(file.as_file_mut());
+        fill(&mut buffer)?;
+        buffer.flush()?;
+        drop(buffer);
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::lines::Fault;
 use super::pick::LeftOut;
 use crate::cancel::StopReason;
 use crate::exit::ExitCode;
@@ -14,9 +15,14 @@ use crate::plan::PromptFilter;
 /// Why there are no prompts.
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    /// The public file could not be had.
-    #[error("cannot get the dataset \"sharegpt\" from the Hub")]
-    Fetch(#[source] FetchError),
+    /// A file of the Hub could not be had.
+    #[error("cannot get the dataset \"{dataset}\" from the Hub")]
+    Fetch {
+        /// As `--dataset` names it.
+        dataset: String,
+        /// Why not.
+        source: FetchError,
+    },
     /// The file cannot be opened.
     #[error("cannot open the dataset \"{}\"", .path.display())]
     Open {
@@ -26,19 +32,41 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// The file cannot be read, or is not of the shape. The source says line and column.
-    #[error("cannot read the dataset \"{}\" at conversation {conversation}", .path.display())]
+    #[error("cannot read the dataset \"{}\" at record {record}", .path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Which conversation, from 1.
-        conversation: u64,
+        /// Which record, from 1.
+        record: u64,
         /// What is wrong, with line and column.
         source: serde_json::Error,
     },
+    /// A line of a file is not what it should be.
+    #[error("cannot read the dataset \"{}\" at line {line}", .path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A file of a kind that is not read.
+    #[error("cannot read the dataset \"{}\": {why}", .path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Which kind it is, and what would make it one that is.
+        why: &'static str,
+    },
+    /// There is no prompt in it at all.
+    #[error("the dataset \"{source_name}\" is empty")]
+    Empty {
+        /// Which dataset.
+        source_name: String,
+    },
     /// Every conversation was left out.
-    #[error(
-        "no prompt of the dataset \"{source_name}\" is left: {seen} conversations seen, {left_out}"
-    )]
+    #[error("no prompt of the dataset \"{source_name}\" is left: {seen} seen, {left_out}")]
     NothingLeft {
         /// Which dataset.
         source_name: String,
@@ -59,22 +87,36 @@ impl DatasetError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            DatasetError::Fetch(error) => Some(
+            DatasetError::Fetch { source: error, .. } => Some(
                 error.hint.clone().unwrap_or_else(|| {
                     "--dataset builtin needs no download; --dataset FILE takes a copy on disk".to_owned()
                 }),
             ),
             DatasetError::Open { .. } => {
-                Some("give the path of a ShareGPT-shaped JSON file, or use --dataset builtin".to_owned())
+                Some("give the path of a JSON, JSONL, CSV or text file, or use --dataset builtin".to_owned())
             }
             DatasetError::Malformed { source, .. } if source.is_eof() => {
                 Some("the file ends in the middle; a download may have been cut, get it again".to_owned())
             }
             DatasetError::Malformed { source, .. } if source.is_io() => None,
             DatasetError::Malformed { .. } => Some(
-                "expected [{\"conversations\": [{\"from\": \"human\", \"value\": \"…\"}, {\"from\": \"gpt\", \"value\": \"…\"}]}, …]"
+                "expected [{\"conversations\": [{\"from\": \"human\", \"value\": \"…\"}, {\"from\": \"gpt\", \"value\": \"…\"}]}, …], \
+                 or [{\"prompt\": \"…\"}, …]"
                     .to_owned(),
             ),
+            DatasetError::Line { source: Fault::Io(_), .. } | DatasetError::Format { .. } => None,
+            DatasetError::Line { path, .. } => match path.extension().and_then(|name| name.to_str()) {
+                Some("csv" | "tsv") => {
+                    Some("expected a header with a column \"prompt\" or \"text\", and UTF-8".to_owned())
+                }
+                Some("txt" | "md") => Some("expected one prompt a line, in UTF-8".to_owned()),
+                _ => Some(
+                    "expected one object a line, such as {\"prompt\": \"…\", \"max_tokens\": 128}".to_owned(),
+                ),
+            },
+            DatasetError::Empty { .. } => {
+                Some("use another, such as --dataset builtin".to_owned())
+            }
             DatasetError::NothingLeft { left_out, filter, .. } => Some(left_out.cure(filter)),
             DatasetError::Cancelled(_) => None,
         }
@@ -84,9 +126,12 @@ impl DatasetError {
     #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
-            DatasetError::Fetch(_) => ExitCode::Model,
+            DatasetError::Fetch { .. } => ExitCode::Model,
             DatasetError::Open { .. }
             | DatasetError::Malformed { .. }
+            | DatasetError::Line { .. }
+            | DatasetError::Format { .. }
+            | DatasetError::Empty { .. }
             | DatasetError::NothingLeft { .. } => ExitCode::Usage,
             DatasetError::Cancelled(StopReason::Interrupted) => ExitCode::Interrupted,
             DatasetError::Cancelled(StopReason::Terminated) => ExitCode::Terminated,

@@ -101,7 +101,7 @@ pub(super) fn read(
         Err(error) => return Err(damaged(&error)),
     };
     let mut lines_read = 0;
-    for text in BufReader::with_capacity(super::READ_BYTES, file).lines() {
+    for text in BufReader::with_capacity(super::reading::READ_BYTES, file).lines() {
         if let Some(reason) = cancel.reason() {
             return Err(ReadError::Cancelled(reason));
         }
@@ -165,7 +165,8 @@ impl<'p> Writer<'p> {
     pub(super) fn create(path: &'p Path) -> std::io::Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let file = BufWriter::with_capacity(super::READ_BYTES, NamedTempFile::new_in(folder)?);
+        let file =
+            BufWriter::with_capacity(super::reading::READ_BYTES, NamedTempFile::new_in(folder)?);
         Ok(Self { path, file, lines: 0, skipped: 0, failed: None })
     }
 
@@ -176,7 +177,7 @@ impl<'p> Writer<'p> {
         }
         match conversation {
             Conversation::NotHumanFirst => self.skipped += 1,
-            Conversation::Asked(prompt) => {
+            Conversation::Asked(prompt) | Conversation::Given(prompt) => {
                 let line = Line {
                     skipped: self.skipped,
                     prompt: prompt.text().expect("ShareGPT holds texts only").to_owned(),

@@ -1,43 +1,71 @@
-//! Prompts: the corpus inside this binary, the public ShareGPT file, or a file of that shape.
+//! Prompts: built in, from a file on disk or on the Hub, of asked lengths, or from a trace.
 //!
-//! Main types: [`PromptSet`], what [`load`] gives, and [`Fetch`], how it is handed the way to the
-//! Hub. Which prompts are kept, and in which order, is exactly what llama.cpp's script.js does.
-//! It opens no connection of its own and never holds a whole ShareGPT file in memory.
+//! Main types: [`PromptSet`], what [`load`] gives for an [`Ask`], and [`Fetch`], how it is handed the
+//! way to the Hub. Which ShareGPT prompts are kept, and in which order, is exactly what llama.cpp's
+//! script.js does. It opens no connection of its own and never holds a whole JSON file in memory.
 
 mod error;
 mod extract;
+mod format;
+mod lines;
 mod pick;
 mod prompt;
+mod reading;
+mod recipe;
+mod record;
 mod sharegpt;
+mod table;
+mod trace;
 pub mod words;
 
+use std::borrow::Cow;
 use std::future::Future;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
-use crate::event::{Event, Events};
+use crate::event::Events;
 use crate::plan::{DatasetSpec, PromptFilter};
 
 pub use error::{DatasetError, FetchError};
-pub use pick::{LeftOut, PromptSet};
+pub use lines::Fault;
+pub use pick::{DatasetFile, LeftOut, PromptSet};
 pub use prompt::{ChatMessage, Content, Prompt};
+pub use recipe::{Block, BlockKey, Recipe};
+pub use record::Carries;
 
-use pick::Picker;
+use reading::Reading;
+
+/// What is asked of a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// Which one.
+    pub spec: DatasetSpec,
+    /// Which of its prompts.
+    pub filter: PromptFilter,
+    /// At most so many, the first ones; `None` takes all.
+    pub limit: Option<u64>,
+    /// What the requests can carry.
+    pub carries: Carries,
+    /// Of everything drawn.
+    pub seed: u64,
+}
 
 /// A file of a dataset repository on the Hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubFile {
     /// Such as `owner/name`; the repository is of the Hub's kind `dataset`.
-    pub repo: &'static str,
+    pub repo: Cow<'static, str>,
     /// Its path inside the repository.
-    pub file: &'static str,
+    pub file: Cow<'static, str>,
+    /// Branch, tag or commit; `None` is `main`.
+    pub revision: Option<String>,
 }
 
 /// The public ShareGPT file that script.js and bench.py use: about 640 MB.
 pub const SHAREGPT: HubFile = HubFile {
-    repo: "anon8231489123/ShareGPT_Vicuna_unfiltered",
-    file: "ShareGPT_V3_unfiltered_cleaned_split.json",
+    repo: Cow::Borrowed("anon8231489123/ShareGPT_Vicuna_unfiltered"),
+    file: Cow::Borrowed("ShareGPT_V3_unfiltered_cleaned_split.json"),
+    revision: None,
 };
 
 /// A file of the Hub that is on disk now.
@@ -67,53 +95,69 @@ where
     }
 }
 
-/// The corpus inside this binary: our own, written for bench-ci, one prompt a line.
-const BUILT_IN: &str = include_str!("builtin.jsonl");
-
-/// Loads the prompts that pass `filter`, in the dataset's order, at most `limit`.
+/// Loads the prompts that are asked for, in the dataset's order.
 ///
 /// `cache_dir` is where a compact extract of the public ShareGPT file is kept, so that it is read
-/// once; `None` keeps none. Fewer prompts than `limit` are no error, none at all is one.
-/// Reading is done on a blocking thread, which stops at the next conversation after `cancel`.
+/// once; `None` keeps none. Fewer prompts than the limit are no error, none at all is one. Prompts
+/// of asked lengths are [`Content::Recipe`]: what they say depends on the server's vocabulary.
+/// Reading is done on a blocking thread, which stops at the next record after `cancel`.
 ///
 /// # Errors
 ///
 /// [`DatasetError`]: no file, not its shape (with the line), nothing left, or cancelled.
 pub async fn load(
-    spec: &DatasetSpec,
-    filter: &PromptFilter,
-    limit: Option<u64>,
+    ask: &Ask,
     cache_dir: Option<&Path>,
     fetch: &impl Fetch,
     events: &Events,
     cancel: &Cancel,
 ) -> Result<PromptSet, DatasetError> {
-    let source = spec.to_string();
-    let reading = Reading {
-        picker: Picker::new(source, *filter, limit),
-        events: events.clone(),
-        cancel: cancel.clone(),
+    let reading = Reading::new(ask, events, cancel);
+    let fetched = match &ask.spec {
+        DatasetSpec::ShareGptHub => Some(SHAREGPT),
+        DatasetSpec::Hub { repo, file, revision } => Some(HubFile {
+            repo: Cow::Owned(repo.clone()),
+            file: Cow::Owned(file.clone()),
+            revision: revision.clone(),
+        }),
+        _ => None,
     };
-    let set = match spec {
-        DatasetSpec::Builtin => blocking(move || reading.builtin()).await,
-        DatasetSpec::ShareGptFile { path } => {
-            let path = path.clone();
-            blocking(move || reading.file(&path)).await
+    let fetched = match fetched {
+        None => None,
+        Some(file) => Some(tokio::select! {
+            // The fetch may see the stop first and call it a failure.
+            fetched = fetch.fetch(file) => fetched.map_err(|source| match cancel.reason() {
+                Some(reason) => DatasetError::Cancelled(reason),
+                None => DatasetError::Fetch { dataset: ask.spec.to_string(), source },
+            })?,
+            reason = cancel.cancelled() => return Err(DatasetError::Cancelled(reason)),
+        }),
+    };
+    let cache_dir = cache_dir.map(Path::to_path_buf);
+    match (ask.spec.clone(), fetched) {
+        (DatasetSpec::Builtin, _) => blocking(move || reading.builtin()).await,
+        (DatasetSpec::Synthetic(spec), _) => blocking(move || reading.synthetic(&spec)).await,
+        (DatasetSpec::File { path }, _) => blocking(move || reading.file(&path, None)).await,
+        (DatasetSpec::Trace { path }, _) => blocking(move || reading.trace(&path)).await,
+        (DatasetSpec::ShareGptHub, Some(fetched)) => {
+            blocking(move || reading.sharegpt(&fetched, cache_dir.as_deref())).await
         }
-        DatasetSpec::ShareGptHub => {
-            let fetched = tokio::select! {
-                // The fetch may see the stop first and call it a failure.
-                fetched = fetch.fetch(SHAREGPT) => fetched.map_err(|error| match cancel.reason() {
-                    Some(reason) => DatasetError::Cancelled(reason),
-                    None => DatasetError::Fetch(error),
-                })?,
-                reason = cancel.cancelled() => return Err(DatasetError::Cancelled(reason)),
-            };
-            let cache_dir = cache_dir.map(Path::to_path_buf);
-            blocking(move || reading.hub(&fetched, cache_dir.as_deref())).await
+        (DatasetSpec::Hub { .. }, Some(fetched)) => {
+            blocking(move || reading.file(&fetched.path, fetched.sha256)).await
         }
-    }?;
-    Ok(set)
+        (DatasetSpec::ShareGptHub | DatasetSpec::Hub { .. }, None) => {
+            unreachable!("whatever is on the Hub was fetched above")
+        }
+    }
+}
+
+/// The texts of the built-in corpus, one after the other: a sample of what people write.
+#[must_use]
+pub fn corpus() -> String {
+    let mut picker = pick::Picker::new(String::new(), PromptFilter::default(), None);
+    extract::read_plain(reading::BUILT_IN, &mut picker);
+    let prompts = picker.finish().map(|set| set.prompts).unwrap_or_default();
+    prompts.iter().filter_map(Prompt::text).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs the reading on a thread that may block; a panic there is a panic here.
@@ -125,136 +169,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             // Only a runtime that is being torn down drops its tasks, and then nobody asks.
             Err(_runtime_is_gone) => std::future::pending().await,
         },
-    }
-}
-
-/// What the readers share.
-struct Reading {
-    picker: Picker,
-    events: Events,
-    cancel: Cancel,
-}
-
-impl Reading {
-    fn builtin(mut self) -> Result<PromptSet, DatasetError> {
-        extract::read_plain(BUILT_IN, &mut self.picker);
-        self.picker.finish()
-    }
-
-    fn file(mut self, path: &Path) -> Result<PromptSet, DatasetError> {
-        let source = self.open(path)?;
-        sharegpt::read(source, path, &self.cancel, &mut |conversation| {
-            self.picker.offer(conversation)
-        })?;
-        self.picker.finish()
-    }
-
-    /// The public file, or its extract if there is one.
-    ///
-    /// A run with a limit reads the file only as far as it needs, which takes milliseconds and
-    /// is no reason to write an extract; a run over all prompts reads it whole, once.
-    fn hub(
-        mut self,
-        fetched: &Fetched,
-        cache_dir: Option<&Path>,
-    ) -> Result<PromptSet, DatasetError> {
-        let extract_path =
-            cache_dir.and_then(|dir| Some(dir.join(extract::file_name(&extract::key(fetched)?))));
-        if let Some(path) = &extract_path {
-            match extract::read(path, &mut self.picker, &self.cancel) {
-                Ok(extract::Outcome::Done) => return self.picker.finish(),
-                Ok(extract::Outcome::Absent) => {}
-                Err(extract::ReadError::Cancelled(reason)) => {
-                    return Err(DatasetError::Cancelled(reason));
-                }
-                Err(extract::ReadError::Damaged(cause)) => {
-                    self.picker = self.picker.restarted();
-                    self.warn(format!(
-                        "the extract \"{}\" is damaged ({cause}) and is made anew",
-                        path.display()
-                    ));
-                }
-            }
-        }
-        let source = self.open(&fetched.path)?;
-        let mut writer = match extract_path.as_deref().filter(|_| !self.picker.has_limit()) {
-            Some(path) => match extract::Writer::create(path) {
-                Ok(writer) => Some(writer),
-                Err(cause) => {
-                    self.warn(format!(
-                        "cannot keep an extract of the dataset in \"{}\": {cause}",
-                        path.display()
-                    ));
-                    None
-                }
-            },
-            None => None,
-        };
-        sharegpt::read(source, &fetched.path, &self.cancel, &mut |conversation| {
-            if let Some(writer) = &mut writer {
-                writer.add(&conversation);
-            }
-            self.picker.offer(conversation)
-        })?;
-        if let Some(Err(cause)) = writer.map(extract::Writer::finish) {
-            self.warn(format!("cannot keep an extract of the dataset: {cause}"));
-        }
-        self.picker.finish()
-    }
-
-    fn open(&self, path: &Path) -> Result<impl Read + use<>, DatasetError> {
-        let refused = |source| DatasetError::Open { path: path.to_path_buf(), source };
-        let file = std::fs::File::open(path).map_err(refused)?;
-        let about = file.metadata().map_err(refused)?;
-        if about.is_dir() {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Counted {
-            inner: file,
-            events: self.events.clone(),
-            file: name,
-            bytes: 0,
-            told: 0,
-            total_bytes: about.is_file().then_some(about.len()),
-        })
-    }
-
-    fn warn(&self, message: String) {
-        self.events.send(&Event::Warning { message });
-    }
-}
-
-/// One read from disk.
-const READ_BYTES: usize = 256 * 1024;
-
-/// How often a reader tells how far it is: small files never, the public one some twenty times.
-const TELL_EVERY_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Tells the listeners how far a long file has been read.
-struct Counted<R> {
-    inner: R,
-    events: Events,
-    file: String,
-    bytes: u64,
-    told: u64,
-    total_bytes: Option<u64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.bytes += count as u64;
-        if self.bytes - self.told >= TELL_EVERY_BYTES
-            || (count == 0 && self.told > 0 && self.told < self.bytes)
-        {
-            self.told = self.bytes;
-            self.events.send(&Event::Transfer {
-                file: self.file.clone(),
-                bytes: self.bytes,
-                total_bytes: self.total_bytes,
-            });
-        }
-        Ok(count)
     }
 }

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::DatasetError;
-use super::prompt::Prompt;
+use super::prompt::{Content, Prompt};
 use crate::plan::PromptFilter;
 
 /// The prompts of a run.
@@ -19,6 +20,11 @@ pub struct PromptSet {
     pub prompts: Vec<Prompt>,
     /// The dataset, as `--dataset` names it.
     pub source: String,
+    /// Of which kind it is: `builtin`, `sharegpt` (the public file), `json`, `jsonl`, `csv`, `text`,
+    /// `synthetic` or `trace`.
+    pub kind: &'static str,
+    /// The file that was read; `None` where there is none.
+    pub file: Option<DatasetFile>,
     /// Conversations read, up to the last one that was kept where a limit ended the reading.
     pub seen: u64,
     /// Prompts kept: the length of `prompts`.
@@ -31,6 +37,15 @@ pub struct PromptSet {
     /// and its text, or what else it consists of. Two sets with the same digest send the same prompts
     /// in the same order.
     pub sha256: String,
+}
+
+/// The file behind a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its SHA-256 in hex as the Hub announced it; `None` where it must be computed.
+    pub sha256: Option<String>,
 }
 
 /// Conversations that were not kept, by the first rule that left them out.
@@ -100,14 +115,18 @@ impl std::fmt::Display for LeftOut {
 pub(super) enum Conversation {
     /// Not one that script.js looks at.
     NotHumanFirst,
-    /// One with a prompt.
+    /// One that script.js looks at, held to all of its rules.
     Asked(Prompt),
+    /// A prompt that somebody wrote down to be sent: only too long a one is left out.
+    Given(Prompt),
 }
 
 /// Takes conversations in the dataset's order and keeps what passes.
 #[derive(Debug)]
 pub(super) struct Picker {
     source: String,
+    kind: &'static str,
+    file: Option<DatasetFile>,
     filter: PromptFilter,
     limit: Option<u64>,
     prompts: Vec<Prompt>,
@@ -117,12 +136,28 @@ pub(super) struct Picker {
 
 impl Picker {
     pub(super) fn new(source: String, filter: PromptFilter, limit: Option<u64>) -> Self {
-        Self { source, filter, limit, prompts: Vec::new(), left_out: LeftOut::default(), seen: 0 }
+        Self {
+            source,
+            kind: "builtin",
+            file: None,
+            filter,
+            limit,
+            prompts: Vec::new(),
+            left_out: LeftOut::default(),
+            seen: 0,
+        }
+    }
+
+    /// Notes what the prompts come from.
+    pub(super) fn reads(&mut self, kind: &'static str, file: Option<DatasetFile>) {
+        self.kind = kind;
+        self.file = file;
     }
 
     /// The same, as if nothing had been offered.
     pub(super) fn restarted(self) -> Self {
-        Self::new(self.source, self.filter, self.limit)
+        let Self { source, kind, file, filter, limit, prompts: _, left_out: _, seen: _ } = self;
+        Self { kind, file, ..Self::new(source, filter, limit) }
     }
 
     pub(super) fn has_limit(&self) -> bool {
@@ -135,16 +170,23 @@ impl Picker {
             return ControlFlow::Break(());
         }
         self.seen += 1;
-        let Conversation::Asked(prompt) = conversation else {
-            self.left_out.not_human_first += 1;
-            return ControlFlow::Continue(());
+        let (prompt, min_words) = match conversation {
+            Conversation::NotHumanFirst => {
+                self.left_out.not_human_first += 1;
+                return ControlFlow::Continue(());
+            }
+            Conversation::Asked(prompt) => (prompt, self.filter.min_words),
+            Conversation::Given(prompt) => (prompt, 0),
         };
         // The order of script.js's filters: turns, too short, too long, first N.
-        let Prompt { prompt_words, answer_words, .. } = prompt;
+        let Prompt { prompt_words, .. } = prompt;
+        // Beside a prompt that is counted in tokens its answer is too: as long as it may become.
+        let answer_words = match prompt.content {
+            Content::Text(_) | Content::Chat(_) => prompt.answer_words,
+            Content::Tokens(_) | Content::Recipe(_) => prompt.max_tokens.map(u64::from),
+        };
         let filter = &self.filter;
-        if prompt_words < filter.min_words
-            || answer_words.is_some_and(|words| words < filter.min_words)
-        {
+        if prompt_words < min_words || answer_words.is_some_and(|words| words < min_words) {
             self.left_out.too_short += 1;
         } else if filter.max_prompt_words.is_some_and(|most| prompt_words > most) {
             self.left_out.prompt_too_long += 1;
@@ -164,7 +206,10 @@ impl Picker {
     }
 
     pub(super) fn finish(self) -> Result<PromptSet, DatasetError> {
-        let Self { source, filter, limit: _, prompts, left_out, seen } = self;
+        let Self { source, kind, file, filter, limit: _, prompts, left_out, seen } = self;
+        if seen == 0 {
+            return Err(DatasetError::Empty { source_name: source });
+        }
         if prompts.is_empty() {
             return Err(DatasetError::NothingLeft { source_name: source, seen, left_out, filter });
         }
@@ -180,6 +225,8 @@ impl Picker {
             kept: prompts.len() as u64,
             prompts,
             source,
+            kind,
+            file,
             seen,
             left_out,
             repeated,

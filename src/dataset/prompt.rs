@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::recipe::Recipe;
 use super::words::words;
 
 /// One prompt.
@@ -20,14 +21,19 @@ pub struct Prompt {
     pub id: Option<String>,
     /// The answer's budget in tokens for this prompt alone; `None`: the workload's.
     pub max_tokens: Option<u32>,
+    /// The answer is to be exactly that long (`ignore_eos`), where the server can do it.
+    pub forced: bool,
     /// What the user says after each answer, in order: the further turns of a conversation. Empty
     /// where one request is all.
     pub turns: Vec<String>,
     /// When a trace sends it, from the start of measuring; `None` outside of traces.
     pub arrival: Option<Duration>,
-    /// Its length in the words of script.js; of token ids, in tokens.
+    /// Its length in the server's tokens, everything included that the server adds, as the server
+    /// counted it; `None` where nobody asked.
+    pub tokens: Option<u64>,
+    /// Its length in the words of script.js; of token ids and of a recipe, in tokens.
     pub prompt_words: u64,
-    /// Length of the dataset's own answer in the same words; `None` where it has none.
+    /// Length of the dataset's own answer in the same measure; `None` where it has none.
     pub answer_words: Option<u64>,
 }
 
@@ -40,6 +46,8 @@ pub enum Content {
     Chat(Vec<ChatMessage>),
     /// The vocabulary's ids, for the completion routes only; never empty.
     Tokens(Vec<u32>),
+    /// What is to be made once the server's vocabulary is known; never comes to a request.
+    Recipe(Recipe),
 }
 
 /// One message of a chat, sent as it stands in the dataset.
@@ -80,8 +88,10 @@ impl Prompt {
             content,
             id: None,
             max_tokens: None,
+            forced: false,
             turns: Vec::new(),
             arrival: None,
+            tokens: None,
             prompt_words,
             answer_words: None,
         }
@@ -93,12 +103,12 @@ impl Prompt {
         Self::new(Content::Text(text.into()))
     }
 
-    /// The text; `None` of a chat and of token ids.
+    /// The text; `None` of anything else.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),
-            Content::Chat(_) | Content::Tokens(_) => None,
+            Content::Chat(_) | Content::Tokens(_) | Content::Recipe(_) => None,
         }
     }
 
@@ -106,8 +116,17 @@ impl Prompt {
     /// bytes (64 bits, little endian) and itself; anything else begins with a length that no text
     /// has, and its kind, so that no two prompts add the same bytes.
     pub(super) fn add_to(&self, digest: &mut Sha256) {
-        let Self { content, id: _, max_tokens, turns, arrival, prompt_words: _, answer_words: _ } =
-            self;
+        let Self {
+            content,
+            id: _,
+            max_tokens,
+            forced,
+            turns,
+            arrival,
+            tokens: _,
+            prompt_words: _,
+            answer_words: _,
+        } = self;
         let mut part = |kind: Option<u8>, bytes: &[u8]| {
             if let Some(kind) = kind {
                 digest.update(u64::MAX.to_le_bytes());
@@ -126,9 +145,18 @@ impl Prompt {
                 let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
                 part(Some(b't'), &bytes);
             }
+            Content::Recipe(recipe) => {
+                part(Some(b'r'), &recipe.seed.to_le_bytes());
+                for block in &recipe.blocks {
+                    part(Some(b'b'), format!("{:?} {}", block.key, block.tokens).as_bytes());
+                }
+            }
         }
         if let Some(max_tokens) = max_tokens {
             part(Some(b'm'), &max_tokens.to_le_bytes());
+        }
+        if *forced {
+            part(Some(b'f'), &[]);
         }
         for turn in turns {
             part(Some(b'u'), turn.as_bytes());
@@ -148,6 +176,7 @@ impl Content {
                 messages.iter().flat_map(ChatMessage::texts).map(words).sum()
             }
             Content::Tokens(ids) => ids.len() as u64,
+            Content::Recipe(recipe) => recipe.tokens(),
         }
     }
 
@@ -160,6 +189,7 @@ impl Content {
                 messages.iter().flat_map(ChatMessage::texts).map(|text| text.len() as u64).sum()
             }
             Content::Tokens(ids) => ids.len() as u64,
+            Content::Recipe(recipe) => recipe.tokens(),
         }
     }
 }

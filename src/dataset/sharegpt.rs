@@ -1,31 +1,31 @@
-//! Reads ShareGPT-shaped JSON one conversation at a time, whatever its size.
+//! Reads JSON one record at a time, whatever its size; of a ShareGPT conversation only what counts.
 //!
-//! Main function: [`read`]. A JSON array of records, or one record a line. Only the first two turns
-//! of the record at hand are ever in memory. It does not choose: the caller's closure does.
+//! Main function: [`read`]. A JSON array of records, or one after the other. Only the record at hand
+//! is ever in memory, and of a conversation only its first two turns. It does not choose: the caller's closure does.
 
 use std::fmt;
 use std::io::{BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::DatasetError;
 use super::pick::Conversation;
 use super::prompt::Prompt;
+use super::record::{Carries, Record};
 use super::words::words;
 use crate::cancel::Cancel;
 
-/// Hands every conversation of `source` to `on`, in order, until that says stop.
+/// Hands every record of `source` to `on`, in order, until that says stop.
 pub(super) fn read(
     mut source: impl Read,
     path: &Path,
+    carries: Carries,
     cancel: &Cancel,
     on: &mut dyn FnMut(Conversation) -> ControlFlow<()>,
 ) -> Result<(), DatasetError> {
-    let mut progress = Progress { on, cancel, index: 0, stopped: false };
+    let mut progress = Progress { on, carries, cancel, index: 0, stopped: false };
     let outcome = match first_byte(&mut source) {
         Ok(Some(b'[')) => {
             let mut json = serde_json::Deserializer::from_reader(buffered(b"[".to_vec(), source));
@@ -47,7 +47,7 @@ pub(super) fn read(
         Ok(()) => Ok(()),
         Err(source) => Err(DatasetError::Malformed {
             path: path.to_path_buf(),
-            conversation: progress.index + 1,
+            record: progress.index + 1,
             source,
         }),
     }
@@ -58,7 +58,7 @@ pub(super) fn read(
 /// The buffer must be outermost: the parser asks for single bytes, and the standard library answers
 /// those quickly for a `BufReader` only. With the chain around the buffer reading takes three times as long.
 fn buffered(before: Vec<u8>, source: impl Read) -> BufReader<impl Read> {
-    BufReader::with_capacity(super::READ_BYTES, Cursor::new(before).chain(source))
+    BufReader::with_capacity(super::reading::READ_BYTES, Cursor::new(before).chain(source))
 }
 
 /// The first byte that is no blank and no byte order mark; lines before it are lost to the
@@ -81,7 +81,7 @@ fn lines(
     progress: &mut Progress<'_>,
 ) -> serde_json::Result<()> {
     for record in records {
-        if progress.take(record?).is_break() {
+        if progress.take::<serde_json::Error>(record?)?.is_break() {
             break;
         }
     }
@@ -91,22 +91,24 @@ fn lines(
 /// Where the reading is, and whom it tells.
 struct Progress<'f> {
     on: &'f mut dyn FnMut(Conversation) -> ControlFlow<()>,
+    carries: Carries,
     cancel: &'f Cancel,
-    /// Conversations that were read whole.
+    /// Records that were read whole.
     index: u64,
     stopped: bool,
 }
 
 impl Progress<'_> {
-    fn take(&mut self, record: Record) -> ControlFlow<()> {
+    fn take<E: serde::de::Error>(&mut self, record: Record) -> Result<ControlFlow<()>, E> {
+        let conversation = record.conversation(self.carries).map_err(E::custom)?;
         self.index += 1;
         let flow = if self.cancel.reason().is_some() {
             ControlFlow::Break(())
         } else {
-            (self.on)(record.0)
+            (self.on)(conversation)
         };
         self.stopped = flow.is_break();
-        flow
+        Ok(flow)
     }
 }
 
@@ -127,12 +129,12 @@ impl<'de> Visitor<'de> for Array<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array of conversations")
+        formatter.write_str("an array of records")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
         while let Some(record) = records.next_element::<Record>()? {
-            if self.progress.take(record).is_break() {
+            if self.progress.take::<A::Error>(record)?.is_break() {
                 break;
             }
         }
@@ -140,38 +142,30 @@ impl<'de> Visitor<'de> for Array<'_, '_> {
     }
 }
 
-/// One record, already reduced to what is needed of it.
-struct Record(Conversation);
-
-impl<'de> Deserialize<'de> for Record {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(expecting = "a conversation, such as {\"conversations\": […]}")]
-        struct Wire {
-            conversations: Turns,
-        }
-        let Wire { conversations: turns } = Wire::deserialize(deserializer)?;
-        let Turns { first: Some(first), second: Some(second) } = turns else {
-            return Ok(Record(Conversation::NotHumanFirst));
-        };
-        if first.from.as_ref().is_none_or(|from| from.0 != "human") {
-            return Ok(Record(Conversation::NotHumanFirst));
-        }
-        let prompt =
-            first.value.ok_or_else(|| D::Error::custom("the first turn has no text \"value\""))?.0;
-        let answer = second
-            .value
-            .ok_or_else(|| D::Error::custom("the second turn has no text \"value\""))?
-            .0;
-        let answer_words = Some(words(&answer));
-        Ok(Record(Conversation::Asked(Prompt { answer_words, ..Prompt::of_text(prompt) })))
-    }
-}
-
 /// The first two turns; the others are skipped unread.
-struct Turns {
+pub(super) struct Turns {
     first: Option<Turn>,
     second: Option<Turn>,
+}
+
+impl Turns {
+    /// What script.js makes of them.
+    ///
+    /// # Errors
+    ///
+    /// A turn that it looks at and that has no text.
+    pub(super) fn conversation(self) -> Result<Conversation, &'static str> {
+        let Turns { first: Some(first), second: Some(second) } = self else {
+            return Ok(Conversation::NotHumanFirst);
+        };
+        if first.from.as_ref().is_none_or(|from| from.0 != "human") {
+            return Ok(Conversation::NotHumanFirst);
+        }
+        let prompt = first.value.ok_or("the first turn has no text \"value\"")?.0;
+        let answer = second.value.ok_or("the second turn has no text \"value\"")?.0;
+        let answer_words = Some(words(&answer));
+        Ok(Conversation::Asked(Prompt { answer_words, ..Prompt::of_text(prompt) }))
+    }
 }
 
 impl<'de> Deserialize<'de> for Turns {

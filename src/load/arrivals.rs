@@ -20,7 +20,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The arrivals of an open shape within `duration`, and at most `requests`. Bound by at least
-    /// one of them. `None` for a closed shape.
+    /// one of them. `None` for a closed shape, and for a trace, whose instants are its prompts'.
     #[must_use]
     pub fn of(
         shape: &LoadShape,
@@ -47,6 +47,13 @@ impl Schedule {
             .map(|offset_s| (offset_s * 1e9).round() as u64)
             .collect();
         Some(Self { offsets })
+    }
+
+    /// The arrivals of a trace: these offsets from the start of measuring, ascending.
+    #[must_use]
+    pub fn of_trace(offsets: Vec<u64>) -> Self {
+        debug_assert!(offsets.is_sorted(), "a trace is in order");
+        Self { offsets }
     }
 
     /// How many arrivals there are.

@@ -14,7 +14,7 @@ use super::stamp::now;
 use super::worker::Stage;
 use super::workload::PlannedBody;
 use crate::dataset::ChatMessage;
-use crate::plan::{Dialect, Workload, continued};
+use crate::plan::{Budget, Dialect, Workload, continued};
 
 /// What follows on the bodies of a plan.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ pub struct Script {
     pub opening: Vec<ChatMessage>,
     /// What the user says after each answer but the last.
     pub turns: Vec<String>,
-    /// The budget of each answer; `None`: the workload's.
-    pub max_tokens: Option<u32>,
+    /// The length of each answer, where the prompt brings it along.
+    pub budget: Budget,
     /// Which adapter of the workload answers; `None`: the server's own.
     pub lora: Option<usize>,
 }
@@ -71,7 +71,7 @@ impl Conversations {
 
     fn next_body(&self, script: &Script, said: &[ChatMessage], first: &PlannedBody) -> PlannedBody {
         let lora = script.lora.and_then(|lora| self.workload.request.lora.get(lora));
-        let body = continued(&self.workload, self.dialect, said, script.max_tokens, lora);
+        let body = continued(&self.workload, self.dialect, said, script.budget, lora);
         PlannedBody { body: body.into(), ..first.clone() }
     }
 }
@@ -88,27 +88,28 @@ pub(super) struct Unsent {
 }
 
 impl Stage {
-    /// Holds one conversation, the first turn of which is planned for `planned`. `None` if none may
-    /// begin any more, or the run was stopped.
+    /// Holds one conversation of a phase, whose requests are cut at `cut` and whose first turn is
+    /// planned for `planned`. `None` if none may begin any more, or the run was stopped.
     pub(super) async fn converse(
         self: &Rc<Self>,
         conversations: &Conversations,
         player: &mut Player,
+        (phase, cut): (usize, Stamp),
         mut planned: Stamp,
     ) -> Option<()> {
-        if !self.tickets.borrow().has_more_at(planned) {
+        if !self.tickets.borrow().has_more_at(phase, planned) {
             return None;
         }
         player.idle(self, planned).await.ok()?;
         let mut acted = now();
-        let ticket = self.tickets.borrow_mut().measured(acted)?;
+        let ticket = self.take(phase, acted)?;
         let script = conversations.scripts.get(ticket.body)?;
         let first = self.body(ticket).clone();
         let mut errand = Errand { ticket, index: ticket.index, body: first.clone(), turn: Some(1) };
         let mut said = script.opening.clone();
         let mut turn = 1;
         for words in &script.turns {
-            let outcome = self.run_errand(player, &errand, planned, acted).await;
+            let outcome = self.run_errand(player, &errand, (planned, acted), cut).await;
             turn += 1;
             let user_index = player.user_index;
             let left = |planned| Unsent { ticket, from_turn: turn, user_index, planned };
@@ -121,7 +122,7 @@ impl Stage {
                 // Whoever hung up goes on from what was said until then.
                 Outcome::Completed | Outcome::Cancelled => {}
                 Outcome::Cut | Outcome::Dropped => {
-                    self.drop_if_counted(conversations, left(player.freed));
+                    self.drop_if_counted(conversations, phase, left(player.freed));
                     return None;
                 }
             }
@@ -129,21 +130,21 @@ impl Stage {
             said.push(ChatMessage::text("user", words.as_str()));
             let body = conversations.next_body(script, &said, &first);
             planned = player.freed.after(self.pause(player)).max(now());
-            let is_open = self.tickets.borrow().is_open_at(planned);
+            let is_open = self.tickets.borrow().is_open_at(phase, planned);
             if !is_open || player.idle(self, planned).await.is_err() {
-                self.drop_if_counted(conversations, left(planned));
+                self.drop_if_counted(conversations, phase, left(planned));
                 return is_open.then_some(());
             }
             acted = now();
             let index = self.tickets.borrow_mut().later_turn();
             errand = Errand { ticket, index, body, turn: Some(turn) };
         }
-        let outcome = self.run_errand(player, &errand, planned, acted).await;
+        let outcome = self.run_errand(player, &errand, (planned, acted), cut).await;
         (outcome != Outcome::Cut).then_some(())
     }
 
-    fn drop_if_counted(&self, conversations: &Conversations, unsent: Unsent) {
-        if self.tickets.borrow().are_counted() {
+    fn drop_if_counted(&self, conversations: &Conversations, phase: usize, unsent: Unsent) {
+        if self.tickets.borrow().are_counted(phase) {
             self.drop_turns(conversations, unsent, None);
         }
     }

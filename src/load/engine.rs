@@ -16,9 +16,10 @@ use super::error::LoadError;
 use super::live::LiveCounters;
 use super::outcome::LoadOutcome;
 use super::pacer::Pacer;
+use super::phases::{Gate, run};
 use super::record::RequestRecord;
 use super::stamp::Receiver;
-use super::worker::{Gate, Stage, run};
+use super::worker::Stage;
 use super::workload::LoadPlan;
 use crate::cancel::Cancel;
 
@@ -161,23 +162,25 @@ fn play(
 }
 
 /// Raises the soft limit of open files as far as this plan needs it, and returns how many requests
-/// may be in flight at once.
+/// of open loops may be in flight at once where nobody set that.
 fn allow_open_files(plan: &LoadPlan) -> Result<u32, LoadError> {
-    let users = plan.shape.most_users(plan.users).max(plan.users);
-    let open = plan.shape.is_open();
-    let asked = plan.shape.max_in_flight();
+    let users = plan.phases.iter().map(|phase| phase.most_users(plan.users)).max().unwrap_or(0);
+    let open = || plan.phases.iter().filter(|phase| phase.shape.is_open());
+    let asked = open().map(|phase| phase.shape.max_in_flight().unwrap_or(0)).max().unwrap_or(0);
+    // Those of the warm-up are used again by whoever comes first.
+    let asked = asked.max(plan.users.saturating_sub(users));
+    let unlimited = open().any(|phase| phase.shape.max_in_flight().is_none());
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return Ok(asked.unwrap_or(if open { MOST_CONNECTIONS } else { users }));
+        return Ok(if unlimited { MOST_CONNECTIONS } else { asked });
     };
-    let most = match asked {
-        Some(asked) => asked.max(users),
-        None if open => {
-            let room = u32::try_from(hard.saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX);
-            room.clamp(users, MOST_CONNECTIONS.max(users))
-        }
-        None => users,
+    let most = if unlimited {
+        let taken = OTHER_FILES + u64::from(users);
+        let room = u32::try_from(hard.saturating_sub(taken)).unwrap_or(u32::MAX);
+        room.min(MOST_CONNECTIONS).max(asked)
+    } else {
+        asked
     };
-    let needed = u64::from(most) + OTHER_FILES;
+    let needed = u64::from(most) + u64::from(users) + OTHER_FILES;
     if soft < needed {
         if hard < needed {
             return Err(LoadError::OpenFiles { needed, limit: hard });
@@ -185,7 +188,7 @@ fn allow_open_files(plan: &LoadPlan) -> Result<u32, LoadError> {
         setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
             .map_err(|_refused| LoadError::OpenFiles { needed, limit: soft })?;
     }
-    Ok(asked.unwrap_or(most))
+    Ok(most)
 }
 
 /// What a panic says.

@@ -11,12 +11,14 @@ use std::task::{Poll, Waker};
 
 use super::record::Stamp;
 
+pub(super) const NEVER: Stamp = Stamp(u64::MAX);
+
 /// Why a user was pulled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulled {
     /// The deadline passed.
     Deadline,
-    /// The run is over.
+    /// The run is over, or the time that this request was given.
     Stop,
 }
 
@@ -26,15 +28,20 @@ pub(super) struct Leash {
     deadline: Cell<Stamp>,
     expired: Cell<bool>,
     stopped: Cell<bool>,
+    /// When the request in flight is cut.
+    cut_at: Cell<Stamp>,
+    cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Default for Leash {
     fn default() -> Self {
         Self {
-            deadline: Cell::new(Stamp(u64::MAX)),
+            deadline: Cell::new(NEVER),
             expired: Cell::new(false),
             stopped: Cell::new(false),
+            cut_at: Cell::new(NEVER),
+            cut: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -48,7 +55,14 @@ impl Leash {
     }
 
     pub(super) fn disarm(&self) {
-        self.arm(Stamp(u64::MAX));
+        self.arm(NEVER);
+    }
+
+    /// From here on stops the user at `instant`, until that is set anew: the end of the time that a
+    /// request may take after its phase, or its user's part in a ramp, is over.
+    pub(super) fn cut_at(&self, instant: Stamp) {
+        self.cut_at.set(instant);
+        self.cut.set(false);
     }
 
     /// Pulls for good.
@@ -61,6 +75,10 @@ impl Leash {
     pub(super) fn sweep(&self, now: Stamp) {
         if self.deadline.get() <= now && !self.expired.get() {
             self.expired.set(true);
+            self.wake();
+        }
+        if self.cut_at.get() <= now && !self.cut.get() {
+            self.cut.set(true);
             self.wake();
         }
     }
@@ -77,7 +95,7 @@ impl Leash {
     pub(super) async fn hold<T>(&self, future: impl Future<Output = T>) -> Result<T, Pulled> {
         let mut future = pin!(future);
         poll_fn(|context| {
-            if self.stopped.get() {
+            if self.stopped.get() || self.cut.get() {
                 return Poll::Ready(Err(Pulled::Stop));
             }
             if let Poll::Ready(output) = future.as_mut().poll(context) {
@@ -112,6 +130,13 @@ mod tests {
         leash.sweep(Stamp(10));
         assert_eq!(leash.hold(ready(1)).await, Ok(1));
         assert_eq!(leash.hold(pending::<()>()).await, Err(Pulled::Deadline));
+        leash.cut_at(Stamp(11));
+        leash.sweep(Stamp(10));
+        assert_eq!(leash.hold(ready(1)).await, Ok(1));
+        leash.sweep(Stamp(11));
+        assert_eq!(leash.hold(ready(1)).await, Err(Pulled::Stop));
+        leash.cut_at(NEVER);
+        assert_eq!(leash.hold(ready(1)).await, Ok(1), "the next request is not cut");
         leash.arm(Stamp(20));
         leash.stop();
         assert_eq!(leash.hold(ready(1)).await, Err(Pulled::Stop));

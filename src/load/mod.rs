@@ -5,9 +5,9 @@
 //! became of it. Nothing here forms a latency, a percentile or a verdict.
 //!
 //! ```text
-//! LoadPlan ─ engine::start ─▶ worker (users) ─▶ request ─▶ connection ─▶ stamp     at the socket
-//!           schedule, arrivals  open (arrivals)  └────▶ answer ─▶ http, sse, delta     pure
-//!                                                             └────▶ RequestRecord ─▶ sink
+//! LoadPlan ─ engine::start ─▶ phases ─▶ worker (users) ─▶ request ─▶ connection ─▶ stamp     at the socket
+//!           schedule, arrivals          open (arrivals)  └────▶ answer ─▶ http, sse, delta     pure
+//!                                                                      └────▶ RequestRecord ─▶ sink
 //! ```
 
 mod answer;
@@ -27,6 +27,7 @@ mod live;
 mod open;
 mod outcome;
 mod pacer;
+mod phases;
 mod record;
 mod request;
 mod schedule;
@@ -44,8 +45,8 @@ pub use conversation::{Conversations, Script};
 pub use engine::{LoadHandle, start};
 pub use error::LoadError;
 pub use live::{LiveCounters, LivePhase};
-pub use outcome::{LoadOutcome, Moments};
+pub use outcome::{LoadOutcome, Moments, PhaseOutcome};
 pub use record::{DropCause, FailureKind, Outcome, Phase, RequestRecord, Stamp, Timings, Usage};
 pub use stamp::{ClockSource, clock_source, now};
 pub use target::HttpTarget;
-pub use workload::{LoadPlan, PlannedBody, workload_hash};
+pub use workload::{LoadPhase, LoadPlan, PlannedBody, workload_hash};

@@ -1,6 +1,6 @@
 //! An open loop: each arrival is sent at its instant, whatever became of the ones before.
 //!
-//! Main function: [`play`]. Connections lie ready ahead of the arrivals that will need them, so
+//! Main function: [`play`]; main type [`Pool`], which open phases share. Connections lie ready ahead of the arrivals that will need them, so
 //! that connecting delays nobody; the instants are `arrivals`' business, a request is `request`'s.
 
 use std::cell::{Cell, RefCell};
@@ -14,11 +14,16 @@ use super::record::Stamp;
 use super::request::Player;
 use super::stamp::now;
 use super::worker::Stage;
-use crate::plan::Connections;
+use crate::plan::{ClockChoice, Connections};
 
 /// A connection lies ready so long before the arrival that will use it: longer than a handshake
 /// over any network, shorter than the patience of any server with an idle connection.
 const AHEAD: Duration = Duration::from_millis(250);
+/// The thread is woken so long before an arrival and spins for the rest: a thread that sleeps is
+/// served by the kernel's timer 50 to 100 µs late, one that is awake within a microsecond.
+const SPIN: Duration = Duration::from_micros(100);
+/// Above this mean rate nobody spins, for it would take more than a tenth of a processor.
+const FASTEST_SPINNING: f64 = 1_000.0;
 /// Arrivals so close together are provided for in one go.
 const BATCH: Duration = Duration::from_millis(50);
 
@@ -28,9 +33,9 @@ pub(super) fn needed_at_once(schedule: &Schedule, most_in_flight: u32) -> u32 {
     u32::try_from(within).unwrap_or(u32::MAX).min(most_in_flight)
 }
 
-/// The players that are not in flight. `Vec`s are stacks: the connection used last is used next,
+/// The players of open phases that are not in flight. `Vec`s are stacks: the connection used last is used next,
 /// since it is the least likely to have been closed.
-struct Pool {
+pub(super) struct Pool {
     ready: RefCell<Vec<Player>>,
     /// Without a connection, or with one that may not be used again.
     bare: RefCell<Vec<Player>>,
@@ -41,6 +46,22 @@ struct Pool {
 }
 
 impl Pool {
+    /// Of players that are there already; more are made as they are needed, numbered from `made`.
+    pub(super) fn new(stage: &Stage, players: Vec<Player>, made: usize) -> Rc<Self> {
+        let made = u32::try_from(made).expect("players are numbered with 32 bits");
+        let pool = Self {
+            ready: RefCell::default(),
+            bare: RefCell::default(),
+            opening: Cell::new(0),
+            in_flight: Cell::new(0),
+            made: Cell::new(made),
+        };
+        for player in players {
+            pool.take_back(stage, player);
+        }
+        Rc::new(pool)
+    }
+
     fn take_back(&self, stage: &Stage, player: Player) {
         let connected = player.is_connected(stage);
         let shelf = if connected { &self.ready } else { &self.bare };
@@ -56,8 +77,8 @@ impl Pool {
     }
 
     /// A player for an arrival that is due; `None` where too many are in flight.
-    fn take(&self, stage: &Stage) -> Option<Player> {
-        if self.in_flight.get() >= stage.most_in_flight {
+    fn take(&self, stage: &Stage, most: u32) -> Option<Player> {
+        if self.in_flight.get() >= most {
             return None;
         }
         self.in_flight.set(self.in_flight.get() + 1);
@@ -75,34 +96,57 @@ impl Pool {
         }
     }
 
+    /// Opens connections until `needed` lie ready.
+    fn provide(
+        self: &Rc<Self>,
+        needed: usize,
+        most: u32,
+        stage: &Rc<Stage>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        for _ in 0..self.missing(needed, most) {
+            let mut player = self.bare_player(stage);
+            let (stage, pool) = (Rc::clone(stage), Rc::clone(self));
+            pool.opening.set(pool.opening.get() + 1);
+            tasks.spawn_local(async move {
+                player.prepare(&stage).await;
+                pool.opening.set(pool.opening.get() - 1);
+                pool.take_back(&stage, player);
+            });
+        }
+    }
+
     /// How many more connections are to be opened so that `needed` lie ready.
-    fn missing(&self, stage: &Stage, needed: usize) -> usize {
+    fn missing(&self, needed: usize, most: u32) -> usize {
         let reserve = self.ready.borrow().len() + self.opening.get();
-        let room = stage.most_in_flight.saturating_sub(self.in_flight.get()) as usize;
+        let room = most.saturating_sub(self.in_flight.get()) as usize;
         needed.min(room).saturating_sub(reserve)
     }
 }
 
-/// Sends every arrival and returns when the last answer has come.
-pub(super) async fn play(
-    stage: &Rc<Stage>,
-    schedule: &Schedule,
-    players: Vec<Player>,
-    started: Stamp,
-) -> Vec<Player> {
-    let made = u32::try_from(players.len()).expect("players are numbered with 32 bits");
-    let pool = Rc::new(Pool {
-        ready: RefCell::default(),
-        bare: RefCell::default(),
-        opening: Cell::new(0),
-        in_flight: Cell::new(0),
-        made: Cell::new(made),
-    });
-    for player in players {
-        pool.take_back(stage, player);
+/// Waits for the instant at which connections for a phase that begins at `begins` are opened.
+pub(super) async fn until_ahead(stage: &Rc<Stage>, begins: Stamp) {
+    stage.pacer.until(before(begins, AHEAD)).await;
+}
+
+/// Opens the connections of the first arrivals of a phase that is about to begin; nothing for a
+/// closed phase, and behind the last.
+pub(super) fn prepare(stage: &Rc<Stage>, phase: usize, pool: &Rc<Pool>, tasks: &mut JoinSet<()>) {
+    let next = stage.plan.phases.get(phase).and_then(|phase| phase.schedule.as_ref());
+    if let (Some(schedule), Connections::Ahead) = (next, stage.plan.connections) {
+        let most = stage.most_in_flight(phase);
+        pool.provide(needed_at_once(schedule, most) as usize, most, stage, tasks);
     }
-    let instant = |index: u64| schedule.offset(index).map(|offset| started.after(offset));
+}
+
+/// Sends every arrival of a phase and returns when the last answer has come.
+pub(super) async fn play(stage: Rc<Stage>, phase: usize, pool: Rc<Pool>, begun: Stamp) {
+    let Some(schedule) = &stage.plan.phases[phase].schedule else { return };
+    let instant = |index: u64| schedule.offset(index).map(|offset| begun.after(offset));
+    let most = stage.most_in_flight(phase);
+    let cut = stage.cut_of(phase, begun);
     let ahead = stage.plan.connections == Connections::Ahead;
+    let lead = lead(schedule, stage.plan.clock);
     let leash = stage.new_leash();
     let mut tasks = JoinSet::new();
     // Arrivals before `next` were sent; for those before `provided` a connection lies ready.
@@ -110,39 +154,38 @@ pub(super) async fn play(
     while let Some(due) = instant(next) {
         let provide_at = instant(provided).filter(|_| ahead).map(|at| before(at, AHEAD));
         let wake = provide_at.map_or(due, |at| at.min(due));
-        if leash.hold(stage.pacer.until(wake)).await.is_err() {
+        if leash.hold(stage.pacer.until(before(wake, lead))).await.is_err() {
             break;
         }
+        if due <= now().after(lead) {
+            spin_until(due);
+        }
+        let sent_before = next;
         while let Some(due) = instant(next).filter(|due| *due <= now()) {
-            let Some(ticket) = stage.arrival() else { break };
+            let Some(ticket) = stage.arrival(phase) else { break };
             next += 1;
-            match pool.take(stage) {
+            match pool.take(&stage, most) {
                 Some(player) => {
-                    let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
+                    let (stage, pool) = (Rc::clone(&stage), Rc::clone(&pool));
                     tasks.spawn_local(async move {
-                        send(&stage, &pool, player, ticket, due).await;
+                        send(&stage, &pool, player, ticket, due, cut).await;
                     });
                 }
                 None => stage.drop_arrival(ticket, due),
             }
         }
+        if next > sent_before {
+            // They go out first; all below costs system calls.
+            tokio::task::yield_now().await;
+        }
         if ahead {
             let horizon = now().after(AHEAD + BATCH);
             provided = provided.max(next);
             while instant(provided).is_some_and(|due| due <= horizon) {
-                pool.check(stage, (provided - next) as usize);
+                pool.check(&stage, (provided - next) as usize);
                 provided += 1;
             }
-            for _ in 0..pool.missing(stage, (provided - next) as usize) {
-                let mut player = pool.bare_player(stage);
-                let (stage, pool) = (Rc::clone(stage), Rc::clone(&pool));
-                pool.opening.set(pool.opening.get() + 1);
-                tasks.spawn_local(async move {
-                    player.prepare(&stage).await;
-                    pool.opening.set(pool.opening.get() - 1);
-                    pool.take_back(&stage, player);
-                });
-            }
+            pool.provide((provided - next) as usize, most, &stage, &mut tasks);
         }
         while let Some(joined) = tasks.try_join_next() {
             passed_on(joined);
@@ -151,9 +194,26 @@ pub(super) async fn play(
     while let Some(joined) = tasks.join_next().await {
         passed_on(joined);
     }
-    let mut players = pool.ready.take();
-    players.append(&mut pool.bare.borrow_mut());
-    players
+}
+
+/// How long before an arrival the thread is to be awake; zero where it must not spin.
+fn lead(schedule: &Schedule, clock: ClockChoice) -> Duration {
+    let nanos = schedule.nanos();
+    let span_s =
+        nanos.last().zip(nanos.first()).map_or(0.0, |(last, first)| (last - first) as f64 / 1e9);
+    // A single processor belongs to the server, which may be about to answer.
+    let alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2);
+    let fast = nanos.len() as f64 > FASTEST_SPINNING * span_s.max(1.0);
+    // Reads wait for the spinning, which our own clock would take for the server's time.
+    let would_show = clock == ClockChoice::User;
+    if alone || fast || would_show { Duration::ZERO } else { SPIN }
+}
+
+/// At most [`SPIN`]; reads that wait meanwhile have their stamps from the kernel.
+fn spin_until(due: Stamp) {
+    while now() < due {
+        std::hint::spin_loop();
+    }
 }
 
 async fn send(
@@ -162,8 +222,9 @@ async fn send(
     mut player: Player,
     ticket: super::schedule::Ticket,
     due: Stamp,
+    cut: Stamp,
 ) {
-    stage.perform(&mut player, ticket, due, now()).await;
+    stage.perform(&mut player, ticket, due, now(), cut).await;
     pool.in_flight.set(pool.in_flight.get() - 1);
     pool.take_back(stage, player);
 }
@@ -174,7 +235,7 @@ fn before(at: Stamp, lead: Duration) -> Stamp {
 }
 
 /// Nobody cancels these tasks; a panic is a bug and goes on up to the handle.
-fn passed_on(joined: Result<(), tokio::task::JoinError>) {
+pub(super) fn passed_on(joined: Result<(), tokio::task::JoinError>) {
     if let Err(error) = joined {
         std::panic::resume_unwind(error.into_panic());
     }

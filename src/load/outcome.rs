@@ -9,9 +9,41 @@ use hdrhistogram::Histogram;
 use super::record::Stamp;
 use super::stamp::ClockSource;
 
+/// What one phase has to say besides its records.
+#[derive(Debug, Clone)]
+pub struct PhaseOutcome {
+    /// It began: its first requests are planned for this instant.
+    pub started: Stamp,
+    /// No request of it began later. The next phase begins here; those in flight still end.
+    pub closed: Stamp,
+    /// As of [`LoadOutcome::itl`], also of a phase that does not count.
+    pub itl: Histogram<u64>,
+    /// The same gaps, exactly.
+    pub itl_moments: Moments,
+    /// As of [`LoadOutcome::dispatch_lateness`], also of a phase that does not count.
+    pub dispatch_lateness: Histogram<u64>,
+    /// The same lateness, exactly.
+    pub dispatch_lateness_moments: Moments,
+}
+
+impl PhaseOutcome {
+    pub(super) fn beginning(started: Stamp) -> Self {
+        Self {
+            started,
+            closed: started,
+            itl: histogram(),
+            itl_moments: Moments::default(),
+            dispatch_lateness: histogram(),
+            dispatch_lateness_moments: Moments::default(),
+        }
+    }
+}
+
 /// The end of a load run.
 #[derive(Debug)]
 pub struct LoadOutcome {
+    /// One for each phase that began, in order. Figures of all below are of those that count.
+    pub phases: Vec<PhaseOutcome>,
     /// Measuring began: the first measured requests are planned for this instant. Where the run
     /// was interrupted before that, the instant of the interruption.
     pub started: Stamp,
@@ -68,6 +100,25 @@ impl Moments {
         self.squares += difference * (value as f64 - self.mean);
     }
 
+    /// Adds all values of another series (Chan, Golub and LeVeque).
+    pub fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            *self = *other;
+            return;
+        }
+        let count = self.count + other.count;
+        let difference = other.mean - self.mean;
+        let share = other.count as f64 / count as f64;
+        self.squares += other.squares + difference * difference * self.count as f64 * share;
+        self.mean += difference * share;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.count = count;
+    }
+
     /// How many values there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -117,6 +168,18 @@ mod tests {
             moments.add(value);
         }
         assert_eq!((moments.count(), moments.min(), moments.max()), (8, Some(2), Some(9)));
+        let of = |values: &[u64]| {
+            let mut moments = Moments::default();
+            values.iter().for_each(|value| moments.add(*value));
+            moments
+        };
+        let mut merged = Moments::default();
+        for part in [&[][..], &[2, 4, 4], &[4, 5, 5, 7, 9], &[]] {
+            merged.merge(&of(part));
+        }
+        assert_eq!((merged.count(), merged.min(), merged.max()), (8, Some(2), Some(9)));
+        assert!((merged.mean().unwrap() - 5.0).abs() < 1e-12);
+        assert!((merged.stddev().unwrap() - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
         assert!((moments.mean().unwrap() - 5.0).abs() < 1e-12);
         assert!((moments.stddev().unwrap() - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
     }

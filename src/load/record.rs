@@ -40,6 +40,8 @@ pub enum Phase {
     WarmUp,
     /// Counted.
     Measured,
+    /// After measuring; never counted in any figure.
+    CoolDown,
 }
 
 /// How a request ended.
@@ -212,7 +214,7 @@ pub struct RequestRecord {
     pub prompt_index: u64,
     /// Which user sent it, from 0.
     pub user_index: u32,
-    /// Warm-up or measured.
+    /// Whether it counts.
     pub phase: Phase,
     /// Which conversation it is a turn of, in the order in which they began, from 0; `None` where a
     /// request stands for itself.
@@ -221,6 +223,9 @@ pub struct RequestRecord {
     /// Which turn of it, from 1.
     #[serde(default)]
     pub turn: Option<u32>,
+    /// To which phase of the load it belongs: 0 is each user's warm-up before the first, 1 the first.
+    #[serde(default)]
+    pub phase_index: u16,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was dropped, where something else than time or a cap did it.

@@ -42,6 +42,8 @@ pub(super) struct Player {
     head: Vec<u8>,
     /// When the user became free: its last answer's end, as received.
     pub(super) freed: Stamp,
+    /// When it may send its next request: freed, and the pause. It goes on from phase to phase.
+    pub(super) next_due: Stamp,
     /// Failures in a row, for the pause after them.
     pub(super) failures: u32,
 }
@@ -86,6 +88,7 @@ impl Player {
             answer: Answer::default(),
             head: Vec::new(),
             freed: now(),
+            next_due: Stamp(0),
             failures: 0,
         }
     }
@@ -347,7 +350,7 @@ impl Player {
         let draw = match (record.conversation_index, record.turn) {
             // Users reach their turns in an order that depends on the server; the draw must not.
             (Some(conversation), Some(turn)) => (conversation << 16) + u64::from(turn),
-            _ => stage.ordinal(record.index),
+            _ => record.index.saturating_sub(stage.plan.warm_up_requests()),
         };
         let limits = Limits::of(&stage.plan, record.phase, draw, written);
         loop {
@@ -503,6 +506,7 @@ pub(super) fn blank_record(
         prompt_index: body.prompt_index,
         user_index,
         phase: ticket.phase,
+        phase_index: ticket.phase_index,
         conversation_index: None,
         turn: None,
         outcome: Outcome::Dropped,

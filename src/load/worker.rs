@@ -1,32 +1,30 @@
-//! The users of a load, and the stages they go through together. Arrivals are `open`'s business.
+//! The users of a load, and what they do in each phase. Which phase it is is `phases`' business,
+//! arrivals are `open`'s.
 //!
-//! Main types: [`Stage`], what all users share, and [`run`], which brings them on and off. One
-//! thread, no locks: everything here is `Cell` and `RefCell`.
+//! Main type: [`Stage`], what all users share. One thread, no locks: everything here is `Cell` and
+//! `RefCell`.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::sync::Notify;
 
 use super::arrivals::spans;
 use super::connection::Connection;
 use super::conversation::Unsent;
 use super::dial::Dialer;
-use super::leash::Leash;
-use super::live::{LiveCounters, LivePhase};
-use super::open;
-use super::outcome::{LoadOutcome, Moments, histogram};
+use super::leash::{Leash, NEVER};
+use super::live::LiveCounters;
+use super::outcome::{LoadOutcome, Moments, PhaseOutcome, histogram};
 use super::pacer::Pacer;
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use super::request::{Errand, Player, blank_record};
-use super::schedule::{Ticket, Tickets};
-use super::stamp::{Receiver, now, thread_cpu};
-use super::workload::{LoadPlan, PlannedBody};
+use super::schedule::{Book, Ticket, Tickets};
+use super::stamp::{Receiver, now};
+use super::workload::{LoadPhase, LoadPlan, PlannedBody};
 use crate::plan::LoadShape;
 use crate::plan::shape;
 
@@ -45,14 +43,16 @@ pub(super) struct Stage {
     pub(super) pacer: Rc<Pacer>,
     pub(super) live: Arc<LiveCounters>,
     pub(super) head_prefix: Vec<u8>,
-    /// Most requests of an open loop at once.
-    pub(super) most_in_flight: u32,
+    /// Most requests of open loops at once that the system allows.
+    most_in_flight: u32,
     leashes: RefCell<Vec<Rc<Leash>>>,
     pub(super) tickets: RefCell<Tickets>,
     /// Numbers in the first embedding that came.
     dimensions: Cell<Option<u32>>,
     tally: RefCell<Tally>,
     sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
+    /// A phase has begun, or has had its last request begun.
+    turn: Notify,
     interrupted: Cell<bool>,
     interruption: Notify,
     measuring: Cell<bool>,
@@ -63,12 +63,17 @@ pub(super) struct Stage {
 
 /// What is counted over all users.
 struct Tally {
-    itl: Histogram<u64>,
-    itl_moments: Moments,
+    /// Of those that have begun.
+    phases: Vec<PhaseOutcome>,
     client_delay: Histogram<u64>,
     loop_lag: Histogram<u64>,
-    dispatch_lateness: Histogram<u64>,
-    dispatch_lateness_moments: Moments,
+}
+
+impl Tally {
+    /// The phase of a record or ticket; `None` for the warm-up before the first.
+    fn of(&mut self, phase_index: u16) -> Option<&mut PhaseOutcome> {
+        self.phases.get_mut(usize::from(phase_index).checked_sub(1)?)
+    }
 }
 
 impl Stage {
@@ -81,10 +86,14 @@ impl Stage {
         most_in_flight: u32,
         sink: Box<dyn FnMut(RequestRecord)>,
     ) -> Self {
-        let warm_up = u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user);
-        let conversations = plan.conversations.as_ref();
-        let total = conversations.map_or_else(|| plan.requests(), |_| plan.total_requests);
-        let tickets = Tickets::new(plan.bodies.len(), warm_up, total);
+        let warm_up = plan.warm_up_requests();
+        let of_phase = |phase: &LoadPhase| match &plan.conversations {
+            // A ticket stands for a conversation, whatever its length.
+            Some(_) => phase.total_requests,
+            None => phase.requests(plan.users),
+        };
+        let books = plan.phases.iter().map(|phase| Book::new(phase.phase, of_phase(phase)));
+        let tickets = Tickets::new(plan.bodies.len(), warm_up, books.collect());
         Self {
             dialer,
             receiver,
@@ -96,14 +105,12 @@ impl Stage {
             tickets: RefCell::new(tickets),
             dimensions: Cell::new(None),
             tally: RefCell::new(Tally {
-                itl: histogram(),
-                itl_moments: Moments::default(),
+                phases: Vec::with_capacity(plan.phases.len()),
                 client_delay: histogram(),
                 loop_lag: histogram(),
-                dispatch_lateness: histogram(),
-                dispatch_lateness_moments: Moments::default(),
             }),
             sink: RefCell::new(sink),
+            turn: Notify::new(),
             interrupted: Cell::new(false),
             interruption: Notify::new(),
             measuring: Cell::new(false),
@@ -157,85 +164,109 @@ impl Stage {
         leash
     }
 
-    fn stop_all(&self) {
+    /// Interrupted by the caller.
+    pub(super) fn interrupt(&self) {
+        self.interrupted.set(true);
+        self.interruption.notify_one();
         self.stopping.set(true);
         for leash in self.leashes.borrow().iter() {
             leash.stop();
         }
     }
 
-    /// Interrupted by the caller.
-    fn interrupt(&self) {
-        self.interrupted.set(true);
-        self.interruption.notify_one();
-        self.stop_all();
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.interrupted.get()
     }
 
-    /// Completes when the caller has interrupted the run; for one waiter.
-    async fn stopped(&self) {
+    /// Completes when the caller has interrupted the run; for one waiter at a time.
+    pub(super) async fn stopped(&self) {
         if !self.interrupted.get() {
             self.interruption.notified().await;
         }
     }
 
-    /// One request of one user, from the moment it is due. `None` if none may start any more.
+    /// One request of one user in a phase, from the moment it is due. `None` if none may start any
+    /// more.
     async fn next_request(
         self: &Rc<Self>,
         player: &mut Player,
-        phase: Phase,
+        phase: usize,
         planned: Stamp,
+        cut: Stamp,
     ) -> Option<()> {
-        if let (Phase::Measured, Some(conversations)) = (phase, &self.plan.conversations) {
-            return self.converse(conversations, player, planned).await;
+        if let Some(conversations) = &self.plan.conversations {
+            return self.converse(conversations, player, (phase, cut), planned).await;
         }
-        if phase == Phase::Measured && !self.tickets.borrow().has_more_at(planned) {
+        if !self.tickets.borrow().has_more_at(phase, planned) {
             return None;
         }
         player.idle(self, planned).await.ok()?;
         let acted = now();
-        let ticket = match phase {
-            Phase::WarmUp => self.tickets.borrow_mut().warm_up(),
-            Phase::Measured => self.tickets.borrow_mut().measured(acted)?,
-        };
-        self.perform(player, ticket, planned, acted).await;
+        let ticket = self.take(phase, acted)?;
+        self.perform(player, ticket, planned, acted, cut).await;
         Some(())
     }
 
-    /// The ticket of the next arrival; `None` past the last.
-    pub(super) fn arrival(&self) -> Option<Ticket> {
-        self.tickets.borrow_mut().measured(Stamp(0))
+    /// The ticket of the next arrival of a phase; `None` past the last.
+    pub(super) fn arrival(&self, phase: usize) -> Option<Ticket> {
+        // None is lost for being late.
+        self.take(phase, Stamp(0))
     }
 
-    /// Sends a request that stands for itself, reads its answer and files the record.
+    pub(super) fn take(&self, phase: usize, now: Stamp) -> Option<Ticket> {
+        let mut tickets = self.tickets.borrow_mut();
+        let ticket = tickets.next(phase, now);
+        if tickets.is_used_up(phase) {
+            self.turn.notify_waiters();
+        }
+        ticket
+    }
+
+    /// When a request of this phase is cut, if it began at `begun`.
+    pub(super) fn cut_of(&self, phase: usize, begun: Stamp) -> Stamp {
+        self.closes(phase, begun).after(self.plan.graceful_stop)
+    }
+
+    /// Most requests of an open phase at once.
+    pub(super) fn most_in_flight(&self, phase: usize) -> u32 {
+        self.plan.phases[phase].shape.max_in_flight().unwrap_or(self.most_in_flight)
+    }
+
+    /// Sends a request that stands for itself, reads its answer up to the instant `cut`, and files the record.
     pub(super) async fn perform(
         self: &Rc<Self>,
         player: &mut Player,
         ticket: Ticket,
         planned: Stamp,
         acted: Stamp,
+        cut: Stamp,
     ) {
         let errand =
             Errand { ticket, index: ticket.index, body: self.body(ticket).clone(), turn: None };
-        self.run_errand(player, &errand, planned, acted).await;
+        self.run_errand(player, &errand, (planned, acted), cut).await;
     }
 
-    /// Sends a request, reads its answer and files the record; what became of it.
+    /// Sends a request that was planned for one instant and acted upon at another, reads its answer up
+    /// to the instant `cut`, and files the record; what became of it.
     pub(super) async fn run_errand(
         self: &Rc<Self>,
         player: &mut Player,
         errand: &Errand,
-        planned: Stamp,
-        acted: Stamp,
+        (planned, acted): (Stamp, Stamp),
+        cut: Stamp,
     ) -> Outcome {
         if errand.ticket.phase == Phase::Measured {
             self.live.count_started();
+        }
+        if let Some(tally) = self.tally.borrow_mut().of(errand.ticket.phase_index) {
             let lateness = acted.0.saturating_sub(planned.0);
-            let mut tally = self.tally.borrow_mut();
             tally.dispatch_lateness.saturating_record(lateness);
             tally.dispatch_lateness_moments.add(lateness);
         }
         self.live.take_off();
+        player.leash.cut_at(cut);
         let record = player.play(self, errand, planned).await;
+        player.leash.cut_at(NEVER);
         self.live.land();
         let outcome = record.outcome.clone();
         self.file(player, record);
@@ -276,17 +307,18 @@ impl Stage {
             _ => 0,
         };
         match (record.phase, &record.outcome) {
-            (Phase::WarmUp, _) => self.live.count_warm_up_ended(),
-            (Phase::Measured, Outcome::Completed) => {
-                self.live.count_completed();
-                let tally = &mut *self.tally.borrow_mut();
-                for gap in player.gaps() {
-                    tally.itl.saturating_record(*gap);
-                    tally.itl_moments.add(*gap);
-                }
-            }
+            (Phase::WarmUp, _) if record.phase_index == 0 => self.live.count_warm_up_ended(),
+            (Phase::Measured, Outcome::Completed) => self.live.count_completed(),
             (Phase::Measured, Outcome::Failed { .. }) => self.live.count_failed(),
-            (Phase::Measured, Outcome::Cut | Outcome::Dropped | Outcome::Cancelled) => {}
+            _ => {}
+        }
+        if record.is_completed()
+            && let Some(tally) = self.tally.borrow_mut().of(record.phase_index)
+        {
+            for gap in player.gaps() {
+                tally.itl.saturating_record(*gap);
+                tally.itl_moments.add(*gap);
+            }
         }
         (self.sink.borrow_mut())(record);
     }
@@ -298,26 +330,72 @@ impl Stage {
         pause.min(LONGEST_FAILURE_PAUSE).max(self.plan.think_time)
     }
 
-    async fn warm_up(self: Rc<Self>, mut player: Player) -> Player {
+    pub(super) async fn warm_up(self: Rc<Self>, mut player: Player) -> Player {
         player.freed = now();
         let mut planned = player.freed;
         for _ in 0..self.plan.warm_up_requests_per_user {
-            if self.next_request(&mut player, Phase::WarmUp, planned).await.is_none() {
+            if player.idle(&self, planned).await.is_err() {
                 break;
             }
+            let ticket = self.tickets.borrow_mut().warm_up();
+            self.perform(&mut player, ticket, planned, now(), NEVER).await;
             planned = player.freed.after(self.pause(&player));
+        }
+        player.failures = 0;
+        player
+    }
+
+    /// One user through every closed phase that has a place for it.
+    pub(super) async fn attend(self: Rc<Self>, mut player: Player) -> Player {
+        for (phase, plan) in self.plan.phases.iter().enumerate() {
+            if player.user_index >= plan.most_users(self.plan.users) {
+                continue;
+            }
+            let Some(begun) = self.begun(phase, &mut player).await else { break };
+            self.measure(&mut player, phase, begun).await;
         }
         player
     }
 
-    async fn measure(self: Rc<Self>, mut player: Player, start: Stamp) -> Player {
-        player.failures = 0;
-        match &self.plan.shape {
-            LoadShape::PerUserIterations { iterations } => {
-                self.iterate(&mut player, start, *iterations).await;
+    /// When a phase began, once it has; `None` if the run was stopped before.
+    async fn begun(self: &Rc<Self>, phase: usize, player: &mut Player) -> Option<Stamp> {
+        loop {
+            let begun = self.tally.borrow().phases.get(phase).map(|phase| phase.started);
+            if begun.is_some() {
+                return begun;
             }
-            LoadShape::RampingUsers { start: first, stages } => {
-                let users = self.plan.users;
+            let leash = Rc::clone(&player.leash);
+            let turn = self.turn.notified();
+            match self.will_begin(phase).filter(|at| *at > now()) {
+                // A connection is opened meanwhile.
+                Some(at) => tokio::select! {
+                    biased;
+                    () = turn => {}
+                    idled = player.idle(self, at) => idled.ok()?,
+                },
+                None => leash.hold(turn).await.ok()?,
+            }
+        }
+    }
+
+    /// When a phase is going to begin at the latest; `None` as long as nobody can tell.
+    fn will_begin(&self, phase: usize) -> Option<Stamp> {
+        let before = phase.checked_sub(1)?;
+        let begun = self.tally.borrow().phases.get(before)?.started;
+        Some(begun.after(self.plan.phases[before].duration?))
+    }
+
+    /// What one user does in one phase.
+    async fn measure(self: &Rc<Self>, player: &mut Player, phase: usize, begun: Stamp) {
+        let plan = &self.plan.phases[phase];
+        let cut = self.cut_of(phase, begun);
+        let first = begun.max(player.next_due);
+        match &plan.shape {
+            LoadShape::PerUserIterations { iterations } => {
+                self.iterate(player, phase, first, *iterations, cut).await;
+            }
+            LoadShape::RampingUsers { start, stages } => {
+                let users = plan.users.unwrap_or(self.plan.users);
                 let stages: Vec<shape::Stage<u32>> = stages
                     .iter()
                     .map(|stage| shape::Stage {
@@ -325,32 +403,52 @@ impl Stage {
                         target: stage.target.of(users),
                     })
                     .collect();
-                for span in spans(first.of(users), &stages, player.user_index) {
+                let whole: Duration = stages.iter().map(|stage| stage.duration).sum();
+                for span in spans(start.of(users), &stages, player.user_index) {
                     // A request that outlived the user's last span holds up this one.
-                    let from = start.after(span.from).max(player.freed);
-                    self.repeat(&mut player, from, start.after(span.to)).await;
+                    let from = begun.after(span.from).max(first).max(player.freed);
+                    let to = begun.after(span.to);
+                    // The users of the ramp's end are stopped with the phase, not taken off by it.
+                    let taken_off = span.to < whole;
+                    let grace = to.after(self.plan.graceful_ramp_down);
+                    let cut = if taken_off { cut.min(grace) } else { cut };
+                    self.repeat(player, phase, from, to, cut).await;
                 }
             }
-            _ => self.repeat(&mut player, start, Stamp(u64::MAX)).await,
+            _ => self.repeat(player, phase, first, NEVER, cut).await,
         }
-        player
     }
 
     /// One request after the other, the first planned for `from`, none for `to` or later.
-    async fn repeat(self: &Rc<Self>, player: &mut Player, from: Stamp, to: Stamp) {
+    async fn repeat(
+        self: &Rc<Self>,
+        player: &mut Player,
+        phase: usize,
+        from: Stamp,
+        to: Stamp,
+        cut: Stamp,
+    ) {
         let mut planned = from;
-        while planned < to && self.next_request(player, Phase::Measured, planned).await.is_some() {
+        while planned < to && self.next_request(player, phase, planned, cut).await.is_some() {
             planned = player.freed.after(self.pause(player));
+            player.next_due = planned;
         }
     }
 
     /// So many requests; those that time does not allow are dropped.
-    async fn iterate(self: &Rc<Self>, player: &mut Player, start: Stamp, iterations: u64) {
-        let mut planned = start;
+    async fn iterate(
+        self: &Rc<Self>,
+        player: &mut Player,
+        phase: usize,
+        from: Stamp,
+        iterations: u64,
+        cut: Stamp,
+    ) {
+        let mut planned = from;
         for done in 0..iterations {
-            if self.next_request(player, Phase::Measured, planned).await.is_none() {
+            if self.next_request(player, phase, planned, cut).await.is_none() {
                 for _ in done..iterations {
-                    let left_over = self.tickets.borrow_mut().left_over();
+                    let left_over = self.tickets.borrow_mut().left_over(phase);
                     let Some(ticket) = left_over else { return };
                     let record =
                         blank_record(ticket, self.body(ticket), player.user_index, planned);
@@ -359,11 +457,12 @@ impl Stage {
                 return;
             }
             planned = player.freed.after(self.pause(player));
+            player.next_due = planned;
         }
     }
 
     /// Pulls requests whose limit has passed, and notes how late it was itself served.
-    async fn watch(self: Rc<Self>) {
+    pub(super) async fn watch(self: Rc<Self>) {
         let mut due = now();
         loop {
             due = due.after(WATCH_EVERY);
@@ -380,207 +479,119 @@ impl Stage {
             due = due.max(Stamp(now.0.saturating_sub(WATCH_EVERY.as_nanos() as u64)));
         }
     }
-
-    /// Ends the measuring by time.
-    async fn close(self: Rc<Self>, closes: Stamp) {
-        self.pacer.until(closes).await;
-        self.live.enter(LivePhase::Draining);
-        self.pacer.until(closes.after(self.plan.graceful_stop)).await;
-        self.stop_all();
-    }
 }
 
-/// Between warm-up and measuring.
-pub(super) struct Gate {
-    /// The warm-up is over.
-    pub(super) tell: oneshot::Sender<()>,
-    /// Measuring may begin, once this is sent or its sender is gone.
-    pub(super) wait: oneshot::Receiver<()>,
-}
-
-impl Gate {
-    async fn pass(self, stage: &Stage) {
-        // Nobody need listen.
-        let _nobody_listens = self.tell.send(()).is_err();
-        tokio::select! {
-            _go = self.wait => {}
-            () = stage.stopped() => {}
-        }
-    }
-}
-
-/// Plays the whole plan. `stopped` completes when the caller wants an early end.
-pub(super) async fn run(
-    stage: Rc<Stage>,
-    gate: Gate,
-    stopped: impl Future<Output = ()> + 'static,
-) -> LoadOutcome {
-    let cpu_before = thread_cpu();
-    let pacer = Rc::clone(&stage.pacer);
-    let mut helpers = Helpers::default();
-    helpers.add(async move {
-        pacer.serve().await.expect("a timer that could be made can be read and set");
-    });
-    helpers.add(Rc::clone(&stage).watch());
-    let interrupting = Rc::clone(&stage);
-    helpers.add(async move {
-        stopped.await;
-        interrupting.interrupt();
-    });
-
-    let mut players: Vec<Player> =
-        (0..stage.plan.users).map(|index| Player::new(index, stage.new_leash())).collect();
-    let mut warm_up_ended = None;
-    if stage.plan.warm_up_requests_per_user > 0 {
-        stage.live.enter(LivePhase::WarmUp);
-        players = together(players, |player| Rc::clone(&stage).warm_up(player)).await;
-        warm_up_ended = Some(now());
-    }
-    let at_once = stage.at_once();
-    for index in stage.plan.users..at_once.max(stage.plan.shape.most_users(stage.plan.users)) {
-        players.push(Player::new(index, stage.new_leash()));
-    }
-    gate.pass(&stage).await;
-    players = together(players, |mut player| {
-        let stage = Rc::clone(&stage);
-        async move {
-            if player.user_index < at_once {
-                player.prepare(&stage).await;
-            }
-            player
-        }
-    })
-    .await;
-
-    stage.live.plan(stage.plan.requests().unwrap_or(0));
-    let started = now();
-    if !stage.interrupted.get() {
-        stage.live.enter(LivePhase::Measuring);
-        stage.measuring.set(true);
-        if let Some(duration) = stage.plan.duration {
-            let closes = started.after(duration);
-            // Every arrival is planned for an earlier instant, and none is lost for being late.
-            if stage.plan.schedule.is_none() {
-                stage.tickets.borrow_mut().close_at(closes);
-            }
-            helpers.add(Rc::clone(&stage).close(closes));
-        }
-        players = match &stage.plan.schedule {
-            Some(schedule) => open::play(&stage, schedule, players, started).await,
-            None => together(players, |player| Rc::clone(&stage).measure(player, started)).await,
-        };
-        stage.measuring.set(false);
-    }
-    let ended = now();
-    drop(players);
-    helpers.stop();
-    stage.drop_left_over(started, ended);
-    stage.live.enter(LivePhase::Done);
-    stage.outcome(started, ended, warm_up_ended, thread_cpu().saturating_sub(cpu_before))
-}
-
+/// The turns of the phases.
 impl Stage {
-    /// Position among the measured requests of the one that has this index.
-    pub(super) fn ordinal(&self, index: u64) -> u64 {
-        let warm_up = u64::from(self.plan.users) * u64::from(self.plan.warm_up_requests_per_user);
-        index.saturating_sub(warm_up)
+    /// Lets a phase begin, for its own users and for those who wait for it.
+    pub(super) fn begin(&self, phase: usize, begun: Stamp) {
+        self.measuring.set(true);
+        let plan = &self.plan.phases[phase];
+        // Every arrival is planned for an earlier instant, and none is lost for being late.
+        if let (Some(duration), false) = (plan.duration, plan.shape.is_open()) {
+            self.tickets.borrow_mut().close_at(phase, begun.after(duration));
+        }
+        self.tally.borrow_mut().phases.push(PhaseOutcome::beginning(begun));
+        self.turn.notify_waiters();
     }
 
-    /// How many connections are needed right at the start of measuring.
-    fn at_once(&self) -> u32 {
-        match (&self.plan.schedule, &self.plan.shape) {
-            (Some(schedule), _) => open::needed_at_once(schedule, self.most_in_flight),
-            (None, LoadShape::RampingUsers { start, .. }) => start.of(self.plan.users),
-            (None, _) => self.plan.users,
+    /// Waits until no request of a phase can begin any more, and returns that instant.
+    pub(super) async fn until_closed(&self, phase: usize, begun: Stamp) -> Stamp {
+        let plan = &self.plan.phases[phase];
+        let closes = self.closes(phase, begun);
+        // Nobody waits behind the last phase for the time that its arrivals leave.
+        let is_last = phase + 1 == self.plan.phases.len();
+        let ends_early = plan.ends_with_its_requests();
+        let used_up = async {
+            while !((ends_early || is_last) && self.tickets.borrow().is_used_up(phase)) {
+                self.turn.notified().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.pacer.until(closes) => closes,
+            () = used_up => if ends_early { now() } else { closes },
+        }
+    }
+
+    /// When a phase closes at the latest.
+    pub(super) fn closes(&self, phase: usize, begun: Stamp) -> Stamp {
+        self.plan.phases[phase].duration.map_or(NEVER, |duration| begun.after(duration))
+    }
+
+    /// Notes when a phase closed.
+    pub(super) fn close(&self, phase: usize, closed: Stamp) {
+        if let Some(phase) = self.tally.borrow_mut().phases.get_mut(phase) {
+            phase.closed = closed;
         }
     }
 
     /// Requests that were counted in and never started are records too.
-    fn drop_left_over(&self, started: Stamp, ended: Stamp) {
-        loop {
-            let left_over = self.tickets.borrow_mut().left_over();
-            let Some(ticket) = left_over else { break };
-            if let Some(schedule) = &self.plan.schedule {
-                let due = schedule.offset(self.ordinal(ticket.index));
-                self.drop_arrival(ticket, due.map_or(ended, |due| started.after(due)));
-                continue;
+    pub(super) fn drop_left_over(&self, ended: Stamp) {
+        for (phase, plan) in self.plan.phases.iter().enumerate() {
+            let begun = self.tally.borrow().phases.get(phase).map_or(ended, |phase| phase.started);
+            loop {
+                let left_over = self.tickets.borrow_mut().left_over(phase);
+                let Some(ticket) = left_over else { break };
+                if let Some(schedule) = &plan.schedule {
+                    let due = schedule.offset(ticket.ordinal);
+                    self.drop_arrival(ticket, due.map_or(ended, |due| begun.after(due)));
+                    continue;
+                }
+                let users = u64::from(plan.most_users(self.plan.users).max(1));
+                let user_index = (ticket.index % users) as u32;
+                if let Some(conversations) = &self.plan.conversations {
+                    let first = Unsent { ticket, from_turn: 1, user_index, planned: ended };
+                    self.drop_turns(conversations, first, None);
+                    continue;
+                }
+                let record = blank_record(ticket, self.body(ticket), user_index, ended);
+                (self.sink.borrow_mut())(record);
             }
-            let user_index = (ticket.index % u64::from(self.plan.users)) as u32;
-            if let Some(conversations) = &self.plan.conversations {
-                let first = Unsent { ticket, from_turn: 1, user_index, planned: ended };
-                self.drop_turns(conversations, first, None);
-                continue;
-            }
-            let record = blank_record(ticket, self.body(ticket), user_index, ended);
-            (self.sink.borrow_mut())(record);
         }
     }
 
-    fn outcome(
+    pub(super) fn outcome(
         &self,
         started: Stamp,
         ended: Stamp,
         warm_up_ended: Option<Stamp>,
         thread_cpu: Duration,
     ) -> LoadOutcome {
+        self.measuring.set(false);
         let mut tally = self.tally.borrow_mut();
-        let mut take = |histogram: fn(&mut Tally) -> &mut Histogram<u64>| {
-            std::mem::replace(histogram(&mut tally), crate::load::outcome::histogram())
-        };
-        let client_delay = if self.receiver.sees_delay() {
-            take(|tally| &mut tally.client_delay)
-        } else {
-            take(|tally| &mut tally.loop_lag)
-        };
-        LoadOutcome {
+        let phases = std::mem::take(&mut tally.phases);
+        let mut outcome = LoadOutcome {
+            phases: Vec::new(),
             started,
             ended,
             warm_up_ended,
             interrupted: self.interrupted.get(),
-            itl: take(|tally| &mut tally.itl),
-            client_delay,
-            dispatch_lateness: take(|tally| &mut tally.dispatch_lateness),
-            itl_moments: tally.itl_moments,
-            dispatch_lateness_moments: tally.dispatch_lateness_moments,
+            itl: histogram(),
+            itl_moments: Moments::default(),
+            client_delay: std::mem::replace(
+                if self.receiver.sees_delay() {
+                    &mut tally.client_delay
+                } else {
+                    &mut tally.loop_lag
+                },
+                histogram(),
+            ),
+            dispatch_lateness: histogram(),
+            dispatch_lateness_moments: Moments::default(),
             clock_source: self.receiver.source(),
             rejected_stamps: self.receiver.rejected(),
             thread_cpu,
+        };
+        for (phase, plan) in phases.iter().zip(&self.plan.phases) {
+            if plan.phase == Phase::Measured {
+                let same = "histograms of one kind always add up";
+                outcome.itl.add(&phase.itl).expect(same);
+                outcome.itl_moments.merge(&phase.itl_moments);
+                outcome.dispatch_lateness.add(&phase.dispatch_lateness).expect(same);
+                outcome.dispatch_lateness_moments.merge(&phase.dispatch_lateness_moments);
+            }
         }
-    }
-}
-
-/// Lets all users do one thing and waits until the last has done it.
-async fn together<F: Future<Output = Player> + 'static>(
-    players: Vec<Player>,
-    what: impl Fn(Player) -> F,
-) -> Vec<Player> {
-    let mut tasks = JoinSet::new();
-    for player in players {
-        tasks.spawn_local(what(player));
-    }
-    let mut done = Vec::with_capacity(tasks.len());
-    while let Some(joined) = tasks.join_next().await {
-        match joined {
-            Ok(player) => done.push(player),
-            // Nobody cancels users' tasks; a panic is a bug and goes on up to the handle.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-    done
-}
-
-/// Tasks that serve the users and end with the run.
-#[derive(Default)]
-struct Helpers(Vec<JoinHandle<()>>);
-
-impl Helpers {
-    fn add(&mut self, helper: impl Future<Output = ()> + 'static) {
-        self.0.push(spawn_local(helper));
-    }
-
-    fn stop(&self) {
-        for helper in &self.0 {
-            helper.abort();
-        }
+        LoadOutcome { phases, ..outcome }
     }
 }

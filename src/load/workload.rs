@@ -1,6 +1,6 @@
 //! What is to be played: the plan of a load run and its hash.
 //!
-//! Main type: [`LoadPlan`]. Nothing is sent or timed here.
+//! Main types: [`LoadPlan`] and its [`LoadPhase`]s. Nothing is sent or timed here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::answer::Expected;
 use super::arrivals::Schedule;
 use super::conversation::Conversations;
 use super::error::LoadError;
+use super::record::Phase;
 use super::target::HttpTarget;
 use super::whole::Wanted;
 use crate::plan::{
@@ -22,28 +23,25 @@ use crate::plan::{
 pub struct LoadPlan {
     /// Where the requests go.
     pub target: HttpTarget,
-    /// The request bodies. Measured request *i* (from 0) sends body *i* modulo their number; warm-up
-    /// goes backwards from the last one, so that it does not warm the cache for the first measured.
+    /// The request bodies. Request *i* of all phases together (from 0) sends body *i* modulo their
+    /// number; warm-up goes backwards from the last one, so that it does not warm the cache for the
+    /// first measured.
     pub bodies: Vec<PlannedBody>,
     /// What follows on each body, where bodies are the first turns of conversations; `None` where
     /// each stands for itself.
     pub conversations: Option<Conversations>,
-    /// Who sends requests, and when.
-    pub shape: LoadShape,
-    /// The arrivals of an open shape; `None` for a closed one.
-    pub schedule: Option<Schedule>,
-    /// Concurrent users, at least 1: the constant number of closed shapes, and in an open loop those
-    /// of the warm-up.
+    /// What is played, one after the other; at least one, and at least one that counts. A phase
+    /// begins when the one before it closes: users go on with their next request, and what is in
+    /// flight ends as part of the phase that it began in.
+    pub phases: Vec<LoadPhase>,
+    /// Concurrent users, at least 1: those of the warm-up, and of phases that do not say.
     pub users: u32,
     /// Pause of a user between the end of a response and its next request.
     pub think_time: Duration,
-    /// No measured request starts later than this after the first; `None`: only `total_requests` bounds.
-    pub duration: Option<Duration>,
-    /// Exactly so many measured requests (or conversations) are planned; `None`: only `duration` bounds. Without effect
-    /// where the shape itself counts: per-user iterations, and the arrivals of an open loop.
-    pub total_requests: Option<u64>,
-    /// How long requests in flight after `duration` may still take before they are cut.
+    /// How long requests in flight after a phase's duration may still take before they are cut.
     pub graceful_stop: Duration,
+    /// How long the request of a user that a ramp takes off may still take before it is cut.
+    pub graceful_ramp_down: Duration,
     /// Unmeasured requests per user; all of them end before measuring begins.
     pub warm_up_requests_per_user: u32,
     /// Limits of one request.
@@ -66,6 +64,74 @@ pub struct LoadPlan {
     pub tag_requests: bool,
 }
 
+/// A part of the load with one shape.
+#[derive(Debug, Clone)]
+pub struct LoadPhase {
+    /// Whether it counts.
+    pub phase: Phase,
+    /// Who sends requests, and when.
+    pub shape: LoadShape,
+    /// The arrivals of an open shape; `None` for a closed one.
+    pub schedule: Option<Schedule>,
+    /// Concurrent users, from which ramps take their multiples; `None`: those of the plan. Without
+    /// effect on an open shape.
+    pub users: Option<u32>,
+    /// No request of it starts later than this after its begin; `None`: only `total_requests` bounds.
+    pub duration: Option<Duration>,
+    /// Exactly so many requests are planned; `None`: only `duration` bounds. Without effect where the
+    /// shape itself counts: per-user iterations, and the arrivals of an open loop.
+    pub total_requests: Option<u64>,
+}
+
+impl LoadPhase {
+    /// How many requests are planned where the plan has `users`; `None` where only time bounds them.
+    #[must_use]
+    pub fn requests(&self, users: u32) -> Option<u64> {
+        match (&self.schedule, &self.shape) {
+            (Some(schedule), _) => Some(schedule.len() as u64),
+            (None, LoadShape::PerUserIterations { iterations }) => {
+                Some(iterations.saturating_mul(u64::from(self.users.unwrap_or(users))))
+            }
+            (None, _) => self.total_requests,
+        }
+    }
+
+    /// Most users at once where the plan has `users`; 0 in an open loop.
+    #[must_use]
+    pub fn most_users(&self, users: u32) -> u32 {
+        if self.shape.is_open() { 0 } else { self.shape.most_users(self.users.unwrap_or(users)) }
+    }
+
+    /// Whether the phase is over once its last request has begun, and not only with its time.
+    pub(super) fn ends_with_its_requests(&self) -> bool {
+        match &self.schedule {
+            // Arrivals that time bounds leave a gap behind the last one.
+            Some(schedule) => {
+                let counted = self.total_requests.is_some_and(|most| most <= schedule.len() as u64);
+                counted || self.duration.is_none()
+            }
+            None => true,
+        }
+    }
+
+    fn why_not(&self, users: u32) -> Option<&'static str> {
+        if self.shape.is_open() != self.schedule.is_some() {
+            Some("only an open shape has a schedule of arrivals, and it always has one")
+        } else if self.schedule.as_ref().is_some_and(Schedule::is_empty) {
+            Some("no arrival falls within its duration; raise the rate or the duration")
+        } else if self.duration.is_none() && self.requests(users).is_none() {
+            Some("neither a duration nor a number of requests bounds it")
+        } else if !self.shape.is_open() && self.users == Some(0) {
+            Some("it has no users")
+        } else {
+            None
+        }
+    }
+}
+
+/// Most phases of a load, the cool-down among them; each has histograms of its own.
+const MOST_PHASES: usize = 101;
+
 impl LoadPlan {
     /// Checks what can be checked before anything starts.
     ///
@@ -79,14 +145,15 @@ impl LoadPlan {
             "it has no request bodies"
         } else if self.conversations.as_ref().is_some_and(|all| all.len() != self.bodies.len()) {
             "it has not one conversation for each body"
-        } else if self.shape.is_open() != self.schedule.is_some() {
-            "only an open shape has a schedule of arrivals, and it always has one"
-        } else if self.schedule.as_ref().is_some_and(Schedule::is_empty) {
-            "no arrival falls within its duration; raise the rate or the duration"
-        } else if self.duration.is_none() && self.requests().is_none() {
-            "neither a duration nor a number of requests bounds it"
+        } else if self.phases.iter().all(|phase| phase.phase != Phase::Measured) {
+            "it has no phase that counts"
+        } else if self.phases.len() > MOST_PHASES {
+            "it has more than 101 phases"
         } else {
-            return Ok(());
+            match self.phases.iter().find_map(|phase| phase.why_not(self.users)) {
+                Some(cause) => cause,
+                None => return Ok(()),
+            }
         };
         Err(LoadError::Plan { cause })
     }
@@ -94,16 +161,36 @@ impl LoadPlan {
     /// How many measured requests are planned; `None` where only time bounds them.
     #[must_use]
     pub fn requests(&self) -> Option<u64> {
-        match (&self.schedule, &self.shape) {
-            (Some(schedule), _) => Some(schedule.len() as u64),
-            (None, LoadShape::PerUserIterations { iterations }) => {
-                Some(iterations.saturating_mul(u64::from(self.users)))
-            }
-            (None, _) => match &self.conversations {
-                Some(all) => self.total_requests.map(|count| all.turns_of(count)),
-                None => self.total_requests,
-            },
-        }
+        let counts = self.phases.iter().zip(self.requests_by_phase());
+        counts.filter(|(phase, _)| phase.phase == Phase::Measured).map(|(_, count)| count).sum()
+    }
+
+    /// The requests of each phase, measured or not; `None` where only time bounds them.
+    #[must_use]
+    pub fn requests_by_phase(&self) -> Vec<Option<u64>> {
+        let mut before = 0;
+        let requests = |phase: &LoadPhase| match &self.conversations {
+            // What is counted there is conversations, and they go on from phase to phase.
+            Some(all) => phase.total_requests.map(|count| {
+                let begun = before;
+                before += count;
+                all.turns_of(before) - all.turns_of(begun)
+            }),
+            None => phase.requests(self.users),
+        };
+        self.phases.iter().map(requests).collect()
+    }
+
+    /// How many unmeasured requests go before the phases.
+    #[must_use]
+    pub fn warm_up_requests(&self) -> u64 {
+        u64::from(self.users) * u64::from(self.warm_up_requests_per_user)
+    }
+
+    /// How long all phases take at most; `None` where one of them has no duration.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.phases.iter().map(|phase| phase.duration).sum()
     }
 
     /// What the answer to a body is to be.
@@ -141,12 +228,10 @@ pub struct PlannedBody {
 #[must_use]
 pub fn workload_hash(plan: &LoadPlan) -> String {
     let mut hash = Sha256::new();
-    hash.update(b"bench-ci workload 1: closed loop\n");
+    hash.update(b"bench-ci workload 2\n");
     let mut number = |value: u64| hash.update(value.to_le_bytes());
     number(u64::from(plan.users));
     number(nanos(plan.think_time));
-    number(plan.duration.map_or(u64::MAX, nanos));
-    number(plan.total_requests.unwrap_or(u64::MAX));
     number(u64::from(plan.warm_up_requests_per_user));
     hash.update(plan.endpoint.path().as_bytes());
     hash.update((plan.bodies.len() as u64).to_le_bytes());
@@ -156,11 +241,20 @@ pub fn workload_hash(plan: &LoadPlan) -> String {
         hash.update(u64::from(planned.max_tokens).to_le_bytes());
         hash.update([u8::from(planned.forced)]);
     }
-    // A constant number of users is fully told by the numbers above.
-    if plan.shape != LoadShape::ConstantUsers {
-        let shape = serde_json::to_vec(&plan.shape).expect("a shape has no failing serializer");
-        hash.update((shape.len() as u64).to_le_bytes());
+    for phase in &plan.phases {
+        let mut number = |value: u64| hash.update(value.to_le_bytes());
+        number(u64::from(phase.phase == Phase::Measured));
+        number(u64::from(phase.most_users(plan.users)));
+        number(phase.duration.map_or(u64::MAX, nanos));
+        number(phase.total_requests.unwrap_or(u64::MAX));
+        let shape = serde_json::to_vec(&phase.shape).expect("a shape has no failing serializer");
+        number(shape.len() as u64);
         hash.update(&shape);
+        let arrivals = phase.schedule.as_ref().map_or(&[][..], Schedule::nanos);
+        hash.update((arrivals.len() as u64).to_le_bytes());
+        for offset in arrivals {
+            hash.update(offset.to_le_bytes());
+        }
     }
     // What only newer plans have is written only where it is there, so that older hashes stay.
     let mut more = |name: &str, bytes: &[u8]| {
@@ -180,9 +274,6 @@ pub fn workload_hash(plan: &LoadPlan) -> String {
     for (position, turn) in plan.conversations.iter().flat_map(Conversations::later_turns) {
         more("turn", &position.to_le_bytes());
         more("says", turn.as_bytes());
-    }
-    for offset in plan.schedule.iter().flat_map(Schedule::nanos) {
-        hash.update(offset.to_le_bytes());
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -208,13 +299,18 @@ mod tests {
                 .unwrap(),
             bodies: vec![body("one"), body("two")],
             conversations: None,
-            shape: LoadShape::ConstantUsers,
-            schedule: None,
+            phases: vec![LoadPhase {
+                phase: Phase::Measured,
+                shape: LoadShape::ConstantUsers,
+                schedule: None,
+                users: None,
+                duration: Some(Duration::from_secs(1)),
+                total_requests: None,
+            }],
             users: 2,
             think_time: Duration::from_millis(300),
-            duration: Some(Duration::from_secs(1)),
-            total_requests: None,
             graceful_stop: Duration::from_secs(30),
+            graceful_ramp_down: Duration::from_secs(30),
             warm_up_requests_per_user: 0,
             timeouts: RequestTimeouts {
                 connect: Duration::from_secs(1),
@@ -266,11 +362,30 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_sees_every_phase_and_whether_it_counts() {
+        let hash = workload_hash(&plan());
+        let mut cooled = plan();
+        cooled.phases.push(LoadPhase { phase: Phase::CoolDown, ..plan().phases[0].clone() });
+        let mut counted = cooled.clone();
+        counted.phases[1].phase = Phase::Measured;
+        let mut longer = cooled.clone();
+        longer.phases[1].duration = Some(Duration::from_secs(2));
+        let mut hashes = [&cooled, &counted, &longer].map(workload_hash).to_vec();
+        hashes.push(hash);
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 4);
+        assert_eq!((counted.duration(), counted.requests()), (Some(Duration::from_secs(2)), None));
+    }
+
+    #[test]
     fn a_plan_without_a_bound_is_refused() {
         let mut endless = plan();
-        endless.duration = None;
+        endless.phases[0].duration = None;
         assert!(endless.validate().is_err());
-        endless.total_requests = Some(1);
+        endless.phases[0].total_requests = Some(1);
         assert!(endless.validate().is_ok());
+        endless.phases[0].phase = Phase::CoolDown;
+        assert!(endless.validate().is_err(), "nothing would be measured");
     }
 }

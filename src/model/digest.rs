@@ -88,7 +88,10 @@ pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn of_file_remembered(path: &Path, remembered: Option<&Path>) -> Result<String, ModelError> {
+pub(super) fn of_file_remembered(
+    path: &Path,
+    remembered: Option<&Path>,
+) -> Result<String, ModelError> {
     let note = remembered.and_then(|folder| note_path(path, folder));
     if let Some(note) = &note
         && let Ok(digest) = std::fs::read_to_string(note)

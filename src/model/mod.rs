@@ -147,11 +147,28 @@ pub async fn fetch_dataset_file_in(
     cancel: &Cancel,
 ) -> Result<Fetched, FetchError> {
     let failed = |error: ModelError| FetchError { hint: error.hint(), source: Box::new(error) };
-    let ask = HubAsk::new(RepoKind::Dataset, file.repo, file.file, None, environment)
-        .map_err(|error| failed(error.into()))?;
+    let ask = HubAsk::new(
+        RepoKind::Dataset,
+        &file.repo,
+        &file.file,
+        file.revision.as_deref(),
+        environment,
+    )
+    .map_err(|error| failed(error.into()))?;
     let (path, sha256) =
         hub::fetch_file(&ask, environment, events, cancel).await.map_err(failed)?;
     Ok(Fetched { path, sha256 })
+}
+
+/// The sha-256 of a file that is no model, computed off the async threads and remembered like a
+/// model's.
+///
+/// # Errors
+///
+/// [`ModelError`] if it cannot be read.
+pub async fn file_digest(path: &Path) -> Result<String, ModelError> {
+    let (path, digests) = (path.to_owned(), cache_dir().map(|cache| cache.join("digests")));
+    aside(move || digest::of_file_remembered(&path, digests.as_deref())).await
 }
 
 /// Where bench-ci keeps what it makes: `BENCH_CI_CACHE`, else `XDG_CACHE_HOME/bench-ci`, else

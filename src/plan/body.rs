@@ -74,7 +74,7 @@ pub fn body_of(workload: &Workload, dialect: Dialect, ask: &Ask<'_>) -> Vec<u8> 
             put("documents", documents.collect());
         }
     }
-    finished(workload, dialect, ask.lora, ask.prompt.max_tokens, fields)
+    finished(workload, dialect, ask.lora, Budget::of(ask.prompt), fields)
 }
 
 /// The body of a chat's later turn: everything said so far.
@@ -83,13 +83,30 @@ pub fn continued(
     workload: &Workload,
     dialect: Dialect,
     messages: &[ChatMessage],
-    max_tokens: Option<u32>,
+    budget: Budget,
     lora: Option<&LoraChoice>,
 ) -> Vec<u8> {
     let mut fields = Map::new();
     let messages = serde_json::to_value(messages).expect("messages are JSON");
     fields.insert("messages".to_owned(), messages);
-    finished(workload, dialect, lora, max_tokens, fields)
+    finished(workload, dialect, lora, budget, fields)
+}
+
+/// The length of an answer, where a prompt brings it along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens at most; `None`: the workload's.
+    pub max_tokens: Option<u32>,
+    /// Exactly so many, whatever the model says.
+    pub forced: bool,
+}
+
+impl Budget {
+    /// Of a prompt.
+    #[must_use]
+    pub fn of(prompt: &Prompt) -> Self {
+        Self { max_tokens: prompt.max_tokens, forced: prompt.forced }
+    }
 }
 
 /// Adds everything that is not the prompt.
@@ -97,7 +114,7 @@ fn finished(
     workload: &Workload,
     dialect: Dialect,
     lora: Option<&LoraChoice>,
-    max_tokens: Option<u32>,
+    own: Budget,
     mut fields: Map<String, Value>,
 ) -> Vec<u8> {
     let request = &workload.request;
@@ -121,14 +138,15 @@ fn finished(
             Endpoint::LlamaCompletion => "n_predict",
             _ => "max_tokens",
         };
-        put(budget, Value::from(max_tokens.unwrap_or(request.max_tokens)));
-        if !request.stop.is_empty() {
+        put(budget, Value::from(own.max_tokens.unwrap_or(request.max_tokens)));
+        // A stop string would end an answer early whose length is forced.
+        if !request.stop.is_empty() && !own.forced {
             put("stop", Value::from(request.stop.clone()));
         }
         for (name, value) in request.sampling.fields() {
             put(name, value);
         }
-        if request.ignore_eos {
+        if request.ignore_eos || own.forced {
             put("ignore_eos", Value::from(true));
         }
         // Only llama-server has the route `/completion`, whatever it was taken for.
@@ -167,7 +185,8 @@ pub fn messages(system_prompt: Option<&str>, content: &Content) -> Vec<ChatMessa
     let said = match content {
         Content::Text(text) => vec![ChatMessage::text("user", text)],
         Content::Chat(messages) => messages.clone(),
-        Content::Tokens(_) => unreachable!("token ids are refused for a chat before this"),
+        Content::Tokens(_) => unreachable!("the dataset refuses token ids for a chat"),
+        Content::Recipe(_) => unreachable!("recipes are made to prompts before this"),
     };
     let has_system = said.first().is_some_and(|first| first.role == "system");
     let system = system_prompt.filter(|_| !has_system);
@@ -188,6 +207,7 @@ fn text_or_ids(content: &Content, template: Option<&str>) -> Value {
             let said: Vec<&str> = messages.iter().flat_map(ChatMessage::texts).collect();
             around(&said.join("\n"))
         }
+        Content::Recipe(_) => unreachable!("recipes are made to prompts before this"),
     }
 }
 
@@ -350,7 +370,13 @@ mod tests {
     #[test]
     fn a_later_turn_repeats_what_was_said() {
         let said = [ChatMessage::text("user", "a"), ChatMessage::text("assistant", "b\n")];
-        let sent = continued(&chat(), Dialect::LlamaCpp, &said, Some(3), None);
+        let sent = continued(
+            &chat(),
+            Dialect::LlamaCpp,
+            &said,
+            Budget { max_tokens: Some(3), forced: false },
+            None,
+        );
         let sent = String::from_utf8(sent).expect("JSON is UTF-8");
         assert!(
             sent.starts_with(

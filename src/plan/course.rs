@@ -52,6 +52,10 @@ impl Course {
             LoadShape::RampingArrivals { start_rate, stages, .. } => {
                 Self::ramp(CourseUnit::RequestsPerSecond, *start_rate, stages, |target| *target)
             }
+            // A trace's course is in its file alone, which no plan has read.
+            LoadShape::Trace { .. } => {
+                Self { unit: CourseUnit::RequestsPerSecond, pieces: Vec::new() }
+            }
         }
     }
 

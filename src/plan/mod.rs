@@ -15,6 +15,7 @@ pub mod dataset_spec;
 pub mod duration;
 pub mod endpoint;
 pub mod objective;
+pub mod phase;
 pub mod problem;
 pub mod quantity;
 pub mod request;
@@ -22,20 +23,24 @@ pub mod resolve;
 pub mod scenario;
 pub mod shape;
 pub mod subject;
+pub mod synthetic_spec;
 pub mod threshold;
 pub mod transport;
 
-pub use body::{Ask, Dialect, body, body_of, continued};
+pub use body::{Ask, Budget, Dialect, body, body_of, continued};
 pub use course::{Course, CourseUnit};
+pub use dataset_spec::DatasetSpec;
 pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
+pub use phase::PhaseSpec;
 pub use problem::{PlanError, Problem};
 pub use quantity::{Bandwidth, Flops};
 pub use request::{
     CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
 };
 pub use scenario::{Overrides, Scenario};
-pub use shape::{ArrivalProcess, LoadShape};
+pub use shape::{ArrivalProcess, LoadShape, UserTarget};
+pub use synthetic_spec::{Lengths, SyntheticSpec};
 pub use threshold::Threshold;
 pub use transport::{HttpVersion, Proxy, Transport};
 
@@ -252,9 +257,13 @@ pub struct Workload {
     pub filter: PromptFilter,
     /// Take the first N kept prompts and send each once; `None`: all kept prompts, round and round.
     pub n_prompts: Option<u64>,
-    /// Who sends requests, and when.
+    /// Who sends requests, and when; of no meaning where there are `phases`.
     #[serde(flatten)]
     pub shape: LoadShape,
+    /// The phases of a scenario that has several; else empty. [`Workload::sequence`] is what is played.
+    pub phases: Vec<PhaseSpec>,
+    /// How long the load goes on, unmeasured, after the last measured phase.
+    pub cool_down: Duration,
     /// Concurrent users, from which ramps of users take their multiples; `None`: as many as the server
     /// has slots. Of no meaning to open shapes.
     pub users: Option<u32>,
@@ -264,6 +273,8 @@ pub struct Workload {
     pub duration: Option<Duration>,
     /// How long requests in flight at the end may still take before they are cut.
     pub graceful_stop: Duration,
+    /// How long the request of a user that a ramp takes off may still take before it is cut.
+    pub graceful_ramp_down: Duration,
     /// Unmeasured requests per user before measuring.
     pub warm_up_requests_per_user: u32,
     /// The body of each request.
@@ -289,26 +300,12 @@ pub struct Workload {
     pub objectives: Vec<Objective>,
 }
 
-/// Where prompts come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "source", rename_all = "snake_case")]
-pub enum DatasetSpec {
-    /// The corpus inside this binary.
-    Builtin,
-    /// The public ShareGPT file, from the Hub.
-    ShareGptHub,
-    /// A ShareGPT-shaped JSON file on disk.
-    ShareGptFile {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// Which prompts are kept. Lengths are in the words of llama.cpp's script.js (split at blanks and
-/// ``,'".?``, empty pieces counted), which it calls tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// ``,'".?``, empty pieces counted), which it calls tokens; of token ids and of prompts that are made
+/// to a length, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PromptFilter {
-    /// Prompts and answers shorter than this are left out.
+    /// Prompts and answers of conversations (built in, ShareGPT) shorter than this are left out.
     pub min_words: u64,
     /// Prompts longer than this are left out; `None` keeps all.
     pub max_prompt_words: Option<u64>,

@@ -319,6 +319,8 @@ fn workload(
         max_tokens: flags.max_tokens,
         max_context: flags.max_context,
         dataset,
+        trace: flags.trace.clone(),
+        trace_speed: flags.trace_speed,
         seed: flags.seed,
         request_model: args.server.request_model.clone().filter(|name| !name.is_empty()),
         warm_up_requests_per_user: flags.warm_up,

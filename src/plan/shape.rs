@@ -48,13 +48,25 @@ pub enum LoadShape {
         /// As of [`LoadShape::Arrivals`].
         max_in_flight: Option<u32>,
     },
+    /// Open: the instants of a trace, which is the dataset.
+    Trace {
+        /// How many times as fast as it was, above zero.
+        speed: f64,
+        /// As of [`LoadShape::Arrivals`].
+        max_in_flight: Option<u32>,
+    },
 }
 
 impl LoadShape {
     /// Whether requests are sent without waiting for earlier answers.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self, LoadShape::Arrivals { .. } | LoadShape::RampingArrivals { .. })
+        matches!(
+            self,
+            LoadShape::Arrivals { .. }
+                | LoadShape::RampingArrivals { .. }
+                | LoadShape::Trace { .. }
+        )
     }
 
     /// Most requests at once of an open shape; `None` where nobody set it, and for closed shapes.
@@ -62,7 +74,8 @@ impl LoadShape {
     pub const fn max_in_flight(&self) -> Option<u32> {
         match self {
             LoadShape::Arrivals { max_in_flight, .. }
-            | LoadShape::RampingArrivals { max_in_flight, .. } => *max_in_flight,
+            | LoadShape::RampingArrivals { max_in_flight, .. }
+            | LoadShape::Trace { max_in_flight, .. } => *max_in_flight,
             _ => None,
         }
     }
@@ -128,6 +141,7 @@ impl LoadShape {
                 }
                 format!("{words}, {process}{cap}")
             }
+            LoadShape::Trace { speed, .. } => format!("a trace at {speed}x its speed{cap}"),
         }
     }
 }
@@ -144,6 +158,25 @@ fn stretch<T>(stages: &mut [Stage<T>], wanted: Duration) {
     let ratio = wanted.as_secs_f64() / before;
     for stage in stages {
         stage.duration = Duration::from_secs_f64(stage.duration.as_secs_f64() * ratio);
+    }
+}
+
+/// A text that is no speed of a trace. A fragment: the caller names the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected a number above 0 and up to 1000000, such as 2x")]
+pub struct TraceSpeedError;
+
+/// The speed of a trace, as typed: `2x`, or the number alone.
+///
+/// # Errors
+///
+/// [`TraceSpeedError`] for anything else.
+pub fn trace_speed(text: &str) -> Result<f64, TraceSpeedError> {
+    let number = text.strip_suffix('x').unwrap_or(text);
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match number.parse::<f64>() {
+        Ok(speed) if is_plain && speed > 0.0 && speed <= 1e6 => Ok(speed),
+        _ => Err(TraceSpeedError),
     }
 }
 
@@ -278,6 +311,15 @@ mod tests {
             assert!(error(text).contains("such as gamma:0.5"), "{text}");
         }
         assert!(error("constant:1").starts_with("expected constant"));
+    }
+
+    #[test]
+    fn a_speed_is_a_number_with_or_without_its_x() {
+        assert_eq!(trace_speed("2x"), Ok(2.0));
+        assert_eq!(trace_speed("0.5"), Ok(0.5));
+        for text in ["", "x", "0x", "-1", "nan", "inf", "1e3", "2 x", "2xx", "1000001"] {
+            assert_eq!(trace_speed(text), Err(TraceSpeedError), "{text}");
+        }
     }
 
     #[test]

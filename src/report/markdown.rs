@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
+use super::phases;
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread, Threshold};
 use crate::load::{ClockSource, FailureKind};
@@ -42,6 +43,7 @@ pub fn render(report: &Report) -> String {
     failures(report, &mut page);
     metrics(report, &mut page);
     rates(report, &mut page);
+    phases::section(report, &mut page);
     derived::drawn(report, &mut page);
     conversations(report, &mut page);
     server_beside_client(report, &mut page);
@@ -73,7 +75,7 @@ impl Page {
     }
 
     /// Cells are Markdown: escape what comes from outside before.
-    fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.line(&format!("| {} |", head.join(" | ")));
         // Numbers to the right, words to the left.
         let align: Vec<&str> = head
@@ -143,13 +145,13 @@ pub(crate) fn what_ran(report: &Report) -> String {
         parts.push(format!("model {name}{details}"));
     }
     let scenario = &report.scenario;
-    let load = scenario.phases.iter().find(|phase| phase.name == "load");
+    let shapes: Vec<&str> = scenario.measured_phases().map(|phase| phase.shape.as_str()).collect();
     let mut words = format!("scenario {} on {}", scenario.name, scenario.endpoint.path());
     if scenario.endpoint.can_stream() && !scenario.stream {
         words.push_str(", not streamed");
     }
-    if let Some(phase) = load {
-        write!(words, ", {}", phase.shape).expect("a string takes any text");
+    if !shapes.is_empty() {
+        write!(words, ", {}", shapes.join(", then ")).expect("a string takes any text");
     }
     parts.push(words);
     parts.extend(report.machine.cpu_model.clone());
@@ -623,6 +625,9 @@ fn configuration(report: &Report, page: &mut Page) {
         parts.push(format!("{} think time", seconds(phase.think_time_s)));
         if report.scenario.endpoint.yields() == Yield::Tokens {
             parts.push(format!("{} tokens at most", phase.max_tokens));
+        }
+        if !phase.measured {
+            parts.push("not measured".to_owned());
         }
         row(&format!("phase {}", escape(&phase.name)), Some(parts.join(", ")));
     }

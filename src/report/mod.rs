@@ -17,6 +17,7 @@ pub mod k6;
 pub mod markdown;
 pub mod mermaid;
 mod number;
+mod phases;
 pub mod results_env;
 pub mod terminal;
 mod verdict;

@@ -101,8 +101,8 @@ pub(super) fn float(value: f64, decimals: usize) -> String {
 pub(super) fn title(report: &Report, iterations: u64) -> String {
     let run = &report.run;
     let runner = run.runner_label.as_deref().unwrap_or("unknown");
-    let load = report.scenario.phases.iter().find(|phase| phase.name == "load");
-    let seconds = load.and_then(|load| load.duration_s).or(run.duration_s).unwrap_or(0.0);
+    let planned = report.scenario.measured_phases().map(|phase| phase.duration_s);
+    let seconds = planned.sum::<Option<f64>>().or(run.duration_s).unwrap_or(0.0);
     let time = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
     // Two spaces: bench.py replaced a line end before a space.
     format!(

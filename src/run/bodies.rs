@@ -11,7 +11,7 @@ use super::fit;
 use crate::dataset::Prompt;
 use crate::load::{Conversations, PlannedBody, Script};
 use crate::plan::body::messages;
-use crate::plan::{Ask, Dialect, Workload, Yield, body_of};
+use crate::plan::{Ask, Budget, Dialect, Workload, Yield, body_of};
 use crate::scrape::ControlPlane;
 
 /// Bodies of a mix of adapters where prompts are fewer, so that the shares come out.
@@ -50,6 +50,7 @@ pub(super) fn plan(workload: &Workload, dialect: Dialect, prompts: &[Numbered<'_
     let asked = (0..count).flat_map(|position| {
         budgets(workload, position).into_iter().map(move |budget| (position, budget))
     });
+    let longest = workload.request.max_tokens;
     let bodies = asked.filter_map(|(position, budget)| {
         let mut workload = std::borrow::Cow::Borrowed(workload);
         if budget != workload.request.max_tokens {
@@ -58,6 +59,13 @@ pub(super) fn plan(workload: &Workload, dialect: Dialect, prompts: &[Numbered<'_
         let workload = &*workload;
         let first = position % alone * batch;
         let (index, prompt) = nth(first)?;
+        // A budget of its own is longer by as much as the workload's.
+        let mut prompt = std::borrow::Cow::Borrowed(prompt);
+        if let (Some(step), Some(own)) = (workload.tpot_difference, prompt.max_tokens) {
+            let shorter = longest.saturating_sub(step);
+            prompt.to_mut().max_tokens = Some(own.saturating_add(budget.saturating_sub(shorter)));
+        }
+        let prompt = &*prompt;
         let others = match workload.endpoint.yields() {
             Yield::Tokens => 0,
             Yield::Embeddings => batch - 1,
@@ -94,7 +102,7 @@ fn blank(workload: &Workload, index: usize, prompt: &Prompt) -> PlannedBody {
         body: Arc::from([]),
         prompt_index: index as u64,
         max_tokens,
-        forced: request.ignore_eos,
+        forced: request.ignore_eos || prompt.forced,
         results,
     }
 }
@@ -164,7 +172,7 @@ pub(super) async fn converse(
         let body = body_of(workload, dialect, &Ask { prompt, others: &[], lora: chosen });
         let blank = blank(workload, index, prompt);
         talks.bodies.bodies.push(PlannedBody { body: body.into(), ..blank });
-        scripts.push(Script { opening, turns, max_tokens: prompt.max_tokens, lora });
+        scripts.push(Script { opening, turns, budget: Budget::of(prompt), lora });
     }
     let workload = Arc::new(workload.clone());
     talks.bodies.conversations = Some(Conversations { scripts, workload, dialect });

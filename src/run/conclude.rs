@@ -10,6 +10,7 @@ use super::derived;
 use super::findings::{Findings, Finished, ServerFacts};
 use super::formats;
 use super::gates;
+use super::phases;
 use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
@@ -24,7 +25,7 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, Stamp};
 use crate::model::ModelFile;
-use crate::plan::{Endpoint, LoadShape, RunPlan, ServerProgram, Target};
+use crate::plan::{Endpoint, RunPlan, ServerProgram, Target};
 use crate::provenance::{self, Machine};
 use crate::report;
 use crate::scrape::ResourceSummary;
@@ -51,7 +52,8 @@ pub(crate) fn conclude(
     summary.rates.judge_objectives(&findings.records, &summary.split, &plan.workload.objectives);
     let gates = gates::judge(plan, &findings, &summary, &load);
     let fate = fate(&findings);
-    let validity = stats::judge(&summary, &load, &plan.limits, fate);
+    let phases = phases::measured(plan, &findings, &summary, &load);
+    let validity = phases::judge(&phases, &summary, &load, &plan.limits, fate);
     let measured = findings.load.is_some();
 
     let (mut causes, log_lines) = words::in_lines(error.as_ref());
@@ -95,6 +97,7 @@ pub(crate) fn conclude(
         metrics: sections.metrics,
         rates: sections.rates,
         conversations: sections.conversations,
+        phases: phases.iter().map(|phase| phase.figures(load.window_start)).collect(),
         reconciliation: sections.reconciliation,
         server_metrics: server_metrics(&findings),
         server_headers: stats::server_headers(&findings.records)
@@ -133,19 +136,17 @@ pub(crate) fn conclude(
     }
 
     let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
-    let rows: Vec<RequestRow> = findings
-        .records
-        .iter()
-        .map(|record| RequestRow::new(record, &summary.split, origin))
-        .collect();
+    // Made anew for each file: all of them at once are several times the records.
+    let rows =
+        || findings.records.iter().map(|record| RequestRow::new(record, &summary.split, origin));
     let out_dir = &plan.out_dir;
     if measured {
-        store::write(&out_dir.join(REQUESTS_JSONL), artifact::jsonl(&rows).as_bytes())?;
-        store::write(&out_dir.join(REQUESTS_CSV), artifact::csv(&rows).as_bytes())?;
+        let path = out_dir.join(REQUESTS_JSONL);
+        store::write_with(&path, |file| artifact::write_jsonl(rows(), file))?;
+        store::write_with(&out_dir.join(REQUESTS_CSV), |file| artifact::write_csv(rows(), file))?;
         Spool::remove(out_dir);
     }
-    let formats =
-        formats::write(out_dir, &mut report, measured.then_some(&rows), plan.bench_py_names);
+    let formats = formats::write(out_dir, &mut report, measured.then(rows), plan.bench_py_names);
     report.files = files(out_dir);
     store::write(&out_dir.join(REPORT_MD), report::markdown::render(&report).as_bytes())?;
     store::write_report(&out_dir.join(REPORT_JSON), &report)?;
@@ -204,13 +205,13 @@ fn fate(findings: &Findings) -> ServerFate {
 }
 
 fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> LoadFigures {
-    let counters = counters(findings);
+    let counters = counters(plan, findings);
     match &findings.load {
         Some(load) => LoadFigures {
             // We end the load of a dead server ourselves, and that of a crossed threshold; each is
             // told as what it is.
             interrupted: load.interrupted && findings.death.is_none() && findings.abort.is_none(),
-            open_loop: plan.workload.shape.is_open(),
+            open_loop: plan.workload.is_open(),
             endpoint: plan.workload.endpoint,
             stream: plan.workload.request.stream,
             ..figures_of(load, server, plan.workload.think_time, counters)
@@ -246,11 +247,15 @@ fn figures_of(
     }
 }
 
-fn counters(findings: &Findings) -> ServerCounters {
+fn counters(plan: &RunPlan, findings: &Findings) -> ServerCounters {
     let Some(scrape) = &findings.scrape else { return ServerCounters::default() };
     let delta = |name: &str| scrape.series.get(name).and_then(|series| series.delta);
     ServerCounters {
-        span: stats::CounterSpan::Measured,
+        span: if plan.workload.sequence().iter().all(|phase| phase.measured) {
+            stats::CounterSpan::Measured
+        } else {
+            stats::CounterSpan::AllPhases
+        },
         prompt_tokens_delta: delta("llamacpp:prompt_tokens_total"),
         cached_tokens_delta: delta("llamacpp:prompt_tokens_cached_total"),
         predicted_tokens_delta: delta("llamacpp:tokens_predicted_total"),
@@ -457,47 +462,6 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
     let facts = findings.workload.as_ref();
     let mut unknown = Unknowns::none();
     let file = workload.file.as_ref().map(|file| file.display().to_string());
-    let users = facts.map(|facts| facts.users).or(workload.users);
-    let slots_untold = "the run ended before the server said how many slots it has";
-    let open_shape = workload.shape.is_open();
-    let phase = |name: &str, duration_s: Option<f64>, requests: Option<u64>| {
-        let mut unknown = Unknowns::none();
-        let is_open = open_shape && name == "load";
-        artifact::Phase {
-            name: name.to_owned(),
-            shape: match (users, name == "load") {
-                (None, _) if !is_open => "as many users as the server has slots".to_owned(),
-                (_, true) => workload.shape.in_words(users.unwrap_or_default()),
-                (_, false) => LoadShape::ConstantUsers.in_words(users.unwrap_or_default()),
-            },
-            users: unknown.option(
-                "users",
-                users.filter(|_| !is_open).map(|users| {
-                    if name == "load" { workload.shape.most_users(users) } else { users }
-                }),
-                if is_open {
-                    "requests arrive at a rate, whatever the users"
-                } else {
-                    slots_untold
-                },
-            ),
-            duration_s: unknown.option(
-                "duration_s",
-                duration_s,
-                "only a number of requests bounds it",
-            ),
-            requests: unknown.option(
-                "requests",
-                requests,
-                if name == "load" { "only time bounds it" } else { slots_untold },
-            ),
-            think_time_s: workload.think_time.as_secs_f64(),
-            max_tokens: workload.request.max_tokens,
-            unknown,
-        }
-    };
-    let per_user = u64::from(workload.warm_up_requests_per_user);
-    let duration_s = workload.duration.map(|duration| duration.as_secs_f64());
     artifact::Scenario {
         name: workload.scenario.clone(),
         file: unknown.option("file", file, "the scenario is built in"),
@@ -511,6 +475,11 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
         endpoint: workload.endpoint,
         stream: workload.request.stream,
         dataset: facts.map_or_else(|| workload.dataset.to_string(), |facts| facts.dataset.clone()),
+        prompts: unknown.option(
+            "prompts",
+            facts.map(|facts| facts.prompts.for_report()),
+            "the run ended before the requests were planned",
+        ),
         max_prompt_words: unknown.option(
             "max_prompt_words",
             workload.filter.max_prompt_words,
@@ -521,10 +490,7 @@ fn scenario(plan: &RunPlan, findings: &Findings) -> artifact::Scenario {
             workload.filter.max_context_words,
             "no bound was set",
         ),
-        phases: vec![
-            phase("warm_up", None, users.map(|users| per_user * u64::from(users))),
-            phase("load", duration_s, facts.map_or(workload.n_prompts, |facts| facts.requests)),
-        ],
+        phases: phases::planned(workload, facts),
         unknown,
     }
 }

@@ -10,7 +10,7 @@ use crate::artifact::{Derived, Note, Timeline, Unknowns};
 use crate::load::{LoadOutcome, Phase, RequestRecord};
 use crate::model::{ModelWork, TensorType};
 use crate::peaks::Measured;
-use crate::plan::{Course, RunPlan, ServerSpec, Target};
+use crate::plan::{Course, LoadShape, RunPlan, ServerSpec, Target};
 use crate::scrape::ScrapeSummary;
 use crate::stats::{
     self, Drafts, Known, Little, Peaks, ServerRates, ServerWork, Summary, TokenCost, TokenCounts,
@@ -20,6 +20,13 @@ use crate::stats::{
 /// The load over time, beside its plan.
 pub(super) fn timeline(plan: &RunPlan, findings: &Findings, load: &LoadOutcome) -> Known<Timeline> {
     let workload = &plan.workload;
+    if workload.sequence().len() > 1 {
+        return Err(Unknown::because("the load has several phases, each with a course of its own"));
+    }
+    if matches!(workload.shape, LoadShape::Trace { .. }) {
+        let why = "the course of a trace is in its file, and each request has its planned instant";
+        return Err(Unknown::because(why));
+    }
     let users = findings.workload.as_ref().map_or(0, |facts| facts.users);
     let course = Course::of(&workload.shape, users, workload.duration);
     let (start, end) = (load.started, load.ended);

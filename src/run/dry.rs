@@ -35,13 +35,27 @@ pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
             Dialect::LlamaCpp
         }
     };
-    match (&workload.shape, workload.users) {
-        (shape, _) if shape.is_open() => line("arrivals", &shape.in_words(0)),
-        (shape, Some(users)) => line("users", &shape.in_words(users)),
-        (LoadShape::ConstantUsers, None) => line("users", "as many as the server has slots"),
-        (shape, None) => {
-            line("users", &format!("{}, where the server has one slot", shape.in_words(1)));
+    let phases = workload.sequence();
+    for phase in &phases {
+        let (name, words) = match (&phase.shape, phase.users.or(workload.users)) {
+            (shape, _) if shape.is_open() => ("arrivals", shape.in_words(0)),
+            (shape, Some(users)) => ("users", shape.in_words(users)),
+            (LoadShape::ConstantUsers, None) => {
+                ("users", "as many as the server has slots".to_owned())
+            }
+            (shape, None) => {
+                ("users", format!("{}, where the server has one slot", shape.in_words(1)))
+            }
+        };
+        if phases.len() == 1 {
+            line(name, &words);
+            continue;
         }
+        let mut words = vec![words];
+        words.extend(phase.n_prompts.map(|count| format!("{count} requests")));
+        words.extend(phase.duration.map(|time| format!("at most {} s", time.as_secs_f64())));
+        words.extend((!phase.measured).then(|| "not measured".to_owned()));
+        line("phase", &format!("{}: {}", phase.name, words.join(", ")));
     }
     let requests =
         workload.n_prompts.map_or_else(|| "round and round".to_owned(), |count| count.to_string());

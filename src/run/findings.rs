@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::gates::Abort;
+use super::prompts::PromptFacts;
 use crate::artifact::{CalibrationStep, Report};
 use crate::error::Error;
 use crate::exit::ExitCode;
@@ -105,9 +106,10 @@ pub(crate) struct ServerFacts {
 pub(crate) struct WorkloadFacts {
     pub(crate) hash: String,
     pub(crate) users: u32,
-    /// Measured requests that are planned; `None` where only time bounds them.
-    pub(crate) requests: Option<u64>,
+    /// Requests that are planned in each phase; `None` where only time bounds them.
+    pub(crate) requests: Vec<Option<u64>>,
     pub(crate) dataset: String,
+    pub(crate) prompts: PromptFacts,
 }
 
 /// A run that is over; its files are written.

@@ -35,7 +35,7 @@ const JUNIT: &str = "junit.xml";
 pub(super) fn write(
     out_dir: &Path,
     report: &mut Report,
-    rows: Option<&[RequestRow]>,
+    rows: Option<impl Iterator<Item = RequestRow>>,
     bench_py_names: bool,
 ) -> Result<(), Error> {
     let write = |name: &str, text: &str| store::write(&out_dir.join(name), text.as_bytes());
@@ -54,7 +54,7 @@ pub(super) fn write(
     if bench_py_names {
         write(K6_RESULTS, &exported)?;
     }
-    write(K6_CSV, &k6::csv(&samples))?;
+    store::write_with(&out_dir.join(K6_CSV), |file| k6::write_csv(&samples, file))?;
     write(RESULTS_ENV, &results_env::render(report, &summary, iterations, &scrapes))?;
     for (gauge, chart) in mermaid::charts(report, iterations, &scrapes) {
         write(&format!("{gauge}.mermaid"), &chart)?;

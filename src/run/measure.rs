@@ -9,12 +9,12 @@ use super::host::Host;
 use super::stage::{Running, size};
 use crate::calibrate;
 use crate::cancel::Cancel;
-use crate::dataset::{self, PromptSet};
+use crate::dataset::{self, Ask, Carries, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::model;
 use crate::peaks;
-use crate::plan::RunPlan;
+use crate::plan::{Endpoint, RunPlan};
 use crate::report;
 
 /// Everything that the server wrote.
@@ -105,20 +105,32 @@ pub(crate) async fn prompts(
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let limit = workload.n_prompts.map(|wanted| {
-        let each = prompts_per_request(workload).saturating_mul(SPARE_PROMPTS);
-        wanted.saturating_mul(each).saturating_add(64)
-    });
-    let prompts = dataset::load(
-        &workload.dataset,
-        &workload.filter,
-        limit,
-        cache.as_deref(),
-        &fetch,
-        events,
-        cancel,
-    )
-    .await?;
+    let each = prompts_per_request(workload);
+    let spare = |wanted: u64| match workload.dataset.sets_its_own_lengths() {
+        // What is asked for is not read on in the hope of something shorter.
+        true => wanted.saturating_mul(each),
+        false => wanted.saturating_mul(each).saturating_mul(SPARE_PROMPTS).saturating_add(64),
+    };
+    let ask = Ask {
+        spec: workload.dataset.clone(),
+        filter: workload.filter,
+        limit: workload.n_prompts.map(spare),
+        carries: match workload.endpoint {
+            Endpoint::ChatCompletions => Carries::Chats,
+            _ => Carries::Texts,
+        },
+        seed: workload.seed,
+    };
+    let mut prompts = dataset::load(&ask, cache.as_deref(), &fetch, events, cancel).await?;
+    if let Some(file) = &mut prompts.file
+        && file.sha256.is_none()
+    {
+        // A pipe can be read only once, and has no digest then.
+        let is_file = file.path.is_file();
+        let path = file.path.clone();
+        let digest = async { Ok(model::file_digest(&path).await?) };
+        file.sha256 = if is_file { Some(unless_stopped(cancel, digest).await?) } else { None };
+    }
     stage.done(format!("{} of {} prompts", prompts.kept, prompts.seen));
     Ok(prompts)
 }

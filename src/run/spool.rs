@@ -23,7 +23,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
-    writer: JoinHandle<std::io::Result<()>>,
+    /// Ends with how many records it wrote.
+    writer: JoinHandle<std::io::Result<u64>>,
 }
 
 impl Spool {
@@ -47,26 +48,29 @@ impl Spool {
         Ok((Self { path, writer }, sender))
     }
 
-    /// All records in the order of planning, after the sending half is gone.
+    /// All records by phase and in the order of planning, after the sending half is gone.
     pub(super) fn finish(self) -> Result<Vec<RequestRecord>, Error> {
         let failed = |attempt: &'static str, source| Error::Output {
             attempt,
             path: self.path.clone(),
             source,
         };
-        match self.writer.join() {
+        let count = match self.writer.join() {
             Ok(written) => written.map_err(|source| failed("write", source))?,
             Err(panic) => std::panic::resume_unwind(panic),
-        }
+        };
         let file = File::open(&self.path).map_err(|source| failed("read", source))?;
-        let mut records = Vec::new();
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(|source| failed("read", source))?;
+        let mut records = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut file = BufReader::new(file);
+        let mut line = String::new();
+        while file.read_line(&mut line).map_err(|source| failed("read", source))? > 0 {
             let record =
                 serde_json::from_str(&line).map_err(|error| failed("read", error.into()))?;
             records.push(record);
+            line.clear();
         }
-        records.sort_by_key(|record: &RequestRecord| record.index);
+        // In place: a copy for the time of sorting would be the peak of the whole run.
+        records.sort_unstable_by_key(|record: &RequestRecord| (record.phase_index, record.index));
         Ok(records)
     }
 
@@ -81,7 +85,8 @@ fn write(
     records: &Receiver<RequestRecord>,
     mut file: BufWriter<File>,
     mut watch: impl FnMut(&RequestRecord),
-) -> std::io::Result<()> {
+) -> std::io::Result<u64> {
+    let mut count = 0;
     let mut flushed = Instant::now();
     loop {
         match records.recv_timeout(FLUSH_INTERVAL) {
@@ -89,9 +94,13 @@ fn write(
                 watch(&record);
                 serde_json::to_writer(&mut file, &record)?;
                 file.write_all(b"\n")?;
+                count += 1;
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return file.flush(),
+            Err(RecvTimeoutError::Disconnected) => {
+                file.flush()?;
+                return Ok(count);
+            }
         }
         if flushed.elapsed() >= FLUSH_INTERVAL {
             file.flush()?;

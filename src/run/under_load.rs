@@ -10,18 +10,23 @@ use super::bodies::{self, Bodies, Numbered};
 use super::findings::{Findings, WorkloadFacts};
 use super::fit;
 use super::gates::{Abort, LiveGates};
+use super::make::{self, Known};
 use super::measure::unless_stopped;
+use super::prompts::{self, PromptFacts};
 use super::spool::Spool;
 use super::stage::Running;
 use super::tongue;
 use crate::cancel::{self, Cancel, StopReason};
-use crate::dataset::PromptSet;
+use crate::dataset::{Content, Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Event, Events, LoadProgress, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPlan, Schedule, Stamp,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
+    Stamp,
 };
-use crate::plan::{Dialect, RunPlan, Secret, ServerProgram, Target, Workload, Yield};
+use crate::plan::{
+    Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload, Yield,
+};
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -80,7 +85,7 @@ impl UnderLoad<'_> {
                 let (base_url, cure) = (self.base_url.to_owned(), Some(cure));
                 return Err(ServerError::Unreachable { base_url, why, cure }.into());
             }
-            let load_plan = self.load_plan(&identity, findings).await?;
+            let load_plan = self.load_plan(&identity, findings, events).await?;
             findings.identity = Some(identity);
             Ok(load_plan)
         };
@@ -171,6 +176,7 @@ impl UnderLoad<'_> {
         &self,
         identity: &ServerIdentity,
         findings: &mut Findings,
+        events: &Events,
     ) -> Result<LoadPlan, Error> {
         let mut workload = self.plan.workload.clone();
         // What must fit a slot is the longer of two answers.
@@ -186,12 +192,37 @@ impl UnderLoad<'_> {
             workload.request.model.clone_from(&identity.model_id);
         }
         let mut users = workload.users.or(identity.total_slots).unwrap_or(USERS_WITHOUT_SLOTS);
-        if let Some(most) = workload.shape.max_in_flight() {
+        let sequence = workload.sequence();
+        let caps = sequence.iter().map(|phase| phase.shape.max_in_flight());
+        if let Some(most) = caps.collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().max())
+        {
             users = users.min(most); // those of the warm-up
         }
-        let bodies = self.bodies(&workload, dialect, identity, &mut findings.warnings).await;
-        let answers = if workload.tpot_difference.is_some() { 2 } else { 1 };
-        let total_requests = workload.n_prompts.map(|prompts| prompts.saturating_mul(answers));
+        let context = identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp);
+        let mut needed = match workload.dataset.sets_its_own_lengths() {
+            true => prompts::needed(self.prompts, &workload),
+            false => self.prompts.prompts.clone(),
+        };
+        let mut how = None;
+        if needed.iter().any(|prompt| matches!(prompt.content, Content::Recipe(_))) {
+            let known = Known {
+                control: self.control,
+                workload: &workload,
+                dialect,
+                context,
+                vocabulary: identity.vocabulary,
+            };
+            let what = format!("{} prompts of asked lengths", needed.len());
+            let stage = Running::begin(events, Stage::Dataset, what);
+            let made = make::make(needed, &known).await;
+            stage.done(format!("made by {}", made.how.name()));
+            findings.warnings.extend(made.warnings);
+            needed = made.prompts;
+            how = Some(made.how);
+        }
+        let known = (dialect, context);
+        let (bodies, sent) = self.bodies(&workload, known, &needed, &mut findings.warnings).await;
+        let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
             target: HttpTarget::parse(
@@ -203,18 +234,11 @@ impl UnderLoad<'_> {
             .through(&self.plan.way())?,
             bodies: bodies.bodies,
             conversations: bodies.conversations,
-            schedule: Schedule::of(
-                &workload.shape,
-                workload.seed,
-                workload.duration,
-                total_requests,
-            ),
-            shape: workload.shape,
+            phases: load_phases(&workload, &sequence, &sent.prompts, budgets_per_prompt),
             users,
             think_time: workload.think_time,
-            duration: workload.duration,
-            total_requests,
             graceful_stop: workload.graceful_stop,
+            graceful_ramp_down: workload.graceful_ramp_down,
             warm_up_requests_per_user: workload.warm_up_requests_per_user,
             timeouts: workload.timeouts,
             deadline: workload.deadline,
@@ -229,22 +253,23 @@ impl UnderLoad<'_> {
         findings.workload = Some(WorkloadFacts {
             hash: load::workload_hash(&load_plan),
             users,
-            requests: load_plan.requests(),
+            requests: load_plan.requests_by_phase(),
             dataset: self.prompts.source.clone(),
+            prompts: PromptFacts::of(self.prompts, &sent.prompts, sent.not_fitting, how),
         });
         Ok(load_plan)
     }
 
-    /// The bodies of all requests, of the prompts that fit this server; warns of what was left out.
-    async fn bodies(
+    /// The bodies of all requests, of the prompts that fit this server, and those prompts; warns of
+    /// what was left out.
+    async fn bodies<'p>(
         &self,
         workload: &Workload,
-        dialect: Dialect,
-        identity: &ServerIdentity,
+        (dialect, context): (Dialect, Option<u64>),
+        needed: &'p [Prompt],
         warnings: &mut Vec<String>,
-    ) -> Bodies {
-        let mut prompts: Vec<Numbered<'_>> = self.prompts.prompts.iter().enumerate().collect();
-        let context = identity.slot_context.filter(|_| dialect == Dialect::LlamaCpp);
+    ) -> (Bodies, Sent<'p>) {
+        let mut prompts: Vec<Numbered<'p>> = needed.iter().enumerate().collect();
         if let Some(spec) = workload.conversation {
             let talks =
                 bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
@@ -265,21 +290,26 @@ impl UnderLoad<'_> {
                 ));
             }
             warnings.extend(repeats(workload, talks.bodies.bodies.len() as u64, "conversations"));
-            return talks.bodies;
+            return (talks.bodies, Sent { prompts, not_fitting: talks.left_out });
         }
+        let mut not_fitting = 0;
         if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
-            let left_out =
-                fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
-            if left_out > 0 {
+            not_fitting = fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
+            if not_fitting > 0 {
                 warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit {place} and were left out; \
+                    "{not_fitting} prompts of the dataset do not fit {place} and were left out; \
                      raise {cure}, or choose shorter ones with --max-prompt-tokens"
                 ));
             }
         }
         let batch = bodies::prompts_per_request(workload);
         warnings.extend(repeats(workload, prompts.len() as u64 / batch, "requests"));
-        bodies::plan(workload, dialect, &prompts)
+        let bodies = bodies::plan(workload, dialect, &prompts);
+        if let Some(wanted) = workload.n_prompts {
+            let wanted = wanted.saturating_mul(batch);
+            prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        }
+        (bodies, Sent { prompts, not_fitting })
     }
 
     /// How many tokens a text may have, which part of the server says so, and which flag.
@@ -302,9 +332,54 @@ impl UnderLoad<'_> {
     }
 }
 
+/// The prompts that are sent.
+struct Sent<'a> {
+    prompts: Vec<Numbered<'a>>,
+    /// Those that were left out for their length.
+    not_fitting: u64,
+}
+
+/// The phases with the instants of their arrivals; each prompt is asked with so many budgets.
+fn load_phases(
+    workload: &Workload,
+    sequence: &[PhaseSpec],
+    sent: &[Numbered<'_>],
+    budgets_per_prompt: u64,
+) -> Vec<LoadPhase> {
+    let first = sequence.iter().position(|phase| phase.measured).unwrap_or(0);
+    let phases = sequence.iter().enumerate();
+    phases
+        .map(|(position, spec)| {
+            let requests = spec.n_prompts.map(|wanted| wanted.saturating_mul(budgets_per_prompt));
+            LoadPhase {
+                phase: match (spec.measured, position < first) {
+                    (true, _) => Phase::Measured,
+                    (false, true) => Phase::WarmUp,
+                    (false, false) => Phase::CoolDown,
+                },
+                shape: spec.shape.clone(),
+                // Phases of one rate must not have the same arrivals.
+                schedule: match spec.shape {
+                    LoadShape::Trace { .. } => Some(prompts::trace_schedule(&spec.shape, sent)),
+                    _ => Schedule::of(
+                        &spec.shape,
+                        workload.seed.wrapping_add(position as u64),
+                        spec.duration,
+                        requests,
+                    ),
+                },
+                users: spec.users,
+                duration: spec.duration,
+                total_requests: requests,
+            }
+        })
+        .collect()
+}
+
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
 fn repeats(workload: &Workload, there_are: u64, what: &str) -> Option<String> {
-    let wanted = workload.n_prompts?;
+    let wanted =
+        workload.n_prompts.filter(|_| !matches!(workload.shape, LoadShape::Trace { .. }))?;
     (there_are < wanted).then(|| match what {
         "requests" if bodies::prompts_per_request(workload) == 1 => format!(
             "--n-prompts {wanted}: the dataset has only {there_are} that fit; they go round"
@@ -351,7 +426,7 @@ impl Bounds {
     fn of(plan: &LoadPlan) -> Self {
         Self {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
-            duration: plan.duration,
+            duration: plan.duration(),
             requests: plan.requests(),
         }
     }

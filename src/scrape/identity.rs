@@ -30,6 +30,8 @@ pub struct ServerIdentity {
     pub model_id: Option<String>,
     /// Tokens of context the model was trained with (`meta.n_ctx_train`).
     pub model_context: Option<u64>,
+    /// Size of the model's vocabulary (`meta.n_vocab`).
+    pub vocabulary: Option<u32>,
     /// What it did not answer, and how, one entry a path; for the log.
     pub missing: Vec<String>,
     /// Why no connection could be made for any of the questions; `None` if one could.
@@ -96,6 +98,10 @@ impl ServerIdentity {
             model_context: model["meta"]["n_ctx_train"]
                 .as_u64()
                 .or_else(|| model["max_model_len"].as_u64()),
+            vocabulary: model["meta"]["n_vocab"]
+                .as_u64()
+                .and_then(|size| u32::try_from(size).ok())
+                .filter(|size| *size > 0),
             missing: Vec::new(),
             unreachable: None,
             cure: None,
@@ -167,6 +173,7 @@ mod tests {
         assert_eq!(identity.has_chat_template, Some(true));
         assert_eq!(identity.model_id.as_deref(), Some("tiny.gguf"));
         assert_eq!(identity.model_context, Some(4096));
+        assert!(identity.vocabulary.is_some());
         assert!(identity.build.is_some());
     }
 

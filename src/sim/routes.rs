@@ -142,6 +142,8 @@ fn read_generation(shape: Shape, request: &Request) -> Result<Generation, Respon
         let Some(messages) = body.get("messages").and_then(Value::as_array) else {
             return Err(invalid("'messages' is required"));
         };
+        // As of a real server, whose template leaves the beginning to the tokenizer.
+        prompt.push(BOS);
         Vocabulary::shared().tokenize(&render_chat(messages)?, &mut prompt);
     } else {
         let Some(given) = body.get("prompt") else {

@@ -41,7 +41,9 @@ pub use reconcile::{
 };
 pub use server_headers::{HeaderFigures, figures as server_headers};
 pub use server_side::{Drafts, ServerRates, ServerWork};
-pub use summary::{LoadFigures, RequestAccounting, Summary, WarmUpAccounting, summarise};
+pub use summary::{
+    LoadFigures, RequestAccounting, Summary, UnmeasuredAccounting, summarise, summarise_by,
+};
 pub use timeline::Timeline;
 pub use utilization::{Peaks, TokenCost, Traffic, Utilization};
-pub use validity::{Blame, Caution, Reason, ServerFate, Validity, judge};
+pub use validity::{Blame, Caution, Part, Reason, ServerFate, Validity, judge, judge_parts};

@@ -14,8 +14,8 @@ pub enum CounterSpan {
     /// The first scrape was taken after the warm-up.
     #[default]
     Measured,
-    /// The first scrape was taken before the warm-up.
-    WarmUpAndMeasured,
+    /// Phases that do not count lie between the scrapes too.
+    AllPhases,
 }
 
 /// Differences of the server's counters between the scrape before and the scrape after the load.
@@ -353,7 +353,9 @@ fn counter_disagreements(
     let covered: Vec<&RequestRecord> = records
         .iter()
         .filter(|record| {
-            record.phase == Phase::Measured || counters.span == CounterSpan::WarmUpAndMeasured
+            // The warm-up before the first phase ends before the first scrape.
+            let in_a_phase = record.phase_index > 0 && counters.span == CounterSpan::AllPhases;
+            record.phase == Phase::Measured || in_a_phase
         })
         .collect();
     let completed: Vec<&RequestRecord> =

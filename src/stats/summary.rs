@@ -112,12 +112,14 @@ pub struct RequestAccounting {
     /// Requests sent a second time because the idle connection had been closed.
     pub resent: u64,
     /// The unmeasured ones before.
-    pub warm_up: WarmUpAccounting,
+    pub warm_up: UnmeasuredAccounting,
+    /// The unmeasured ones after.
+    pub cool_down: UnmeasuredAccounting,
 }
 
 /// What became of the unmeasured requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WarmUpAccounting {
+pub struct UnmeasuredAccounting {
     /// Planned.
     pub planned: u64,
     /// Ended well.
@@ -160,7 +162,12 @@ impl Summary {
 /// Sums up a load. Only completed measured requests enter the metrics.
 #[must_use]
 pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
-    let split = HeaderSplit::detect(records, load.server);
+    summarise_by(records, load, HeaderSplit::detect(records, load.server))
+}
+
+/// The same where it is known what headers mark: of one phase, whose requests alone do not tell.
+#[must_use]
+pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: HeaderSplit) -> Summary {
     let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
     let mut prompts: Vec<u64> = completed.iter().map(|record| record.prompt_index).collect();
     prompts.sort_unstable();
@@ -184,11 +191,16 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
 fn account(records: &[RequestRecord]) -> RequestAccounting {
     let mut requests = RequestAccounting::default();
     for record in records {
-        if record.phase == Phase::WarmUp {
-            requests.warm_up.planned += 1;
+        let unmeasured = match record.phase {
+            Phase::WarmUp => Some(&mut requests.warm_up),
+            Phase::CoolDown => Some(&mut requests.cool_down),
+            Phase::Measured => None,
+        };
+        if let Some(unmeasured) = unmeasured {
+            unmeasured.planned += 1;
             match &record.outcome {
-                Outcome::Completed => requests.warm_up.completed += 1,
-                Outcome::Failed { .. } => requests.warm_up.failed += 1,
+                Outcome::Completed => unmeasured.completed += 1,
+                Outcome::Failed { .. } => unmeasured.failed += 1,
                 Outcome::Dropped | Outcome::Cut | Outcome::Cancelled => {}
             }
             continue;
@@ -315,13 +327,18 @@ mod tests {
         records.push(RequestRecord { outcome: Outcome::Cut, end: None, ..completed(10) });
         records.push(RequestRecord { phase: Phase::WarmUp, ..completed(11) });
         records.push(RequestRecord { phase: Phase::WarmUp, ..failed(12, FailureKind::Reset) });
+        records.push(RequestRecord { phase: Phase::CoolDown, ..completed(13) });
         let requests = summarise(&records, &figures(400.0)).requests;
         assert_eq!((requests.planned, requests.started, requests.completed), (11, 10, 6));
         assert_eq!((requests.failed, requests.dropped, requests.cut), (3, 1, 1));
         assert_eq!(requests.by_error[&FailureKind::StreamError], 2);
         assert_eq!(requests.by_error.values().sum::<u64>(), requests.failed);
         assert_eq!(requests.by_finish_reason.values().sum::<u64>(), requests.completed);
-        assert_eq!(requests.warm_up, WarmUpAccounting { planned: 2, completed: 1, failed: 1 });
+        assert_eq!(
+            requests.cool_down,
+            UnmeasuredAccounting { planned: 1, completed: 1, failed: 0 }
+        );
+        assert_eq!(requests.warm_up, UnmeasuredAccounting { planned: 2, completed: 1, failed: 1 });
     }
 
     #[test]

@@ -127,10 +127,11 @@ impl Board {
         Self { thresholds: thresholds.to_vec(), objectives: objectives.to_vec(), split, columns }
     }
 
-    /// Takes a request in. Warm-up requests and those that were cut or cancelled leave no trace.
+    /// Takes a request in. Requests that do not count and those that were cut or cancelled leave no
+    /// trace.
     pub fn add(&mut self, record: &RequestRecord) {
         let is_neither = matches!(record.outcome, Outcome::Cut | Outcome::Cancelled);
-        if record.phase == Phase::WarmUp || is_neither {
+        if record.phase != Phase::Measured || is_neither {
             return;
         }
         let metrics = RequestMetrics::of(record, &self.split);

@@ -65,17 +65,51 @@ pub struct Validity {
     pub warnings: Vec<Caution>,
 }
 
-/// Judges a load.
+/// One measured phase: whether it was paced as planned is asked of each by itself, since users who
+/// wait and arrivals that do not are judged by different rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its requests alone.
+    pub summary: &'a Summary,
+    /// Its figures alone.
+    pub load: &'a LoadFigures,
+}
+
+/// Judges a load of one phase.
 #[must_use]
 pub fn judge(summary: &Summary, load: &LoadFigures, limits: &Limits, fate: ServerFate) -> Validity {
+    judge_parts(summary, load, &[Part { name: "load", summary, load }], limits, fate)
+}
+
+/// Judges a load.
+#[must_use]
+pub fn judge_parts(
+    summary: &Summary,
+    load: &LoadFigures,
+    parts: &[Part<'_>],
+    limits: &Limits,
+    fate: ServerFate,
+) -> Validity {
     let mut verdict =
         Validity { valid: true, fails_run: false, reasons: Vec::new(), warnings: Vec::new() };
     judge_requests(summary, limits, &mut verdict);
     judge_server(fate, &mut verdict);
-    if load.open_loop {
-        judge_arrivals(summary, load, &mut verdict);
-    } else {
-        judge_lateness(summary, load, limits, &mut verdict);
+    for part in parts {
+        let (reasons, warnings) = (verdict.reasons.len(), verdict.warnings.len());
+        if part.load.open_loop {
+            judge_arrivals(part.summary, part.load, &mut verdict);
+        } else {
+            judge_lateness(part.summary, part.load, limits, &mut verdict);
+        }
+        if parts.len() > 1 {
+            let reasons = verdict.reasons.iter_mut().skip(reasons).map(|said| &mut said.message);
+            let warnings = verdict.warnings.iter_mut().skip(warnings).map(|said| &mut said.message);
+            for message in reasons.chain(warnings) {
+                *message = format!("in phase \"{}\" {message}", part.name);
+            }
+        }
     }
     judge_client_delay(summary, load, limits, &mut verdict);
     warn(summary, load, &mut verdict);

@@ -45,7 +45,7 @@ impl Listener for LiveLine {
                 self.bar.println(format!("✓ {:8} {outcome} ({elapsed_s:.1} s)", stage.name()));
                 self.bar.set_message(String::new());
             }
-            Event::Transfer { file, bytes, total_bytes } => {
+            Event::Transfer { stage: _, file, bytes, total_bytes } => {
                 let total =
                     total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 self.bar.set_message(format!("{file}: {}{total}", size(*bytes)));

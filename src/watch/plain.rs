@@ -44,7 +44,7 @@ impl PlainLines {
             Event::StageDone { stage, outcome, elapsed_s } => {
                 Some(format!("{}: {outcome} ({elapsed_s:.1} s)", stage.name()))
             }
-            Event::Transfer { file, bytes, total_bytes } => {
+            Event::Transfer { stage, file, bytes, total_bytes } => {
                 let begun = last.transfer_file != *file;
                 let done = Some(*bytes) == *total_bytes;
                 if !begun && !done && *bytes < last.transfer_bytes + TRANSFER_LINE_BYTES {
@@ -54,7 +54,7 @@ impl PlainLines {
                 last.transfer_bytes = *bytes;
                 let total =
                     total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
-                Some(format!("model: {file}: {}{total}", size(*bytes)))
+                Some(format!("{}: {file}: {}{total}", stage.name(), size(*bytes)))
             }
             Event::LoadProgress(progress) => {
                 if progress.elapsed_s < last.load_line_s + LOAD_LINE_INTERVAL_S {
@@ -118,6 +118,7 @@ mod tests {
         let shown = (0..=200u64)
             .filter(|mebibyte| {
                 let event = Event::Transfer {
+                    stage: Stage::Model,
                     file: "m".to_owned(),
                     bytes: mebibyte << 20,
                     total_bytes: Some(total),

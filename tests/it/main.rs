@@ -14,6 +14,7 @@ mod lifecycle;
 mod load;
 mod model;
 mod open_loop;
+mod phases;
 mod provenance;
 mod real_mermaid;
 mod report;

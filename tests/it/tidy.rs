@@ -15,7 +15,7 @@ use source::{Source, has_word, read_sources};
 const PURE: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("plan", &["resolve"]),
-    ("dataset", &["mod", "extract"]),
+    ("dataset", &["mod", "extract", "reading"]),
     ("model/gguf/types", &[]),
     ("model/split", &[]),
     ("model/synthetic/shape", &[]),

@@ -7,6 +7,7 @@ use std::fmt;
 use reqwest::Url;
 
 use super::{HubError, HubFault};
+use crate::event::Stage;
 use crate::model::environment::Environment;
 
 /// The Hub's kinds of repositories that bench-ci reads.
@@ -33,6 +34,16 @@ pub struct HubAsk {
     pub endpoint: String,
     /// The address that is really asked.
     pub(super) base: Url,
+}
+
+impl RepoKind {
+    /// The stage of a run in which such a file is fetched.
+    pub(super) const fn stage(self) -> Stage {
+        match self {
+            RepoKind::Model => Stage::Model,
+            RepoKind::Dataset => Stage::Dataset,
+        }
+    }
 }
 
 impl HubAsk {

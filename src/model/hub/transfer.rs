@@ -309,6 +309,7 @@ impl<'hub, 'run> Transfer<'hub, 'run> {
         }
         self.told = Some(Instant::now());
         self.hub.events.send(&Event::Transfer {
+            stage: self.ask.kind.stage(),
             file: self.ask.file.clone(),
             bytes: self.position,
             total_bytes: self.metadata.size_bytes,

@@ -14,7 +14,7 @@ use super::ask::{HubAsk, RepoKind};
 use super::client::Hub;
 use super::metadata::Metadata;
 use super::place::Place;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stage};
 use crate::model::{ModelError, aside, digest};
 
 /// The path and the bytes that came; `None` if the file must be had over plain HTTP.
@@ -33,6 +33,7 @@ pub(super) async fn fetch(
     };
     let progress = Arc::new(Progress {
         events: hub.events.clone(),
+        stage: ask.kind.stage(),
         file: ask.file.clone(),
         total_bytes: metadata.size_bytes,
         bytes: AtomicU64::new(0),
@@ -101,6 +102,7 @@ async fn stalled(progress: &Progress, idle: std::time::Duration) {
 /// Turns hf-hub's progress into ours.
 struct Progress {
     events: Events,
+    stage: Stage,
     file: String,
     total_bytes: Option<u64>,
     bytes: AtomicU64,
@@ -120,6 +122,7 @@ impl ProgressHandler for Progress {
         let Some(bytes) = bytes else { return };
         if self.bytes.fetch_max(bytes, Ordering::Relaxed) < bytes {
             self.events.send(&Event::Transfer {
+                stage: self.stage,
                 file: self.file.clone(),
                 bytes,
                 total_bytes: self.total_bytes,

@@ -21,7 +21,7 @@ use super::environment::Environment;
 use super::error::free_bytes;
 use super::{ModelError, ModelFile, digest, local};
 use crate::cancel::Cancel;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stage};
 
 /// Changes whenever the same shape would give other bytes; part of the file's name.
 const GENERATOR_VERSION: u32 = 1;
@@ -69,7 +69,8 @@ pub fn make(
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let tell = |bytes| {
         let total_bytes = Some(total_bytes);
-        events.send(&Event::Transfer { file: file.clone(), bytes, total_bytes });
+        let (stage, file) = (Stage::Model, file.clone());
+        events.send(&Event::Transfer { stage, file, bytes, total_bytes });
     };
     tell(0);
     let mut told = Instant::now();

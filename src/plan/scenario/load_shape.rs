@@ -2,19 +2,26 @@
 //!
 //! Main functions: [`read`], [`apply`] and [`check`].
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use super::MOST_USERS;
 use super::reader::Section;
-use crate::plan::Workload;
 use crate::plan::problem::{Place, Problem};
-use crate::plan::shape::{ArrivalProcess, LoadShape, Stage, UserTarget};
+use crate::plan::shape::{ArrivalProcess, LoadShape, Stage, UserTarget, trace_speed};
+use crate::plan::{DatasetSpec, Workload};
 
 /// Fastest rate that makes sense on one thread; a typing error above it would fill the memory with
 /// planned arrivals.
 const HIGHEST_RATE: f64 = 1_000_000.0;
 
-/// `[arrivals]`, `[ramp]` or `iterations_per_user`; none of them is a constant number of users.
-pub(super) fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> LoadShape {
-    let given: Vec<&'static str> = ["iterations_per_user", "ramp", "arrivals"]
+/// `[arrivals]`, `[ramp]`, `[trace]` or `iterations_per_user`; none of them is a constant number of
+/// users. Of a trace also its file, as written.
+pub(super) fn read(
+    top: &mut Section<'_, '_>,
+    problems: &mut Vec<Problem>,
+) -> (LoadShape, Option<PathBuf>) {
+    let given: Vec<&'static str> = ["iterations_per_user", "ramp", "arrivals", "trace"]
         .into_iter()
         .filter(|key| top.has(key))
         .collect();
@@ -22,9 +29,16 @@ pub(super) fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Lo
         let message = format!("{second} has no place beside {first}: a load has one shape");
         problems.push(Problem::new(top.place(second), message).hinting("remove one of them"));
     }
-    if top.has("arrivals") && top.has("users") {
-        let message = "users has no place beside arrivals, which come at a rate of their own";
-        problems.push(Problem::new(top.place("users"), message).hinting("remove one of them"));
+    for open in ["arrivals", "trace"] {
+        if top.has(open) && top.has("users") {
+            let message =
+                format!("users has no place beside {open}, whose requests come whatever users do");
+            problems.push(Problem::new(top.place("users"), message).hinting("remove one of them"));
+        }
+    }
+    if top.has("trace") && top.has("dataset") {
+        let message = "dataset has no place beside trace, which holds the prompts or their lengths";
+        problems.push(Problem::new(top.place("dataset"), message).hinting("remove one of them"));
     }
     let arrivals_place = top.place("arrivals");
     let iterations = top.whole(problems, "iterations_per_user", 1..=u64::from(u32::MAX));
@@ -34,15 +48,31 @@ pub(super) fn read(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Lo
     let mut section = top.section(problems, "arrivals");
     let arrivals = arrivals(&mut section, arrivals_place, problems);
     section.finish(problems);
-    match given.first() {
+    let mut section = top.section(problems, "trace");
+    let file = section.string(problems, "file").map(PathBuf::from);
+    let speed = if section.has_string("speed") {
+        section.parsed(problems, "speed", trace_speed)
+    } else {
+        let number = section.number(problems, "speed");
+        if number.is_some_and(|speed| speed <= 0.0 || speed > FASTEST_TRACE) {
+            let message = format!("trace.speed must be above 0 and at most {FASTEST_TRACE}");
+            problems.push(Problem::new(section.place("speed"), message));
+        }
+        number
+    };
+    let max_in_flight = section.whole_u32(problems, "max_in_flight", 1..=MOST_USERS);
+    let file = if given.contains(&"trace") { section.needed(problems, "file", file) } else { None };
+    section.finish(problems);
+    let shape = match given.first() {
         Some(&"iterations_per_user") => {
             iterations.map(|iterations| LoadShape::PerUserIterations { iterations })
         }
         Some(&"ramp") => users,
-        Some(_) => arrivals,
+        Some(&"arrivals") => arrivals,
+        Some(_) => Some(LoadShape::Trace { speed: speed.unwrap_or(1.0), max_in_flight }),
         None => None,
-    }
-    .unwrap_or(LoadShape::ConstantUsers)
+    };
+    (shape.unwrap_or(LoadShape::ConstantUsers), file)
 }
 
 fn ramping_users(section: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Option<LoadShape> {
@@ -125,6 +155,32 @@ fn rate_of(section: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Option
     Some(rate)
 }
 
+/// Fastest speed of a trace, as [`trace_speed`] has it.
+const FASTEST_TRACE: f64 = 1e6;
+
+/// Puts `--trace` and `--trace-speed` over the shape.
+pub(super) fn apply_trace(
+    workload: &mut Workload,
+    file: Option<&Path>,
+    speed: Option<f64>,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(path) = file {
+        let max_in_flight = workload.shape.max_in_flight();
+        workload.shape = LoadShape::Trace { speed: 1.0, max_in_flight };
+        workload.dataset = DatasetSpec::Trace { path: path.to_path_buf() };
+        workload.users = None;
+    }
+    match (&mut workload.shape, speed) {
+        (LoadShape::Trace { speed, .. }, Some(wanted)) => *speed = wanted,
+        (_, Some(_)) => problems.push(
+            Problem::new(Place::Flag("--trace-speed"), "there is no trace")
+                .hinting("pass --trace, or choose a scenario with [trace]"),
+        ),
+        (_, None) => {}
+    }
+}
+
 /// Puts the flags over the shape, and the shape's own length over the duration.
 pub(super) fn apply(
     workload: &mut Workload,
@@ -157,7 +213,18 @@ pub(super) fn apply(
             *process = arrivals.unwrap_or(*process);
             *max_in_flight = most.or(*max_in_flight);
             // Nobody waits for an answer, so nobody pauses after one.
+            workload.think_time = Duration::ZERO;
+        }
+        LoadShape::Trace { max_in_flight, .. } => {
+            *max_in_flight = most.or(*max_in_flight);
             workload.think_time = std::time::Duration::ZERO;
+            if arrivals.is_some() {
+                let message = "the instants are those of the trace";
+                problems.push(
+                    Problem::new(Place::Flag("--arrivals"), message)
+                        .hinting("leave it out, or leave out the trace"),
+                );
+            }
         }
         _ => {
             let given = [("--arrivals", arrivals.is_some()), ("--max-in-flight", most.is_some())];
@@ -181,40 +248,71 @@ pub(super) fn check(workload: &mut Workload, users_flag: bool, problems: &mut Ve
                 .hinting("leave it out, or choose a scenario with users"),
         );
     }
-    if let Some(length) = workload.shape.stages_length() {
-        if workload.n_prompts.is_some() {
-            let message = "stages end by themselves, and n_prompts would cut them off";
+    let is_trace = matches!(workload.shape, LoadShape::Trace { .. });
+    if is_trace && workload.tpot_difference.is_some() {
+        let message =
+            "a trace sends each prompt once, and the difference method would send it twice";
+        problems.push(
+            Problem::new(Place::Whole, message)
+                .hinting("leave out --tpot-difference, or the trace"),
+        );
+    }
+    if is_trace != matches!(workload.dataset, DatasetSpec::Trace { .. }) {
+        // --dataset over a scenario with a trace, or --rate over one.
+        let message = "a trace brings its own prompts and its own instants";
+        problems.push(
+            Problem::new(Place::Whole, message)
+                .hinting("leave out --dataset (SERVER_BENCH_DATASET) and --rate, or the trace"),
+        );
+    }
+    let Workload { shape, duration, n_prompts, users, .. } = workload;
+    check_shape("", shape, duration, *n_prompts, *users, problems);
+}
+
+/// What does not fit together in one shape; `of` begins every message.
+pub(super) fn check_shape(
+    of: &str,
+    shape: &mut LoadShape,
+    duration: &mut Option<Duration>,
+    n_prompts: Option<u64>,
+    users: Option<u32>,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(length) = shape.stages_length() {
+        if n_prompts.is_some() {
+            let message = format!("{of}stages end by themselves, and n_prompts would cut them off");
             problems.push(
                 Problem::new(Place::Whole, message)
                     .hinting("leave out --n-prompts (SERVER_BENCH_N_PROMPTS), or the stages"),
             );
         }
-        match workload.duration {
-            Some(duration) if !length.is_zero() => workload.shape.stretch_to(duration),
+        match *duration {
+            Some(duration) if !length.is_zero() => shape.stretch_to(duration),
             _ if length.is_zero() => problems.push(Problem::new(
                 Place::Whole,
-                "the stages have no length: each of them is a jump",
+                format!("{of}the stages have no length: each of them is a jump"),
             )),
-            _ => workload.duration = Some(length),
+            _ => *duration = Some(length),
         }
     }
-    if let LoadShape::PerUserIterations { .. } = workload.shape
-        && workload.n_prompts.is_some()
+    if let LoadShape::PerUserIterations { .. } = shape
+        && n_prompts.is_some()
     {
-        let message =
-            "iterations_per_user counts the requests, and n_prompts would count them again";
+        let message = format!(
+            "{of}iterations_per_user counts the requests, and n_prompts would count them again"
+        );
         problems.push(Problem::new(Place::Whole, message).hinting("leave out one of them"));
     }
-    if let LoadShape::RampingUsers { start, stages } = &workload.shape {
-        let most = workload.users.unwrap_or(1);
+    if let LoadShape::RampingUsers { start, stages } = shape {
+        let most = users.unwrap_or(1);
         let targets = stages.iter().map(|stage| stage.target).chain([*start]);
         let most = targets.map(|target| target.of(most)).max().unwrap_or(0);
         if most > MOST_USERS {
             let message =
-                format!("the ramp has up to {most} users, at most {MOST_USERS} are possible");
+                format!("{of}the ramp has up to {most} users, at most {MOST_USERS} are possible");
             problems.push(Problem::new(Place::Whole, message));
         } else if most == 0 && !stages.is_empty() {
-            problems.push(Problem::new(Place::Whole, "the ramp never has a user"));
+            problems.push(Problem::new(Place::Whole, format!("{of}the ramp never has a user")));
         }
     }
 }

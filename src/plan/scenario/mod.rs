@@ -6,6 +6,7 @@
 
 mod gates;
 mod load_shape;
+mod phases;
 mod reader;
 mod requests;
 
@@ -124,6 +125,10 @@ pub struct Overrides {
     pub max_context: Option<u64>,
     /// `--dataset`.
     pub dataset: Option<DatasetSpec>,
+    /// `--trace`: an open loop of the requests of this file.
+    pub trace: Option<PathBuf>,
+    /// `--trace-speed`: how many times as fast.
+    pub trace_speed: Option<f64>,
     /// `--seed`: the plan's seed, and each request's where the scenario sends one.
     pub seed: Option<u64>,
     /// `--request-model`.
@@ -198,7 +203,12 @@ impl Scenario {
         mut problems: Vec<Problem>,
     ) -> Result<Workload, PlanError> {
         apply(&mut self.workload, overrides, &mut problems);
-        load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        if self.workload.phases.is_empty() {
+            load_shape::check(&mut self.workload, overrides.users.is_some(), &mut problems);
+        } else {
+            phases::check(&mut self.workload, overrides, &mut problems);
+        }
+        phases::check_cool_down(&self.workload, &mut problems);
         together(&self.workload, &mut problems);
         if problems.is_empty() {
             Ok(self.workload)
@@ -219,10 +229,13 @@ fn silent(origin: &Origin) -> Workload {
         filter: PromptFilter { min_words: 4, max_prompt_words: None, max_context_words: None },
         n_prompts: None,
         shape: LoadShape::ConstantUsers,
+        phases: Vec::new(),
+        cool_down: Duration::ZERO,
         users: None,
         think_time: Duration::ZERO,
         duration: None,
-        graceful_stop: Duration::from_secs(30), // k6's
+        graceful_stop: Duration::from_secs(30),      // k6's
+        graceful_ramp_down: Duration::from_secs(30), // k6's
         warm_up_requests_per_user: 1,
         request: RequestSpec {
             model: None,
@@ -311,10 +324,18 @@ fn read_top(
     );
     workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
     workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
-    workload.shape = load_shape::read(&mut top, problems);
+    workload.phases = phases::read(&mut top, problems);
+    let trace;
+    (workload.shape, trace) = load_shape::read(&mut top, problems);
+    if let Some(path) = trace {
+        let trace = DatasetSpec::Trace { path };
+        workload.dataset = folder.map_or(trace.clone(), |folder| trace.relative_to(folder));
+    }
+    set(&mut workload.cool_down, top.duration(problems, "cool_down"));
     set(&mut workload.think_time, top.duration(problems, "think_time"));
     workload.duration = top.duration_above_zero(problems, "duration");
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
+    set(&mut workload.graceful_ramp_down, top.duration(problems, "graceful_ramp_down"));
     set(
         &mut workload.warm_up_requests_per_user,
         top.whole_u32(problems, "warm_up_requests_per_user", 0..=1_000),
@@ -362,6 +383,8 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
         max_tokens,
         max_context,
         dataset,
+        trace,
+        trace_speed,
         seed,
         request_model,
         think_time,
@@ -402,10 +425,24 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     workload.duration = duration.or(workload.duration);
     workload.users = users.or(workload.users);
     workload.n_prompts = n_prompts.or(workload.n_prompts);
+    if trace.is_some() || dataset.as_ref().is_some_and(DatasetSpec::sets_its_own_lengths) {
+        // The scenario's filter was written for the scenario's dataset. Whoever asks for a length
+        // gets it, unless a flag says otherwise.
+        (workload.filter.max_prompt_words, workload.filter.max_context_words) = (None, None);
+    }
     workload.filter.max_prompt_words = max_prompt_tokens.or(workload.filter.max_prompt_words);
     workload.filter.max_context_words = max_context.or(workload.filter.max_context_words);
     set(&mut workload.request.max_tokens, *max_tokens);
     set(&mut workload.dataset, dataset.clone());
+    if trace.is_some() && dataset.is_some() {
+        let message =
+            "--dataset has no place beside it: a trace holds the prompts or their lengths";
+        problems.push(
+            Problem::new(Place::Flag("--trace"), message)
+                .hinting("leave out one of them; SERVER_BENCH_DATASET counts as --dataset"),
+        );
+    }
+    load_shape::apply_trace(workload, trace.as_deref(), *trace_speed, problems);
     if let Some(seed) = seed {
         workload.seed = *seed;
         workload.request.seed = workload.request.seed.map(|_scenario_seed| *seed);
@@ -420,7 +457,9 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
     requests::apply(workload, requests, problems);
     set(&mut workload.request.cache_prompt, *cache_prompt);
     set(&mut workload.request.ignore_eos, *ignore_eos);
-    load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    if workload.phases.is_empty() {
+        load_shape::apply(workload, *rate, *arrivals, *max_in_flight, problems);
+    }
     workload.tpot_difference = tpot_difference.or(workload.tpot_difference);
     if let Some(step) = workload.tpot_difference {
         // A difference of two lengths that nobody forced would be one of two other lengths.
@@ -439,8 +478,11 @@ fn apply(workload: &mut Workload, overrides: &Overrides, problems: &mut Vec<Prob
 
 /// What does not fit together once everything is applied.
 fn together(workload: &Workload, problems: &mut Vec<Problem>) {
-    let counts_itself = matches!(workload.shape, LoadShape::PerUserIterations { .. });
-    if workload.duration.is_none() && workload.n_prompts.is_none() && !counts_itself {
+    let counts_itself =
+        matches!(workload.shape, LoadShape::PerUserIterations { .. } | LoadShape::Trace { .. });
+    let is_bounded = workload.duration.is_some() || workload.n_prompts.is_some() || counts_itself;
+    // Each phase is bounded for itself.
+    if !is_bounded && workload.phases.is_empty() {
         // A value that was given but is wrong is already in the list; it is not also missing.
         let already = problems.iter().any(|problem| {
             ["duration", "n_prompts"].iter().any(|key| problem.message.contains(key))

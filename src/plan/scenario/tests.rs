@@ -105,10 +105,7 @@ fn every_key_is_read() {
     let workload = check(text, &Overrides::default()).expect("valid");
     assert_eq!(workload.scenario, "all");
     assert_eq!(workload.endpoint, Endpoint::Completions);
-    assert_eq!(
-        workload.dataset,
-        DatasetSpec::ShareGptFile { path: PathBuf::from("my/data/mine.json") }
-    );
+    assert_eq!(workload.dataset, DatasetSpec::File { path: PathBuf::from("my/data/mine.json") });
     assert_eq!((workload.n_prompts, workload.users, workload.seed), (Some(10), Some(3), 7));
     assert_eq!(workload.graceful_stop, Duration::ZERO);
     assert_eq!(workload.warm_up_requests_per_user, 0);

@@ -27,20 +27,24 @@
 mod csv;
 mod summary;
 
-pub use csv::csv;
+pub use csv::{csv, write_csv};
 pub(super) use summary::is_whole;
 pub use summary::{Metric, Summary, summary_json};
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
 use crate::artifact::{Report, RequestRow, ScrapeRow, unix_s};
+use crate::load::FailureKind;
 
 /// The one check of `script.js`.
 const CHECK: &str = "success completion";
 
-/// k6's samples of a run, from its rows.
+/// k6's samples of a run, from its rows; rows are looked at once and not kept.
 #[derive(Debug)]
-pub struct Samples<'a> {
+pub struct Samples {
     /// Requests that ended by themselves, in the order of their ends.
-    iterations: Vec<Iteration<'a>>,
+    iterations: Vec<Iteration>,
     /// Users at work at each whole second of the run; never empty.
     users_at_work: Vec<u32>,
     users: u32,
@@ -58,12 +62,18 @@ pub struct Samples<'a> {
 
 /// A request that ended by itself, well or badly.
 #[derive(Debug)]
-struct Iteration<'a> {
-    row: &'a RequestRow,
+struct Iteration {
     completed: bool,
+    truncated: bool,
+    stopped: bool,
+    failure: Option<FailureKind>,
+    status: Option<u16>,
     /// Seconds since the begin of the measured load, as all here.
     began_s: f64,
     end_s: f64,
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    bytes_received: u64,
     /// `None` unless completed, as all that follow.
     timing: Option<Timing>,
 }
@@ -80,31 +90,46 @@ struct Timing {
     tokens_per_second: Option<f64>,
 }
 
-impl<'a> Samples<'a> {
+impl Samples {
     /// Of a finished run. `scrapes` tell the wall time at which the load began; without them it is
     /// taken to have begun with the run.
     #[must_use]
-    pub fn of(report: &Report, rows: &'a [RequestRow], scrapes: &[ScrapeRow]) -> Self {
-        let load = report.scenario.phases.iter().find(|phase| phase.name == "load");
-        let think_s = load.map_or(0.0, |phase| phase.think_time_s);
-        let measured: Vec<&RequestRow> =
-            rows.iter().filter(|row| row.phase == "measured").collect();
-        let mut iterations: Vec<Iteration<'_>> =
-            measured.iter().filter_map(|row| Iteration::of(row, think_s)).collect();
+    pub fn of(
+        report: &Report,
+        rows: impl IntoIterator<Item = impl Borrow<RequestRow>>,
+        scrapes: &[ScrapeRow],
+    ) -> Self {
+        let load = || report.scenario.measured_phases();
+        let think_s = load().map(|phase| phase.think_time_s).fold(0.0, f64::max);
+        let mut iterations = Vec::new();
+        let mut at_work = AtWork::default();
+        let mut bytes_received = 0;
+        for row in rows {
+            let row = row.borrow();
+            if row.phase == "measured" {
+                iterations.extend(Iteration::of(row, think_s));
+                at_work.add(row, think_s);
+                bytes_received += row.bytes_received;
+            }
+        }
         iterations.sort_by(|left, right| left.end_s.total_cmp(&right.end_s));
 
         let window_end = report.rates.window.map_or(0.0, |window| window.end_s);
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
         // At least a nanosecond, so that a rate is a number.
         let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
-        let users = load.and_then(|phase| phase.users).unwrap_or_else(|| most_at_once(&measured));
+        // Where one of them is an open loop, the users of the others are not all that there were.
+        let users = load().map(|phase| phase.users).collect::<Option<Vec<u32>>>();
+        let users = users.and_then(|users| users.into_iter().max());
+        let users = users.unwrap_or_else(|| at_work.most_at_once());
         let begun = report.requests.started;
-        let never_begun = load.and_then(|phase| phase.requests?.checked_sub(begun)).unwrap_or(0);
+        let planned = load().map(|phase| phase.requests).sum::<Option<u64>>();
+        let never_begun = planned.and_then(|planned| planned.checked_sub(begun)).unwrap_or(0);
         Self {
-            users_at_work: users_at_work(&measured, users, run_s, think_s),
+            users_at_work: at_work.each_second(users, run_s),
             users,
             dropped: never_begun.max(report.requests.dropped),
-            bytes_received: measured.iter().map(|row| row.bytes_received).sum(),
+            bytes_received,
             run_s,
             began_unix_s: began_unix_s(report, scrapes),
             url: url(&report.server.base_url, report.scenario.endpoint.path()),
@@ -119,9 +144,9 @@ impl<'a> Samples<'a> {
     }
 }
 
-impl<'a> Iteration<'a> {
+impl Iteration {
     /// `None` for a request that was dropped or cut: k6 gives neither a sample.
-    fn of(row: &'a RequestRow, think_s: f64) -> Option<Self> {
+    fn of(row: &RequestRow, think_s: f64) -> Option<Self> {
         let completed = row.outcome == "completed";
         if !completed && row.outcome != "failed" {
             return None;
@@ -131,7 +156,19 @@ impl<'a> Iteration<'a> {
         let seen = [row.end_s, row.finish_s, row.last_content_s, row.headers_s, row.written_s];
         let end_s = seen.into_iter().flatten().next().unwrap_or(began_s);
         let timing = completed.then(|| Timing::of(row, began_s, end_s, think_s));
-        Some(Self { row, completed, began_s, end_s, timing })
+        Some(Self {
+            completed,
+            truncated: completed && summary::is_truncated(row),
+            stopped: completed && summary::is_stopped(row),
+            failure: row.failure,
+            status: row.status,
+            began_s,
+            end_s,
+            prompt_tokens: row.prompt_tokens,
+            completion_tokens: row.completion_tokens,
+            bytes_received: row.bytes_received,
+            timing,
+        })
     }
 }
 
@@ -159,40 +196,50 @@ fn nanos(from: f64, to: f64) -> f64 {
     ((to - from) * 1e9).round()
 }
 
-/// Requests in flight at the busiest instant: what k6 would have needed as users where the arrivals,
-/// and not a number of users, make the load.
-fn most_at_once(measured: &[&RequestRow]) -> u32 {
-    let mut changes: Vec<(f64, i32)> = Vec::with_capacity(2 * measured.len());
-    for row in measured {
-        if let (Some(written_s), Some(end_s)) = (row.written_s, row.end_s) {
-            changes.extend([(written_s, 1), (end_s, -1)]);
-        }
-    }
-    changes.sort_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
-    let (mut now, mut most) = (0_i32, 0_i32);
-    for (_, change) in changes {
-        now += change;
-        most = most.max(now);
-    }
-    u32::try_from(most).unwrap_or(0)
+/// Who was at work when, gathered row by row.
+#[derive(Debug, Default)]
+struct AtWork {
+    /// Begin and end of each request, seconds, one up and one down.
+    changes: Vec<(f64, i8)>,
+    /// Of each user, when it was last at work; `None` for one whose request was cut with the run.
+    last_of: BTreeMap<u32, Option<f64>>,
 }
 
-/// How many users had not come to their end at each whole second. k6 looks once a second, first
-/// after one; a run that is shorter is taken as it began.
-fn users_at_work(measured: &[&RequestRow], users: u32, run_s: f64, think_s: f64) -> Vec<u32> {
-    let mut last_of: std::collections::BTreeMap<u32, f64> = std::collections::BTreeMap::new();
-    for row in measured {
-        // A request without an end was cut with the run: its user was at work to the last.
-        let end = row.end_s.map_or(run_s, |end| end + think_s);
-        let last = last_of.entry(row.user_index).or_insert(end);
-        *last = last.max(end);
+impl AtWork {
+    fn add(&mut self, row: &RequestRow, think_s: f64) {
+        if let (Some(written_s), Some(end_s)) = (row.written_s, row.end_s) {
+            self.changes.extend([(written_s, 1), (end_s, -1)]);
+        }
+        let end = row.end_s.map(|end| end + think_s);
+        let last = self.last_of.entry(row.user_index).or_insert(end);
+        *last = last.zip(end).map(|(last, end)| last.max(end));
     }
-    let mut ends: Vec<f64> = last_of.into_values().collect();
-    ends.sort_by(f64::total_cmp);
-    let at_work: Vec<u32> = (1..=run_s as u64)
-        .map(|second| (ends.len() - ends.partition_point(|end| *end < second as f64)) as u32)
-        .collect();
-    if at_work.is_empty() { vec![users] } else { at_work }
+
+    /// Requests in flight at the busiest instant: what k6 would have needed as users where the
+    /// arrivals, and not a number of users, make the load.
+    fn most_at_once(&mut self) -> u32 {
+        let order = |left: &(f64, i8), right: &(f64, i8)| {
+            left.0.total_cmp(&right.0).then(left.1.cmp(&right.1))
+        };
+        self.changes.sort_by(order);
+        let (mut now, mut most) = (0_i32, 0_i32);
+        for (_, change) in &self.changes {
+            now += i32::from(*change);
+            most = most.max(now);
+        }
+        u32::try_from(most).unwrap_or(0)
+    }
+
+    /// How many users had not come to their end at each whole second. k6 looks once a second, first
+    /// after one; a run that is shorter is taken as it began.
+    fn each_second(&self, users: u32, run_s: f64) -> Vec<u32> {
+        let mut ends: Vec<f64> = self.last_of.values().map(|end| end.unwrap_or(run_s)).collect();
+        ends.sort_by(f64::total_cmp);
+        let at_work: Vec<u32> = (1..=run_s as u64)
+            .map(|second| (ends.len() - ends.partition_point(|end| *end < second as f64)) as u32)
+            .collect();
+        if at_work.is_empty() { vec![users] } else { at_work }
+    }
 }
 
 /// The route that was asked. A query is left out: some gateways take their key in one.

@@ -112,7 +112,7 @@ pub struct Summary {
 impl Summary {
     /// Of the samples of a run.
     #[must_use]
-    pub fn of(samples: &Samples<'_>) -> Self {
+    pub fn of(samples: &Samples) -> Self {
         let iterations = &samples.iterations;
         let mut metrics = BTreeMap::new();
         let timings = || iterations.iter().filter_map(|iteration| iteration.timing.as_ref());
@@ -135,11 +135,11 @@ impl Summary {
             values(|timing| timing.prompt_tokens_per_second),
         );
         trend("llamacpp_tokens_second", values(|timing| timing.tokens_per_second));
-        let completed = || iterations.iter().filter(|one| one.completed).map(|one| one.row);
+        let completed = || iterations.iter().filter(|one| one.completed);
         let prompt: Vec<f64> =
-            completed().filter_map(|row| row.prompt_tokens).map(|count| count as f64).collect();
+            completed().filter_map(|one| one.prompt_tokens).map(|count| count as f64).collect();
         let completion: Vec<f64> =
-            completed().filter_map(|row| row.completion_tokens).map(|count| count as f64).collect();
+            completed().filter_map(|one| one.completion_tokens).map(|count| count as f64).collect();
         let totals = [prompt.iter().sum::<f64>(), completion.iter().sum::<f64>()];
         let said = [!prompt.is_empty(), !completion.is_empty()];
         trend("llamacpp_prompt_tokens", prompt);
@@ -172,8 +172,8 @@ impl Summary {
         };
         if !iterations.is_empty() {
             rate("checks", samples.completed());
-            rate(TRUNCATED, completed().filter(|row| is_truncated(row)).count() as u64);
-            rate(STOPPED, completed().filter(|row| is_stopped(row)).count() as u64);
+            rate(TRUNCATED, completed().filter(|one| one.truncated).count() as u64);
+            rate(STOPPED, completed().filter(|one| one.stopped).count() as u64);
         }
 
         let at_work = || samples.users_at_work.iter().map(|users| f64::from(*users));

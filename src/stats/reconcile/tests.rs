@@ -107,11 +107,12 @@ fn the_counters_of_a_real_llama_server_agree_with_its_timings() {
 }
 
 #[test]
-fn warm_up_is_counted_where_the_counters_cover_it() {
+fn unmeasured_phases_are_counted_where_the_counters_cover_them() {
     let mut records = closed_loop(4, 5);
-    records.push(RequestRecord { phase: Phase::WarmUp, ..completed(20) });
+    records.push(RequestRecord { phase: Phase::WarmUp, phase_index: 0, ..completed(20) });
+    records.push(RequestRecord { phase: Phase::WarmUp, phase_index: 1, ..completed(21) });
     assert_eq!(codes(&compare(&records, &true_counters(20.0))), [""; 0]);
-    let counters = ServerCounters { span: CounterSpan::WarmUpAndMeasured, ..true_counters(21.0) };
+    let counters = ServerCounters { span: CounterSpan::AllPhases, ..true_counters(21.0) };
     assert_eq!(codes(&compare(&records, &counters)), [""; 0]);
     let counters = ServerCounters { span: CounterSpan::Measured, ..true_counters(21.0) };
     assert!(!codes(&compare(&records, &counters)).is_empty());

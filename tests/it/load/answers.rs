@@ -104,7 +104,7 @@ fn a_recorded_answer_split_at_every_byte_gives_the_same_record() {
         }
     });
     let mut plan = plan(server.address);
-    plan.total_requests = Some(whole as u64 + 1);
+    plan.phases[0].total_requests = Some(whole as u64 + 1);
     let (records, _) = play(plan);
     assert_eq!(records.len(), whole + 1);
     for record in &records {

@@ -16,7 +16,7 @@ fn a_closed_connection_met_while_idle_is_asked_again_once() {
         read_request(&mut stream);
     });
     let mut plan = plan(server.address);
-    plan.total_requests = Some(3);
+    plan.phases[0].total_requests = Some(3);
     let (records, outcome) = play(plan);
     assert!(records.iter().all(RequestRecord::is_completed), "{records:#?}");
     assert_eq!(
@@ -37,7 +37,7 @@ fn a_connection_closed_while_idle_is_replaced_unseen() {
         }
     });
     let mut plan = plan(server.address);
-    plan.total_requests = Some(2);
+    plan.phases[0].total_requests = Some(2);
     plan.think_time = Duration::from_millis(300);
     let (records, _) = play(plan);
     assert!(records.iter().all(|record| record.is_completed() && !record.resent), "{records:#?}");
@@ -61,7 +61,7 @@ fn a_server_that_keeps_connections_and_drops_a_request_is_not_asked_again() {
             }
         });
         let mut plan = plan(server.address);
-        plan.total_requests = Some(9);
+        plan.phases[0].total_requests = Some(9);
         let (records, _) = play(plan);
         let failed: Vec<_> = records.iter().filter(|record| !record.is_completed()).collect();
         assert_eq!(failed.len(), 3, "reset: {reset}");
@@ -75,7 +75,7 @@ fn a_server_that_keeps_connections_and_drops_a_request_is_not_asked_again() {
 fn a_server_that_keeps_connections_gets_all_requests_on_one() {
     let server = Server::answering(good_answer());
     let mut plan = plan(server.address);
-    plan.total_requests = Some(5);
+    plan.phases[0].total_requests = Some(5);
     let (records, _) = play(plan);
     assert!(records.iter().all(RequestRecord::is_completed));
     assert!(records.iter().all(|record| record.connect_started.is_none()));
@@ -94,7 +94,7 @@ fn a_server_that_promises_to_keep_and_closes_costs_no_failure() {
         let mut plan = plan(server.address);
         plan.users = 4;
         plan.think_time = think_time;
-        plan.total_requests = Some(40);
+        plan.phases[0].total_requests = Some(40);
         let (records, _) = play(plan);
         assert_eq!(records.len(), 40);
         assert!(records.iter().all(RequestRecord::is_completed), "{think_time:?}");
@@ -115,7 +115,7 @@ fn a_fresh_connection_is_opened_inside_each_request() {
     });
     let mut plan = plan(server.address);
     plan.connections = Connections::Fresh;
-    plan.total_requests = Some(3);
+    plan.phases[0].total_requests = Some(3);
     let (records, _) = play(plan);
     for record in &records {
         assert_eq!(record.outcome, Outcome::Completed);
@@ -148,7 +148,7 @@ fn requests_arrive_whole_with_their_headers_bodies_and_tags() {
     )
     .unwrap();
     plan.bodies = vec![body("{\"a\":1}", 7), body(&large, 8)];
-    plan.total_requests = Some(2);
+    plan.phases[0].total_requests = Some(2);
     plan.tag_requests = true;
     let (records, _) = play(plan);
     assert_eq!(records.iter().map(|record| record.prompt_index).collect::<Vec<_>>(), [7, 8]);

@@ -4,6 +4,7 @@
 mod answers;
 mod connections;
 mod failures;
+mod phases;
 mod run;
 
 use std::io::{Read, Write};
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use bench_ci::cancel::{Cancel, StopReason, pair};
 use bench_ci::load::{
-    ClockSource, FailureKind, HttpTarget, LoadError, LoadHandle, LoadOutcome, LoadPlan, Outcome,
-    Phase, PlannedBody, RequestRecord, Stamp, start,
+    ClockSource, FailureKind, HttpTarget, LoadError, LoadHandle, LoadOutcome, LoadPhase, LoadPlan,
+    Outcome, Phase, PlannedBody, RequestRecord, Stamp, start,
 };
 use bench_ci::plan::{ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts, Secret};
 
@@ -141,13 +142,18 @@ fn plan(address: SocketAddr) -> LoadPlan {
             .unwrap(),
         bodies: vec![body("{}", 0)],
         conversations: None,
-        shape: LoadShape::ConstantUsers,
-        schedule: None,
+        phases: vec![LoadPhase {
+            phase: Phase::Measured,
+            shape: LoadShape::ConstantUsers,
+            schedule: None,
+            users: None,
+            duration: None,
+            total_requests: Some(1),
+        }],
         users: 1,
         think_time: Duration::ZERO,
-        duration: None,
-        total_requests: Some(1),
         graceful_stop: Duration::from_secs(20),
+        graceful_ramp_down: Duration::from_secs(20),
         warm_up_requests_per_user: 0,
         timeouts: RequestTimeouts {
             connect: Duration::from_secs(20),

@@ -8,7 +8,7 @@ fn every_planned_request_is_one_record_and_every_body_is_sent_in_turn() {
     let mut plan = plan(server.address);
     plan.users = 8;
     plan.bodies = (0..10).map(|prompt| body("{}", prompt)).collect();
-    plan.total_requests = Some(203);
+    plan.phases[0].total_requests = Some(203);
     plan.warm_up_requests_per_user = 2;
     let (handle, records) = begin(plan, Cancel::never());
     let live = Arc::clone(&handle.live);
@@ -39,7 +39,7 @@ fn every_planned_request_is_one_record_and_every_body_is_sent_in_turn() {
 fn think_time_lies_between_an_answer_and_the_next_plan() {
     let server = Server::answering(good_answer());
     let mut plan = plan(server.address);
-    plan.total_requests = Some(4);
+    plan.phases[0].total_requests = Some(4);
     plan.think_time = Duration::from_millis(20);
     let (records, outcome) = play(plan);
     assert_eq!(records[0].planned, outcome.started);
@@ -54,9 +54,9 @@ fn nothing_starts_after_the_duration_and_the_rest_of_the_count_is_dropped() {
     let server = Server::answering(good_answer());
     let mut plan = plan(server.address);
     plan.users = 2;
-    plan.duration = Some(Duration::from_millis(100));
+    plan.phases[0].duration = Some(Duration::from_millis(100));
     plan.think_time = Duration::from_millis(10);
-    plan.total_requests = Some(1000);
+    plan.phases[0].total_requests = Some(1000);
     let (records, outcome) = play(plan);
     assert_eq!(records.len(), 1000);
     let closes = outcome.started.after(Duration::from_millis(100));
@@ -73,9 +73,9 @@ fn what_is_in_flight_at_the_end_is_cut_with_its_stamps() {
     let server = endless_server();
     let mut plan = plan(server.address);
     plan.users = 3;
-    plan.duration = Some(Duration::from_millis(60));
+    plan.phases[0].duration = Some(Duration::from_millis(60));
     plan.graceful_stop = Duration::from_millis(40);
-    plan.total_requests = None;
+    plan.phases[0].total_requests = None;
     let (records, outcome) = play(plan);
     assert_eq!(records.len(), 3);
     for record in &records {
@@ -111,7 +111,7 @@ fn a_cancellation_stops_every_phase_at_once() {
     let server = hanging();
     let mut warming = plan(server.address);
     warming.warm_up_requests_per_user = 1;
-    warming.total_requests = Some(2);
+    warming.phases[0].total_requests = Some(2);
     assert_eq!(
         cancel_when(warming, &|handle| handle.live.in_flight() == 1),
         [
@@ -123,8 +123,8 @@ fn a_cancellation_stops_every_phase_at_once() {
 
     let server = hanging();
     let mut measuring = plan(server.address);
-    measuring.total_requests = None;
-    measuring.duration = Some(Duration::from_secs(600));
+    measuring.phases[0].total_requests = None;
+    measuring.phases[0].duration = Some(Duration::from_secs(600));
     assert_eq!(
         cancel_when(measuring, &|handle| handle.live.in_flight() == 1),
         [(Phase::Measured, Outcome::Cut)]
@@ -133,8 +133,8 @@ fn a_cancellation_stops_every_phase_at_once() {
     let server = Server::answering(good_answer());
     let mut thinking = plan(server.address);
     thinking.think_time = Duration::from_secs(600);
-    thinking.total_requests = None;
-    thinking.duration = Some(Duration::from_secs(3600));
+    thinking.phases[0].total_requests = None;
+    thinking.phases[0].duration = Some(Duration::from_secs(3600));
     assert_eq!(
         cancel_when(thinking, &|handle| handle.live.completed() == 1),
         [(Phase::Measured, Outcome::Completed)]
@@ -142,7 +142,7 @@ fn a_cancellation_stops_every_phase_at_once() {
 
     let server = endless_server();
     let mut draining = plan(server.address);
-    draining.duration = Some(Duration::from_millis(20));
+    draining.phases[0].duration = Some(Duration::from_millis(20));
     draining.graceful_stop = Duration::from_secs(600);
     let in_drain = |handle: &LoadHandle| handle.live.phase() == bench_ci::load::LivePhase::Draining;
     assert_eq!(cancel_when(draining, &in_drain), [(Phase::Measured, Outcome::Cut)]);

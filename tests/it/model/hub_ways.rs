@@ -343,11 +343,12 @@ async fn a_stopped_download_ends_at_once_and_is_resumed_later() {
 #[tokio::test]
 async fn a_file_of_a_dataset_is_had_the_same_way() {
     let bench = Bench::new();
-    let file = HubFile { repo: "owner/prompts", file: "prompts.json" };
-    bench.hub.add("datasets/owner/prompts", file.file, b"[]");
+    let file =
+        HubFile { repo: "owner/prompts".into(), file: "prompts.json".into(), revision: None };
+    bench.hub.add("datasets/owner/prompts", &file.file, b"[]");
     let get = || async {
         let events = Events::default();
-        fetch_dataset_file_in(file, &bench.environment, &events, &Cancel::never()).await
+        fetch_dataset_file_in(file.clone(), &bench.environment, &events, &Cancel::never()).await
     };
     let fetched = get().await.unwrap();
     assert_eq!(std::fs::read(&fetched.path).unwrap(), b"[]");

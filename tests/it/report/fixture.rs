@@ -44,6 +44,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         phase: load::Phase::Measured,
         conversation_index: None,
         turn: None,
+        phase_index: 1,
         outcome: Outcome::Completed,
         dropped_because: None,
         planned: Stamp(ORIGIN + (start_ms * 1e6) as u64),
@@ -231,10 +232,12 @@ impl Run4 {
                 endpoint: Endpoint::ChatCompletions,
                 stream: true,
                 dataset: "builtin".to_owned(),
+                prompts: None,
                 max_prompt_words: Some(512),
                 max_context_words: Some(1_024),
                 phases: vec![Phase {
                     name: "load".to_owned(),
+                    measured: true,
                     shape: "4 users".to_owned(),
                     users: Some(4),
                     duration_s: None,
@@ -244,12 +247,15 @@ impl Run4 {
                     unknown: Unknowns::none()
                         .with("duration_s", "only a number of requests bounds it"),
                 }],
-                unknown: Unknowns::none().with("file", "it is a built-in scenario"),
+                unknown: Unknowns::none()
+                    .with("file", "it is a built-in scenario")
+                    .with("prompts", "made up for a test"),
             },
             requests: sections.requests,
             metrics: sections.metrics,
             rates: sections.rates,
             conversations: None,
+            phases: Vec::new(),
             reconciliation: sections.reconciliation,
             server_metrics: BTreeMap::from([(
                 "llamacpp:tokens_predicted_total".to_owned(),

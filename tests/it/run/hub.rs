@@ -140,7 +140,7 @@ fn a_cut_or_wrong_transfer_is_exit_code_6_and_never_taken_for_whole() {
 fn the_public_dataset_comes_from_the_hub_once() {
     let (bench, hub) = (Bench::new(), HubServer::start());
     let (repo, file) = (bench_ci::dataset::SHAREGPT.repo, bench_ci::dataset::SHAREGPT.file);
-    hub.add(&format!("datasets/{repo}"), file, sharegpt(40).as_bytes());
+    hub.add(&format!("datasets/{repo}"), &file, sharegpt(40).as_bytes());
     let run = || {
         let flags = ["--server", "sim", "--parallel", "2", "--scenario", "./brisk.toml"];
         let load = ["--dataset", "sharegpt", "--n-prompts", "8", "--max-lateness", "1"];
@@ -149,7 +149,7 @@ fn the_public_dataset_comes_from_the_hub_once() {
     };
     let first = run();
     assert_eq!(bodies(&hub), 1);
-    assert!(first.stderr.contains(file), "{}", first.stderr);
+    assert!(first.stderr.contains(&*file), "{}", first.stderr);
     let second = run();
     assert_eq!(bodies(&hub), 0, "the second run downloads nothing");
     let hash = |ran: &Ran| ran.report()["scenario"]["workload_hash"].clone();

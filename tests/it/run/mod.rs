@@ -7,6 +7,7 @@
 mod accuracy;
 mod faults;
 pub(crate) mod hub;
+mod prompts;
 mod real_llama_server;
 mod shows;
 pub(crate) mod stranger;

@@ -1,5 +1,7 @@
 //! Datasets as they are found on disk and on the Hub: whole, cut, odd, huge.
 
+mod files;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bench_ci::cancel::{self, Cancel, StopReason};
 use bench_ci::dataset::{
-    DatasetError, FetchError, Fetched, HubFile, LeftOut, Prompt, PromptSet, SHAREGPT, load,
+    Ask, Carries, DatasetError, FetchError, Fetched, HubFile, LeftOut, Prompt, PromptSet, SHAREGPT,
 };
 use bench_ci::event::{Event, Events, Listener};
 use bench_ci::exit::ExitCode;
@@ -25,12 +27,27 @@ async fn no_hub(_file: HubFile) -> Result<Fetched, FetchError> {
     Err(FetchError { source: "the Hub was asked".into(), hint: None })
 }
 
+/// Of this dataset, for a chat.
+async fn load(
+    spec: &DatasetSpec,
+    filter: &PromptFilter,
+    limit: Option<u64>,
+    cache_dir: Option<&Path>,
+    fetch: &impl bench_ci::dataset::Fetch,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<PromptSet, DatasetError> {
+    let (spec, filter, carries) = (spec.clone(), *filter, Carries::Chats);
+    let ask = Ask { spec, filter, limit, carries, seed: 42 };
+    bench_ci::dataset::load(&ask, cache_dir, fetch, events, cancel).await
+}
+
 async fn load_file(
     path: &Path,
     filter: PromptFilter,
     limit: Option<u64>,
 ) -> Result<PromptSet, DatasetError> {
-    let spec = DatasetSpec::ShareGptFile { path: path.to_path_buf() };
+    let spec = DatasetSpec::File { path: path.to_path_buf() };
     load(&spec, &filter, limit, None, &no_hub, &Events::default(), &Cancel::never()).await
 }
 
@@ -182,36 +199,27 @@ async fn a_broken_file_says_where_and_what_to_do() {
     for (text, part, hint) in [
         (
             format!("[{good},\n{{\"conversations\": [{{\"from\": \"hum"),
-            "conversation 2: EOF",
+            "record 2: EOF",
             "ends in the middle",
         ),
         (
             format!("[{good},\n{good}"),
-            "conversation 3: EOF while parsing a list at line 2",
+            "record 3: EOF while parsing a list at line 2",
             "ends in the middle",
         ),
         (
             format!("[{good},\n5]"),
-            "conversation 2: invalid type: integer `5`, expected a conversation",
+            "record 2: invalid type: integer `5`, expected a record",
             "expected [{",
         ),
-        (
-            format!("[{good} {good}]"),
-            "conversation 2: expected `,` or `]` at line 1",
-            "expected [{",
-        ),
+        (format!("[{good} {good}]"), "record 2: expected `,` or `]` at line 1", "expected [{"),
         (
             "[{\"conversations\":[{\"from\":\"human\"},{\"value\":\"x\"}]}]".to_owned(),
-            "conversation 1: the first turn has no text \"value\" at line 1",
+            "record 1: the first turn has no text \"value\" at line 1",
             "expected [{",
         ),
-        (
-            "[{\"chat\":[]}]".to_owned(),
-            "conversation 1: missing field `conversations`",
-            "expected [{",
-        ),
-        (format!("[{good}] x"), "conversation 2: trailing characters", "expected [{"),
-        ("hello".to_owned(), "conversation 1: expected value", "expected [{"),
+        ("[{\"chat\":[]}]".to_owned(), "record 1: no prompt: expected \"prompt\"", "expected [{"),
+        (format!("[{good}] x"), "record 2: trailing characters", "expected [{"),
     ] {
         let error = load_text(&text, ALL, None).await.expect_err("it is broken");
         let said = said(&error);
@@ -229,7 +237,7 @@ async fn a_missing_file_and_a_folder_say_so() {
     ] {
         let said = said(&load_file(&path, ALL, None).await.expect_err("no file"));
         assert!(said.starts_with("cannot open the dataset \"") && said.contains(part), "{said}");
-        assert!(said.contains("hint: give the path of a ShareGPT-shaped JSON file"), "{said}");
+        assert!(said.contains("hint: give the path of a JSON, JSONL, CSV or text file"), "{said}");
     }
 }
 
@@ -240,13 +248,10 @@ async fn nothing_left_says_how_many_were_seen_and_what_removed_them() {
     let filter = PromptFilter { max_prompt_words: Some(20), ..SCRIPT_JS };
     let error = load_text(&text, filter, None).await.expect_err("nothing is left");
     let said = said(&error);
-    assert!(
-        said.contains("is left: 3 conversations seen, 1 too short, 2 with too long a prompt"),
-        "{said}"
-    );
+    assert!(said.contains("is left: 3 seen, 1 too short, 2 with too long a prompt"), "{said}");
     assert!(said.ends_with("hint: raise --max-prompt-tokens, which is 20"), "{said}");
     let error = load_text("[]", ALL, None).await.expect_err("nothing is there");
-    assert!(matches!(error, DatasetError::NothingLeft { seen: 0, .. }), "{error:?}");
+    assert!(matches!(error, DatasetError::Empty { .. }), "{error:?}");
     assert!(load_text("", ALL, None).await.is_err());
 }
 
@@ -270,7 +275,7 @@ async fn a_stop_ends_the_reading() {
     canceller.stop(StopReason::Interrupted);
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(json!([talk("a", "b")]).to_string().as_bytes()).expect("written");
-    let spec = DatasetSpec::ShareGptFile { path: file.path().to_path_buf() };
+    let spec = DatasetSpec::File { path: file.path().to_path_buf() };
     let stopped = load(&spec, &ALL, None, None, &no_hub, &Events::default(), &cancel).await;
     assert_eq!(stopped.expect_err("stopped").exit_code(), ExitCode::Interrupted);
     let forever = |_file: HubFile| std::future::pending::<Result<Fetched, FetchError>>();
