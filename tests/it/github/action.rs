@@ -293,19 +293,21 @@ fn a_mistake_in_the_inputs_says_so_and_an_old_report_is_not_taken_for_its_result
 fn no_input_is_a_script() {
     let names: Vec<String> = Caller::new(&[]).inputs.into_keys().collect();
     let mut played = 0;
-    for name in names.iter().filter(|name| *name != "binary" && *name != "version") {
-        // Each on its own would be a process for every pair; together they are as hostile.
-        for value in HOSTILE.iter().step_by(if name == "args" { 1 } else { 3 }) {
+    for (index, name) in names.iter().enumerate() {
+        if name == "binary" || name == "version" {
+            continue;
+        }
+        // A process or two for each; over all inputs every value has its turn several times.
+        for value in HOSTILE.iter().skip(index % 6).step_by(6) {
             let mut caller =
                 Caller::new(&[("mode", "run"), ("server", "sim"), ("args", "--dry-run")]);
             caller.set(name, value);
-            // Of `mode` too: nothing may be measured in anybody's time.
             let left = caller.play();
             harmless(&caller, &left, name, value);
             played += 1;
         }
     }
-    assert!(played > 100, "{played}");
+    assert!(played > 50, "{played}");
     for name in ["binary", "version"] {
         for value in HOSTILE {
             let mut caller = Caller::new(&[("binary", "")]);
