@@ -65,7 +65,7 @@ pub struct RequestArgs {
     /// earlier ones.
     #[arg(long, value_name = "JSON")]
     pub extra_body: Vec<String>,
-    /// What is put around each text that is no chat: a text with {prompt} in it, or its file
+    /// What stands around each text that is no chat: a text with {prompt}, or its file
     #[arg(long, value_name = "TEXT|FILE")]
     pub prompt_template: Option<String>,
 }
