@@ -63,6 +63,7 @@ impl List {
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
+            | Error::Ab(_)
             | Error::Compare(_)
             | Error::History(_) => "run",
         };

@@ -28,6 +28,9 @@ pub enum Error {
     /// A report could not be written or read.
     #[error(transparent)]
     Artifact(#[from] crate::artifact::store::StoreError),
+    /// Two servers could not be compared.
+    #[error(transparent)]
+    Ab(#[from] crate::ab::AbError),
     /// Two sides cannot be put beside one another.
     #[error(transparent)]
     Compare(#[from] crate::compare::CompareError),
@@ -97,6 +100,7 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Ab(error) => error.exit_code(),
             Error::Compare(error) => error.exit_code(),
             Error::History(error) => error.exit_code(),
             Error::Output { .. } | Error::System { .. } => ExitCode::Tool,
@@ -131,6 +135,7 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Ab(error) => error.hint(),
             Error::Compare(error) => error.hint(),
             Error::History(error) => error.hint(),
             Error::Output { .. } => {

@@ -40,6 +40,8 @@ pub enum Event {
     },
     /// How the load stands; sent about once a second while it runs.
     LoadProgress(LoadProgress),
+    /// How a comparison of two servers stands; sent after each pair and before long waits.
+    Comparison(ComparisonProgress),
     /// Something the user should know; also stored in the report.
     Warning {
         /// The sentence.
@@ -56,6 +58,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Building a server from its commit.
+    Build,
     /// Measuring this client against the simulator, and the machine's peaks.
     Calibrate,
     /// Finding, downloading or making the model.
@@ -79,6 +83,7 @@ impl Stage {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Stage::Build => "build",
             Stage::Calibrate => "calibrate",
             Stage::Model => "model",
             Stage::Dataset => "dataset",
@@ -108,6 +113,32 @@ pub struct LoadProgress {
     pub planned: Option<u64>,
     /// Content deltas per second over the last interval.
     pub deltas_per_second: f64,
+}
+
+/// A snapshot of a comparison of two servers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ComparisonProgress {
+    /// What is done now, for a person.
+    pub doing: String,
+    /// Pairs that count so far.
+    pub pairs: u64,
+    /// Pairs at the last look; `None` until that is known.
+    pub pairs_planned: Option<u64>,
+    /// Seconds until the budget is spent.
+    pub remaining_s: f64,
+    /// The gated metrics as they stand; empty before the first pair.
+    pub metrics: Vec<Standing>,
+}
+
+/// One metric of a comparison so far.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Standing {
+    /// Its public name.
+    pub metric: String,
+    /// Change so far, per cent of base.
+    pub change_pct: f64,
+    /// Its interval, lower end first.
+    pub ci_pct: [f64; 2],
 }
 
 /// Receives every event, in the order in which they were sent.

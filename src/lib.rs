@@ -39,6 +39,7 @@ pub mod report;
 pub mod stats;
 pub mod verdict;
 
+pub mod ab;
 pub mod github;
 
 pub mod bench_py;

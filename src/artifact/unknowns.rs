@@ -41,6 +41,11 @@ impl Unknowns {
         self.0.insert(field.to_owned(), reason.into());
     }
 
+    /// Takes a reason away: the field has a value after all.
+    pub fn forget(&mut self, field: &str) {
+        self.0.remove(field);
+    }
+
     /// The same, for building an object in one expression.
     #[must_use]
     pub fn with(mut self, field: &str, reason: impl Into<String>) -> Self {

@@ -43,6 +43,10 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
                 "GITHUB_EVENT_NAME, GITHUB_EVENT_PATH",
                 "the commit that a pull request is really about",
             ),
+            (
+                "GITHUB_BASE_REF",
+                "the branch that a pull request changes, for ab --base-ref merge-base",
+            ),
             ("RUNNER_NAME, RUNNER_OS, RUNNER_ARCH, ImageOS", "the machine's label"),
         ],
     ),
@@ -81,6 +85,10 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
             ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust in place of the system's"),
             ("CI", "plain lines of progress, even on a terminal"),
             ("NO_COLOR", "no colours"),
+            (
+                "BENCH_CI_AB_PADDING",
+                "set by ab for a server: evens out the size of both environments",
+            ),
         ],
     ),
 ];

@@ -4,6 +4,7 @@
 //! the rest is for `--help`. Values are parsed at this edge, so that later rooms see no text
 //! where they need a choice or a duration. Nothing is decided here; that is `plan::resolve`.
 
+mod ab;
 mod bench_py;
 mod calibrate;
 mod compare;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
 pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
@@ -78,6 +80,19 @@ pub enum Command {
     /// `bench-ci` followed by flags means the same.
     #[command(verbatim_doc_comment)]
     Run(Box<RunArgs>),
+    /// Compare two servers on this machine, in randomised pairs, and say which is slower
+    ///
+    /// Both servers are started, loaded in short turns, and started anew for each block, so that
+    /// neither the machine's drift nor the luck of one start is taken for a change. Takes the flags of
+    /// `run` for both sides. The sides are two binaries, two commits, or two sets of flags:
+    ///
+    ///   bench-ci ab --base-server OLD --head-server NEW --model MODEL.gguf
+    ///   bench-ci ab --base-ref merge-base --head-ref HEAD --build make --server-path ./llama-server ...
+    ///   bench-ci ab --server PATH --base-args '--ubatch-size 512' --head-args '--ubatch-size 256' ...
+    ///
+    /// Writes ab.json and ab.md. Exit codes: 0, 3 regressed, 5 no evidence, 4 where --fail-on says so.
+    #[command(verbatim_doc_comment)]
+    Ab(Box<AbArgs>),
     /// Check everything a run needs, send one request, explain what is missing
     ///
     /// Takes the flags of `run`, so put `doctor` before those that you want to run with. Looks at the

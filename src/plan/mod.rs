@@ -15,6 +15,7 @@ pub mod dataset_spec;
 pub mod duration;
 pub mod endpoint;
 pub mod objective;
+pub mod percent;
 pub mod phase;
 pub mod problem;
 pub mod quantity;
@@ -38,7 +39,7 @@ pub use quantity::{Bandwidth, Flops};
 pub use request::{
     CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
 };
-pub use scenario::{Overrides, Scenario};
+pub use scenario::{Gate, Overrides, Scenario};
 pub use shape::{ArrivalProcess, LoadShape, UserTarget};
 pub use synthetic_spec::{Lengths, SyntheticSpec};
 pub use threshold::Threshold;
@@ -186,6 +187,8 @@ pub struct ServerSpec {
     pub ubatch_size: Option<u32>,
     /// Further arguments, verbatim.
     pub extra_args: Vec<String>,
+    /// Variables that its environment has besides ours, in order.
+    pub env: Vec<(String, Secret)>,
     /// How long it may take to become healthy.
     pub start_timeout: Duration,
     /// How long it may take to stop after SIGINT before it is killed.
@@ -298,6 +301,9 @@ pub struct Workload {
     pub thresholds: Vec<Threshold>,
     /// What each request must keep to count as good; empty: goodput is not asked for.
     pub objectives: Vec<Objective>,
+    /// What decides a comparison of two servers; of no meaning to a single run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
 }
 
 /// Which prompts are kept. Lengths are in the words of llama.cpp's script.js (split at blanks and

@@ -53,7 +53,7 @@ impl Repository {
 const DIRTY_LIMIT: Duration = Duration::from_millis(500);
 
 /// Why libgit2 gives no repository, for a person.
-fn why(error: &git2::Error, dir: &Path) -> String {
+pub(super) fn why(error: &git2::Error, dir: &Path) -> String {
     match error.code() {
         ErrorCode::NotFound => format!("no git repository around \"{}\"", dir.display()),
         ErrorCode::Owner => format!(

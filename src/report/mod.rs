@@ -5,6 +5,8 @@
 //! or reads a file: a report rendered again years later gives the same text. Figures are those of the
 //! report; only [`k6`] forms its own, by k6's definitions.
 
+pub mod ab_markdown;
+pub mod ab_terminal;
 pub mod calibration;
 pub mod comment;
 pub mod compare;

@@ -220,7 +220,7 @@ fn load_figures(plan: &RunPlan, findings: &Findings, server: ServerKind) -> Load
     }
 }
 
-fn figures_of(
+pub(crate) fn figures_of(
     load: &LoadOutcome,
     server: ServerKind,
     think_time: Duration,
@@ -349,7 +349,7 @@ pub(crate) fn machine(found: &Machine) -> artifact::Machine {
     }
 }
 
-fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
+pub(crate) fn model_section(model: &ModelFile, sha256: Option<String>) -> artifact::Model {
     let mut unknown = Unknowns::none();
     let not_hub = "the model is not from the Hub";
     let file = model.path.file_name().map(|name| name.to_string_lossy().into_owned());

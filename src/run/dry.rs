@@ -12,7 +12,7 @@ use crate::server::{Capabilities, Program, command};
 const PROMPT: &str = "<a prompt of the dataset>";
 
 /// Commands, requests, files, and then every setting.
-pub(super) fn show(plan: &RunPlan) -> Result<String, Error> {
+pub(crate) fn show(plan: &RunPlan) -> Result<String, Error> {
     let workload = &plan.workload;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<10} {value}\n"));

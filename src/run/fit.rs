@@ -79,7 +79,7 @@ impl<'a> Counter<'a> {
 /// The answer counts in full where its length is forced, and as one token where the server may end
 /// it at the context's end. A prompt whose length the server does not tell is kept: the server's own
 /// refusal is then the record.
-pub(super) async fn leave_out_too_long(
+pub(crate) async fn leave_out_too_long(
     prompts: &mut Vec<(usize, &Prompt)>,
     workload: &Workload,
     context: u64,

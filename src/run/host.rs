@@ -14,8 +14,10 @@ use crate::cancel::Cancel;
 use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::{Events, Stage};
+use crate::load::HttpTarget;
 use crate::plan::{RunPlan, Secret, ServerSpec, Target};
 use crate::scrape::ControlPlane;
+use crate::server::running::CpuClock;
 use crate::server::{
     self, Capabilities, Ending, Guard, Launch, Program, RunningServer, ServerError, ServerExit,
 };
@@ -123,6 +125,37 @@ impl Host {
         };
         let server = self.ours.as_mut().map(|(server, _)| server);
         under_load.play(server, findings, events, cancel).await
+    }
+
+    /// Where the requests of this plan go.
+    ///
+    /// # Errors
+    /// If its address, path or headers cannot be sent.
+    pub(crate) fn target(&self, plan: &RunPlan) -> Result<HttpTarget, Error> {
+        let path = plan.workload.endpoint.path();
+        let headers = &plan.credentials.headers;
+        Ok(HttpTarget::parse(&self.facts.base_url, path, headers, self.api_key.as_ref())?)
+    }
+
+    /// For questions beside the load.
+    pub(crate) fn control(&self) -> &ControlPlane {
+        &self.control
+    }
+
+    /// What is known of it.
+    pub(crate) fn facts(&self) -> &ServerFacts {
+        &self.facts
+    }
+
+    /// The processor time of its processes; `None` if they are not ours.
+    pub(crate) fn cpu_clock(&self) -> Option<CpuClock> {
+        self.ours.as_ref().map(|(server, _)| server.group().cpu_clock())
+    }
+
+    /// How it ended, with its cause if the log tells it; `None` while it runs.
+    pub(crate) fn death_in_words(&self) -> Option<String> {
+        let (server, _) = self.ours.as_ref()?;
+        Some(server.death_in_words(&server.exited()?))
     }
 
     /// Whether it has not been seen to end. Of a server that is not ours nothing is seen.

@@ -136,7 +136,7 @@ pub(crate) async fn prompts(
 }
 
 /// `work`, dropped where a stop is asked for: for what does not look itself.
-pub(super) async fn unless_stopped<T>(
+pub(crate) async fn unless_stopped<T>(
     cancel: &Cancel,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

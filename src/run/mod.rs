@@ -7,9 +7,9 @@
 mod bodies;
 pub(crate) mod conclude;
 mod derived;
-mod dry;
+pub(crate) mod dry;
 pub(crate) mod findings;
-mod fit;
+pub(crate) mod fit;
 mod formats;
 mod gates;
 pub(crate) mod host;
@@ -22,7 +22,7 @@ mod stage;
 mod tokenizer;
 mod tongue;
 mod under_load;
-mod watchers;
+pub(crate) mod watchers;
 mod words;
 
 use std::path::Path;

@@ -10,10 +10,10 @@ use crate::event::{Events, Listener};
 use crate::watch::{JsonLines, LiveLine, PlainLines};
 
 /// The log of events in the output folder.
-pub(super) const EVENTS_FILE: &str = "events.jsonl";
+pub(crate) const EVENTS_FILE: &str = "events.jsonl";
 
 /// The listeners of a run: one for the person (unless told not to), one for the folder.
-pub(super) fn listen(args: &OutputArgs, out_dir: &Path) -> Result<Events, Error> {
+pub(crate) fn listen(args: &OutputArgs, out_dir: &Path) -> Result<Events, Error> {
     let path = out_dir.join(EVENTS_FILE);
     let log =
         File::create(&path).map_err(|source| Error::Output { attempt: "write", path, source })?;

@@ -21,6 +21,7 @@ fn spec(extra: &[&str]) -> ServerSpec {
         batch_size: None,
         ubatch_size: None,
         extra_args: extra.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: Vec::new(),
         start_timeout: Duration::from_secs(600),
         stop_grace: Duration::from_secs(10),
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A process of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,22 @@ pub fn usage(pids: &[i32]) -> Option<Usage> {
 #[must_use]
 pub fn own_usage() -> Option<Usage> {
     usage(&[i32::try_from(std::process::id()).ok()?])
+}
+
+/// Processor time of a process so far, by its own clock; `None` where it has ended, or the system has
+/// no such clock.
+#[must_use]
+pub fn cpu_time(pid: i32) -> Option<Duration> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).ok()?;
+        Some(Duration::from(nix::time::clock_gettime(clock).ok()?))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _no_such_clock = pid;
+        None
+    }
 }
 
 /// The command line of a process, arguments parted by blanks, at most 200 characters; `None` if it

@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cancel::Cancel;
 use crate::event::Events;
+use crate::plan::Secret;
 
 use super::guard::{self, Guard, MARK_VARIABLE};
 use super::log::{Log, Tail};
@@ -63,6 +64,8 @@ struct State {
 pub(super) struct Spawn<'a> {
     pub(super) program: &'a Path,
     pub(super) args: &'a [String],
+    /// Besides our own environment.
+    pub(super) env: &'a [(String, Secret)],
     pub(super) log: File,
     pub(super) events: Option<Events>,
     pub(super) guard: Option<Guard>,
@@ -81,6 +84,7 @@ impl Process {
         let mut command = Command::new(spawn.program);
         command
             .args(spawn.args)
+            .envs(spawn.env.iter().map(|(name, value)| (name, value.expose())))
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer)

@@ -22,7 +22,7 @@ use super::error::ServerError;
 use super::guard::Guard;
 use super::health::{self, Unready};
 use super::ports::{self, Owner, Stranger};
-use super::proc::Usage;
+use super::proc::{self, Usage};
 use super::process::{Process, Shared, Spawn};
 use super::resolve::{self, Program};
 
@@ -234,6 +234,7 @@ async fn start_once(
     let mut process = Process::spawn(Spawn {
         program: &command.program,
         args: &command.args,
+        env: &spec.env,
         log,
         events: launch.log_events.clone(),
         guard: launch.guard.clone(),
@@ -403,6 +404,24 @@ impl RunningServer {
     }
 }
 
+/// The clock of the processor time of some processes: nanoseconds, where `/proc` has hundredths.
+#[derive(Debug, Clone)]
+pub struct CpuClock {
+    pids: Vec<i32>,
+}
+
+impl CpuClock {
+    /// User and system time of all of them so far, children that were waited for left out. `None`
+    /// where one has ended or the system has no such clock.
+    #[must_use]
+    pub fn now(&self) -> Option<Duration> {
+        if self.pids.is_empty() {
+            return None;
+        }
+        self.pids.iter().map(|pid| proc::cpu_time(*pid)).sum()
+    }
+}
+
 /// The processes of a running server, to be sampled from elsewhere; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ServerGroup {
@@ -416,5 +435,11 @@ impl ServerGroup {
     #[must_use]
     pub fn sample(&self) -> Option<Usage> {
         self.shared.sample(self.leader)
+    }
+
+    /// The processor time of the processes that it has now.
+    #[must_use]
+    pub fn cpu_clock(&self) -> CpuClock {
+        CpuClock { pids: proc::members(self.leader).iter().map(|member| member.pid).collect() }
     }
 }

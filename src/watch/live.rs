@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{load_sentence, size};
+use super::{comparison_sentence, load_sentence, size};
 use crate::event::{Event, Listener};
 
 /// Shows a spinner with the current stage, or a bar where the end is known.
@@ -53,6 +53,12 @@ impl Listener for LiveLine {
             Event::LoadProgress(progress) => {
                 self.bar.disable_steady_tick();
                 self.bar.set_message(load_sentence(progress));
+                self.bar.tick();
+            }
+            Event::Comparison(progress) => {
+                self.bar.disable_steady_tick();
+                self.bar.set_prefix("ab");
+                self.bar.set_message(comparison_sentence(progress));
                 self.bar.tick();
             }
             Event::Warning { message } => self.bar.println(format!("warning: {message}")),

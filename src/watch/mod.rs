@@ -77,6 +77,24 @@ fn load_sentence(progress: &crate::event::LoadProgress) -> String {
     )
 }
 
+/// The sentence for a state of a comparison: `pair 5 of 16, 2:10 left: base first ·
+/// output_tokens_per_second −2.7 % (−3.4 … −2.0)`.
+fn comparison_sentence(progress: &crate::event::ComparisonProgress) -> String {
+    let pairs = match progress.pairs_planned {
+        Some(planned) => format!("{} of {planned} pairs", progress.pairs),
+        None => "ab".to_owned(),
+    };
+    let mut sentence = format!("{pairs}, {} left: {}", clock(progress.remaining_s), progress.doing);
+    for standing in &progress.metrics {
+        let [low, high] = standing.ci_pct;
+        sentence.push_str(&format!(
+            " · {} {:+.1} % ({low:+.1} … {high:+.1})",
+            standing.metric, standing.change_pct
+        ));
+    }
+    sentence
+}
+
 /// `65.2` → `1:05`.
 fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0).ceil();

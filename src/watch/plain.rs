@@ -63,6 +63,7 @@ impl PlainLines {
                 last.load_line_s = progress.elapsed_s;
                 Some(format!("load: {:.0} s, {}", progress.elapsed_s, load_sentence(progress)))
             }
+            Event::Comparison(progress) => Some(super::comparison_sentence(progress)),
             Event::Warning { message } => Some(format!("warning: {message}")),
             Event::ServerLog { line } => self.verbose.then(|| format!("server| {line}")),
         }

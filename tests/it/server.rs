@@ -66,6 +66,7 @@ impl Stage {
             batch_size: None,
             ubatch_size: None,
             extra_args: Vec::new(),
+            env: Vec::new(),
             start_timeout: PATIENCE,
             stop_grace: PATIENCE,
         };

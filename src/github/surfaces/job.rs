@@ -225,6 +225,7 @@ impl<'a> Subject<'a> {
         match &cli.command {
             None => of_run(&cli.run, false),
             Some(cli::Command::Run(run)) => of_run(run, false),
+            Some(cli::Command::Ab(args)) => of_run(&args.run, true),
             Some(cli::Command::BenchPy(args)) => {
                 Some(Self { run: None, output: &args.output, is_comparison: false })
             }

@@ -3,13 +3,28 @@
 //! Main functions: [`read`], [`apply`] and [`together`], each a part of its namesake in `scenario`.
 
 use super::super::objective::{Objective, ObjectiveError};
+use super::super::percent;
 use super::super::problem::{Place, Problem};
 use super::super::subject::{Figure, Subject};
 use super::super::threshold::{Crossing, Threshold, ThresholdError};
 use super::Workload;
 use super::reader::Section;
 
-/// `[[threshold]]` and `objectives`.
+/// A metric that decides a comparison of two servers, as the scenario file has it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Gate {
+    /// Its public name.
+    pub metric: String,
+    /// The slow-down that matters, a fraction above 0; `None` leaves the default.
+    pub bar: Option<f64>,
+    /// A change below this never matters, in the metric's unit; `None` leaves the default.
+    pub floor: Option<f64>,
+    /// Where it stands.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// `[[gate]]`, `[[threshold]]` and `objectives`.
 pub(super) fn read(
     workload: &mut Workload,
     top: &mut Section<'_, '_>,
@@ -17,6 +32,23 @@ pub(super) fn read(
 ) {
     for mut section in top.sections(problems, "threshold").unwrap_or_default() {
         workload.thresholds.extend(threshold(&mut section, problems));
+        section.finish(problems);
+    }
+    for mut section in top.sections(problems, "gate").unwrap_or_default() {
+        let metric = section.string(problems, "metric");
+        let bar = section.parsed(problems, "bar", percent::parse);
+        let floor = section.number(problems, "floor");
+        match metric {
+            Some(metric) => {
+                let place = section.place("metric");
+                workload.gates.push(Gate { metric, bar, floor, place });
+            }
+            None if section.place("metric") == Place::Whole => problems.push(
+                Problem::new(section.first_place(), "a gate without metric")
+                    .hinting("write metric = \"output_tokens_per_second\" and bar = \"2%\""),
+            ),
+            None => {}
+        }
         section.finish(problems);
     }
     for typed in top.strings(problems, "objectives").unwrap_or_default() {

@@ -18,6 +18,7 @@ use super::{
     ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
     RequestTimeouts, Sampling, Workload,
 };
+pub use gates::Gate;
 use reader::Section;
 pub use requests::RequestOverrides;
 
@@ -270,6 +271,7 @@ fn silent(origin: &Origin) -> Workload {
         seed: 42,
         thresholds: Vec::new(),
         objectives: Vec::new(),
+        gates: Vec::new(),
     }
 }
 

@@ -1,0 +1,508 @@
+//! From what a session has come to, to `ab.json`.
+//!
+//! Main function: [`assemble`]. It measures nothing and judges nothing anew; it puts the state, the
+//! judgement and what is known of both sides into the types of the wire.
+
+use std::collections::BTreeMap;
+
+use super::pair::SideState;
+use super::session::{self, Ending};
+use super::state::State;
+use crate::artifact::{
+    AB_SCHEMA, AbReport, AbVerdict, Check, ComparisonRole, Design, DesignKind, FileEntry,
+    MetricComparison, Note, PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport,
+    Sides, Unknowns,
+};
+use crate::exit::ExitCode;
+use crate::plan::RunPlan;
+use crate::provenance::{self, Provenance};
+use crate::run::conclude::{machine, model_section, tool};
+use crate::stats::ServerKind;
+use crate::verdict::design::pair_order;
+use crate::verdict::looks::{ALPHA, Looks};
+use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Verdict, Work};
+
+/// A server that is not loaded uses less than this share of one processor.
+const IDLE_SHARE: f64 = 0.05;
+
+/// What a report is made of.
+pub(super) struct Parts<'a> {
+    pub(super) id: String,
+    pub(super) provenance: &'a Provenance,
+    pub(super) sides: &'a [SideState; 2],
+    pub(super) state: &'a State,
+    pub(super) rules: &'a [Rule],
+    pub(super) looks: &'a Looks,
+    pub(super) aa: bool,
+    pub(super) restart: bool,
+    pub(super) delta: f64,
+    pub(super) budget_s: f64,
+    pub(super) elapsed_s: f64,
+    pub(super) failures_allowed: u64,
+    pub(super) server_kind: ServerKind,
+    /// `None` where something went wrong before it could end.
+    pub(super) ending: Option<Ending>,
+    /// Why it could not go on.
+    pub(super) causes: Vec<String>,
+    pub(super) workload_hash: Option<String>,
+    pub(super) dataset: String,
+}
+
+/// The report; `exit` is what the process will leave with, given the verdict.
+pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) -> AbReport {
+    let interrupted = parts.ending == Some(Ending::Interrupted);
+    let stage = if interrupted { Stage::Interim } else { Stage::Final };
+    let judged =
+        session::judgement(parts.state, parts.rules, parts.looks, parts.failures_allowed, stage);
+    // A session that could not go on proves nothing, whatever its first pairs look like.
+    let verdict = if parts.ending.is_none() { AbVerdict::Invalid } else { verdict(judged.verdict) };
+    let exit = exit(verdict);
+    let mut reasons = parts.causes.clone();
+    reasons.extend(crashes(parts.state));
+    reasons.extend(judged.reasons.iter().cloned());
+    let plan = &parts.sides[0].plan.plan;
+    let mut unknown = Unknowns::none();
+    let model = parts.sides[0].findings.model.as_ref().map(|model| {
+        let sha256 = model.sha256.clone().or_else(|| parts.state.model_sha256.clone());
+        model_section(&model.file, sha256)
+    });
+    AbReport {
+        schema: AB_SCHEMA.to_owned(),
+        tool: tool(),
+        run: run(parts, exit),
+        machine: machine(&parts.provenance.machine),
+        model: unknown.option("model", model, "no model was named, or it could not be had"),
+        scenario: scenario(plan, parts),
+        design: design(parts, &judged),
+        sides: Sides { base: side(parts, 0), head: side(parts, 1) },
+        trials: parts.state.pairs.iter().flat_map(|record| record.trials.clone()).collect(),
+        comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
+        checks: checks(parts, &judged),
+        sessions: Vec::new(),
+        verdict,
+        reasons,
+        warnings: warnings(parts, &judged),
+        files: files(),
+        unknown,
+    }
+}
+
+/// On the wire.
+pub(super) const fn verdict(verdict: Verdict) -> AbVerdict {
+    match verdict {
+        Verdict::Regressed => AbVerdict::Regressed,
+        Verdict::Improved => AbVerdict::Improved,
+        Verdict::NoRegression => AbVerdict::NoRegression,
+        Verdict::Inconclusive => AbVerdict::Inconclusive,
+        Verdict::Invalid => AbVerdict::Invalid,
+    }
+}
+
+fn crashes(state: &State) -> Vec<String> {
+    let mut crashes: Vec<String> = state
+        .pairs
+        .iter()
+        .filter_map(|record| record.crash.as_ref())
+        .map(|(side, how)| format!("{side}: {how}"))
+        .collect();
+    crashes.dedup();
+    crashes
+}
+
+fn run(parts: &Parts<'_>, exit: ExitCode) -> Run {
+    let tags = &parts.sides[1].plan.plan.tags;
+    let provenance = parts.provenance;
+    let mut unknown = Unknowns::none();
+    let mut tag = |field: &str, value: &Option<String>| {
+        unknown.option(field, value.clone(), provenance.why_not(field))
+    };
+    let (runner_label, branch, commit) = (
+        tag("runner_label", &tags.runner_label),
+        tag("branch", &tags.branch),
+        tag("commit", &tags.commit),
+    );
+    let dirty = unknown.option("dirty", tags.dirty, provenance.why_not("dirty"));
+    let repository = unknown.option(
+        "repository",
+        provenance.repository.clone(),
+        "only GitHub Actions names one",
+    );
+    let mut causes = parts.causes.clone();
+    if parts.ending == Some(Ending::Interrupted) {
+        causes.push(exit.meaning().to_owned());
+    }
+    let status = match (parts.state.pairs.is_empty(), causes.is_empty()) {
+        (_, true) => RunStatus::Completed,
+        (false, false) => RunStatus::Partial,
+        (true, false) => RunStatus::Failed,
+    };
+    Run {
+        id: parts.id.clone(),
+        name: tags.name.clone(),
+        repository,
+        runner_label,
+        branch,
+        commit,
+        dirty,
+        started_at: parts
+            .state
+            .sittings
+            .first()
+            .map_or_else(|| provenance.started_at.clone(), |first| first.started_at.clone()),
+        finished_at: Some(provenance::now()),
+        duration_s: Some(parts.elapsed_s),
+        status,
+        causes,
+        exit_code: Some(exit.code()),
+        unknown,
+    }
+}
+
+fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
+    let workload = &plan.workload;
+    let sizing = parts.state.sizing.as_ref();
+    let mut unknown = Unknowns::none();
+    let unsized_yet = "it ended before its first waves";
+    let mut of_load = Unknowns::none();
+    let users = sizing.map(|sizing| sizing.users).or(workload.users);
+    let load = Phase {
+        name: "load".to_owned(),
+        measured: true,
+        shape: match users {
+            Some(users) => format!("{users} users in turns, as fast as the server answers"),
+            None => "as many users as the servers have slots, in turns".to_owned(),
+        },
+        users: of_load.option("users", users, unsized_yet),
+        duration_s: of_load.option("duration_s", None, "the work is fixed, not the time"),
+        requests: of_load.option(
+            "requests",
+            sizing.map(|sizing| (sizing.requests * sizing.slice_pairs) as u64),
+            unsized_yet,
+        ),
+        think_time_s: 0.0,
+        max_tokens: sizing.map_or(workload.request.max_tokens, |sizing| sizing.tokens),
+        unknown: of_load,
+    };
+    Scenario {
+        name: workload.scenario.clone(),
+        file: unknown.option(
+            "file",
+            workload.file.as_ref().map(|file| file.display().to_string()),
+            "the scenario is built in",
+        ),
+        workload_hash: unknown.option("workload_hash", parts.workload_hash.clone(), unsized_yet),
+        seed: workload.seed,
+        endpoint: workload.endpoint,
+        stream: true,
+        dataset: parts.dataset.clone(),
+        objectives: Vec::new(),
+        max_prompt_words: unknown.option(
+            "max_prompt_words",
+            workload.filter.max_prompt_words,
+            "no prompt was left out for its length",
+        ),
+        max_context_words: unknown.option(
+            "max_context_words",
+            workload.filter.max_context_words,
+            "no prompt was left out for the length of it and its answer",
+        ),
+        phases: vec![load],
+        unknown,
+    }
+}
+
+fn design(parts: &Parts<'_>, judged: &Judgement) -> Design {
+    let state = parts.state;
+    let sizing = state.sizing.as_ref();
+    let restart = sizing.map_or(parts.restart, |sizing| sizing.restart);
+    let mut unknown = Unknowns::none();
+    let unsized_yet = "it ended before its first waves";
+    let most = parts.looks.most_pairs();
+    let stopped = parts.ending.and_then(Ending::name).filter(|_| judged.pairs < most);
+    let at_the_end = "it came to its last look";
+    Design {
+        kind: if restart { DesignKind::Restart } else { DesignKind::Blocks },
+        aa: parts.aa,
+        seed: state.seed,
+        order: pair_order(state.seed, most).iter().map(|order| order.name().to_owned()).collect(),
+        pairs_planned: most as u64,
+        pairs_used: judged.pairs as u64,
+        looks: parts
+            .looks
+            .all()
+            .iter()
+            .map(|look| PlannedLook { pairs: look.pairs as u64, level: look.level })
+            .collect(),
+        stopped_at: unknown.option(
+            "stopped_at",
+            stopped.map(|_| judged.pairs as u64),
+            if parts.ending.is_some() { at_the_end } else { "it could not go on" },
+        ),
+        stopped_because: unknown.option(
+            "stopped_because",
+            stopped.map(str::to_owned),
+            if parts.ending.is_some() { at_the_end } else { "it could not go on" },
+        ),
+        alpha: ALPHA,
+        delta_pct: 100.0 * parts.delta,
+        level: judged.level,
+        slice_pairs: unknown.option(
+            "slice_pairs",
+            sizing.filter(|_| !restart).map(|sizing| sizing.slice_pairs as u64),
+            if restart { "in restart mode a trial is one turn" } else { unsized_yet },
+        ),
+        requests_per_slice: unknown.option(
+            "requests_per_slice",
+            sizing.map(|sizing| sizing.requests as u64),
+            unsized_yet,
+        ),
+        tokens_per_request: unknown.option(
+            "tokens_per_request",
+            sizing.map(|sizing| u64::from(sizing.tokens)),
+            unsized_yet,
+        ),
+        users: unknown.option("users", sizing.map(|sizing| sizing.users), unsized_yet),
+        restart_reason: unknown.option(
+            "restart_reason",
+            sizing.and_then(|sizing| sizing.restart_reason.clone()),
+            if restart { "it was asked for" } else { "both servers ran at once" },
+        ),
+        budget_s: parts.budget_s,
+        plan_digest: state.digest(),
+        sittings: state.sittings.clone(),
+        unknown,
+    }
+}
+
+fn side(parts: &Parts<'_>, which: usize) -> SideReport {
+    let SideState { plan, findings } = &parts.sides[which];
+    let state = parts.state;
+    let evidence = session::evidence(state, parts.failures_allowed);
+    let work: Work = if which == 0 { evidence.base } else { evidence.head };
+    let name = if which == 0 { Side::Base } else { Side::Head }.to_string();
+    let mut failures = BTreeMap::new();
+    for record in &state.pairs {
+        let of_side = if which == 0 { &record.base } else { &record.head };
+        for (kind, example) in &of_side.failures {
+            failures.entry(kind.clone()).or_insert_with(|| example.clone());
+        }
+    }
+    let mut starts: Vec<f64> = state
+        .pairs
+        .iter()
+        .flat_map(|record| &record.trials)
+        .filter(|trial| trial.side == name)
+        .map(|trial| trial.start_s)
+        .collect();
+    starts.sort_by(f64::total_cmp);
+    let facts = findings.server.as_ref();
+    let mut unknown = Unknowns::none();
+    let binary = "it was given as a program";
+    let no_count = "a request came without a count of tokens";
+    SideReport {
+        label: plan.label.clone(),
+        kind: parts.server_kind,
+        r#ref: unknown.option("ref", plan.commit.as_ref().map(|(typed, _)| typed.clone()), binary),
+        commit: unknown.option(
+            "commit",
+            plan.commit.as_ref().map(|(_, commit)| commit.clone()),
+            binary,
+        ),
+        build: unknown.option("build", plan.build.clone(), binary),
+        version: unknown.option(
+            "version",
+            facts.and_then(|facts| facts.version.as_ref()).map(|version| version.text.clone()),
+            "the server does not say, or never ran in this call",
+        ),
+        command: facts.map(|facts| facts.command.clone()).unwrap_or_default(),
+        args: crate::server::command::redacted(&plan.args),
+        env: plan.env.clone(),
+        start_s: unknown.option(
+            "start_s",
+            starts.get(starts.len() / 2).copied(),
+            "it never became healthy",
+        ),
+        requests: work.requests,
+        failed: work.failed,
+        failures,
+        prompt_tokens: unknown.option("prompt_tokens", work.prompt_tokens, no_count),
+        output_tokens: unknown.option("output_tokens", work.output_tokens, no_count),
+        crash: unknown.option(
+            "crash",
+            state
+                .pairs
+                .iter()
+                .find_map(|record| record.crash.clone().filter(|(side, _)| *side == name))
+                .map(|(_, how)| how),
+            "it did not die",
+        ),
+        unknown,
+    }
+}
+
+/// On the wire; `None` for what has no value in any pair and decides nothing.
+pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
+    let rule = &of.rule;
+    let nothing = of.found.is_none() && rule.role != Role::Exact;
+    if nothing && rule.role == Role::Observe {
+        return None;
+    }
+    let exact = rule.role == Role::Exact;
+    let gate = rule.role == Role::Gate;
+    let mut unknown = Unknowns::none();
+    let untested = if exact { "it is counted, not measured" } else { "no pair has a value" };
+    let spread =
+        |spread: Spread| PairSpread { median: spread.median, min: spread.min, max: spread.max };
+    let mut number = |field: &str, value: Option<f64>, why: &'static str| {
+        unknown.option(field, value.filter(|value| value.is_finite()), why)
+    };
+    let found = of.found.as_ref();
+    Some(MetricComparison {
+        metric: rule.metric.clone(),
+        unit: rule.unit.clone(),
+        better: rule.better,
+        role: match rule.role {
+            Role::Gate => ComparisonRole::Gate,
+            Role::Observe => ComparisonRole::Observe,
+            Role::Exact => ComparisonRole::Exact,
+        },
+        base: spread(of.base),
+        head: spread(of.head),
+        change_pct: number("change_pct", of.change_pct(), "base is nothing"),
+        ci_level: number("ci_level", found.map(|found| found.interval.level), untested),
+        p: number("p", found.map(|found| found.p), untested),
+        p_holm: number("p_holm", of.p_adjusted.filter(|_| gate), "it decides nothing"),
+        q: number("q", of.p_adjusted.filter(|_| !gate), "it is for metrics that decide nothing"),
+        resolution_pct: number("resolution_pct", of.resolution_pct(), untested),
+        mde80_pct: number("mde80_pct", of.mde80_pct(), "it takes two pairs"),
+        position_effect_pct: number(
+            "position_effect_pct",
+            of.position_effect_pct(),
+            "it takes both orders and three pairs",
+        ),
+        bar_pct: number("bar_pct", gate.then_some(100.0 * rule.bar), "it decides nothing"),
+        floor: rule.floor,
+        pairs: found.map_or(0, |found| found.pairs as u64),
+        outliers: of.outliers as u64,
+        ci_pct: unknown.option("ci_pct", of.ci_pct(), untested),
+        verdict: unknown.option(
+            "verdict",
+            of.verdict.filter(|_| gate).map(verdict),
+            "it decides nothing",
+        ),
+        needed_pairs: unknown.option(
+            "needed_pairs",
+            of.needed_pairs.map(|pairs| pairs as u64),
+            "there is nothing to settle, or no number of pairs would",
+        ),
+        sentence: of.sentence.clone(),
+        unknown,
+    })
+}
+
+fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
+    let state = parts.state;
+    let evidence = session::evidence(state, parts.failures_allowed);
+    let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
+    let (base, head) = (evidence.base, evidence.head);
+    let tokens = |work: &Work| match (work.prompt_tokens, work.output_tokens) {
+        (Some(prompt), Some(output)) => format!("{prompt} prompt and {output} output tokens"),
+        _ => "unknown tokens".to_owned(),
+    };
+    let trials = || state.pairs.iter().flat_map(|record| &record.trials);
+    let spoilt = state.pairs.iter().filter(|record| record.spoilt.is_some()).count();
+    let restless = trials().filter_map(|trial| trial.idle_cpu_ratio).fold(0.0, f64::max);
+    let unsettled = trials().filter(|trial| !trial.warmup.settled).count();
+    let mut checks = vec![
+        check(
+            "failed_requests",
+            base.failed.max(head.failed) <= parts.failures_allowed,
+            format!(
+                "base {} of {}, head {} of {}",
+                base.failed, base.requests, head.failed, head.requests
+            ),
+        ),
+        check(
+            "equal_work",
+            base.requests == head.requests
+                && base.prompt_tokens == head.prompt_tokens
+                && base.output_tokens == head.output_tokens,
+            format!(
+                "base {} requests, {}; head {} requests, {}",
+                base.requests,
+                tokens(&base),
+                head.requests,
+                tokens(&head)
+            ),
+        ),
+        check(
+            "servers_alive",
+            evidence.crashed.is_empty(),
+            if evidence.crashed.is_empty() {
+                "none died under load".to_owned()
+            } else {
+                crashes(state).join("; ")
+            },
+        ),
+        check(
+            "machine_quiet",
+            spoilt == 0,
+            format!("{spoilt} of {} pairs were spoilt by the machine", state.pairs.len()),
+        ),
+        check(
+            "idle_neighbour",
+            restless <= IDLE_SHARE,
+            format!(
+                "a server used at most {:.1} % of a processor while the other was loaded",
+                100.0 * restless
+            ),
+        ),
+        check(
+            "warmed_up",
+            unsettled == 0,
+            format!("{unsettled} of {} warm-ups did not settle within 10 waves", trials().count()),
+        ),
+    ];
+    let worst = judged
+        .comparisons
+        .iter()
+        .filter(|comparison| comparison.rule.role == Role::Gate)
+        .filter_map(|comparison| {
+            let effect = comparison.position_effect_pct()?;
+            Some((effect, comparison.rule.bar, &comparison.rule.metric))
+        })
+        .max_by(|one, other| one.0.abs().total_cmp(&other.0.abs()));
+    if let Some((effect, bar, metric)) = worst {
+        checks.push(check(
+            "position_effect",
+            effect.abs() <= 100.0 * bar,
+            format!("the second of a pair is slower by {effect:.1} % in {metric}, at most"),
+        ));
+    }
+    checks
+}
+
+fn warnings(parts: &Parts<'_>, judged: &Judgement) -> Vec<Note> {
+    let note =
+        |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
+    parts
+        .state
+        .warnings
+        .iter()
+        .map(|message| note("session", message))
+        .chain(judged.warnings.iter().map(|message| note("verdict", message)))
+        .chain(parts.provenance.notes.iter().map(|message| note("provenance", message)))
+        .collect()
+}
+
+fn files() -> Vec<FileEntry> {
+    [
+        (super::AB_JSON, "this file"),
+        (super::AB_MD, "the same for people"),
+        (super::TRIALS, "every trial: its figures, requests and server log"),
+        (crate::run::watchers::EVENTS_FILE, "what happened, with times"),
+    ]
+    .into_iter()
+    .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })
+    .collect()
+}

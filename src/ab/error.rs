@@ -1,0 +1,116 @@
+//! Every way in which a comparison cannot be made or carried on.
+//!
+//! Main type: [`AbError`]. What a comparison came to is a verdict, not an error.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::exit::ExitCode;
+use crate::provenance::refs::RefsError;
+use crate::verdict::Side;
+
+/// Why there is no comparison, or not a whole one.
+#[derive(Debug, thiserror::Error)]
+pub enum AbError {
+    /// A commit could not be found or laid out.
+    #[error(transparent)]
+    Refs(#[from] RefsError),
+    /// A commit could not be built.
+    #[error("cannot build {side} ({commit}): the build command {how}{}", .lines.iter().map(|line| format!("\n      log: {line}")).collect::<String>())]
+    Build {
+        /// Whose.
+        side: Side,
+        /// Its short hash.
+        commit: String,
+        /// Such as `exited with status 2`.
+        how: String,
+        /// The last lines that it wrote.
+        lines: Vec<String>,
+        /// All of them.
+        log: PathBuf,
+    },
+    /// The build left no executable where it was looked for.
+    #[error("the build of {side} made no \"{}\"", path.display())]
+    NotBuilt {
+        /// Whose.
+        side: Side,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A side's server could not be started or asked.
+    #[error("the server of {side}")]
+    Side {
+        /// Whose.
+        side: Side,
+        /// What went wrong.
+        source: Box<Error>,
+    },
+    /// There is nothing to resume.
+    #[error("there is no interrupted comparison in \"{}\"", out_dir.display())]
+    NothingToResume {
+        /// Where one was looked for.
+        out_dir: PathBuf,
+    },
+    /// What is there was begun with other settings.
+    #[error("the comparison in \"{}\" was begun with another \"{what}\"", out_dir.display())]
+    OtherPlan {
+        /// Where it lies.
+        out_dir: PathBuf,
+        /// The first setting that differs.
+        what: String,
+    },
+    /// The state of an interrupted comparison cannot be read.
+    #[error("the state of the comparison \"{}\" is damaged", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// Builds, model and first start left no time to measure.
+    #[error("the budget of {budget_s:.0} s was spent before a pair could be played")]
+    NoTime {
+        /// Seconds.
+        budget_s: f64,
+    },
+}
+
+impl AbError {
+    /// What the process leaves with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            AbError::Refs(error) => error.exit_code(),
+            AbError::Build { .. } | AbError::NotBuilt { .. } => ExitCode::Server,
+            AbError::Side { source, .. } => source.exit_code(),
+            AbError::NothingToResume { .. } | AbError::OtherPlan { .. } => ExitCode::Usage,
+            AbError::State { .. } => ExitCode::Report,
+            AbError::NoTime { .. } => ExitCode::NotEvidence,
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            AbError::Refs(error) => error.hint(),
+            AbError::Build { log, .. } => Some(format!(
+                "the command runs in a work tree of its commit, by sh -c; full log in {}",
+                log.display()
+            )),
+            AbError::NotBuilt { .. } => Some(
+                "name the executable that the build makes with --server-path, from the root of the repository"
+                    .to_owned(),
+            ),
+            AbError::Side { source, .. } => source.hint(),
+            AbError::NothingToResume { .. } => {
+                Some("leave --resume out, or name the folder of the interrupted call with --out-dir".to_owned())
+            }
+            AbError::OtherPlan { .. } => Some(
+                "pass the same flags as then, or leave --resume out to begin anew".to_owned(),
+            ),
+            AbError::State { .. } => Some("leave --resume out to begin anew".to_owned()),
+            AbError::NoTime { .. } => Some("raise --budget".to_owned()),
+        }
+    }
+}
