@@ -195,6 +195,7 @@ fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
         endpoint: workload.endpoint,
         stream: true,
         dataset: parts.dataset.clone(),
+        prompts: unknown.option("prompts", None, "a comparison does not describe its prompts"),
         objectives: Vec::new(),
         max_prompt_words: unknown.option(
             "max_prompt_words",
