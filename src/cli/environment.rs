@@ -62,19 +62,11 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("GITHUB_ACTIONS", "true there; nothing of the following is read without it"),
             ("GITHUB_STEP_SUMMARY", "the page of the run is appended to this file"),
-            (
-                "GITHUB_OUTPUT",
-                "verdict, change-pct and the other outputs are appended to this file",
-            ),
-            (
-                "GITHUB_JOB, BENCH_CI_MATRIX",
-                "what the configuration is called: the job, and its matrix as JSON",
-            ),
+            ("GITHUB_OUTPUT", "verdict, change-pct and the other outputs are too"),
+            ("GITHUB_JOB, BENCH_CI_MATRIX", "name of the configuration: job, and matrix as JSON"),
             ("BENCH_CI_KEY", "what it is called instead"),
-            (
-                "GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT, GITHUB_SERVER_URL",
-                "the page of the workflow run",
-            ),
+            ("GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT", "the workflow run"),
+            ("GITHUB_SERVER_URL", "where its page is"),
         ],
     ),
     (
