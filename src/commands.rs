@@ -149,6 +149,15 @@ fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
 fn render(args: &ReportArgs) -> Result<Done, Error> {
     use artifact::store;
     use report::k6;
+    if store::is_suite(&args.file) {
+        let suite = store::read_suite(&args.file)?;
+        return Ok(Done::text(match args.format {
+            ReportFormat::Markdown => report::suite::markdown(&suite),
+            ReportFormat::Text => report::suite::text(&suite),
+            ReportFormat::Csv => report::suite::csv(&suite),
+            _ => return Err(Error::SuiteFormat),
+        }));
+    }
     let report = store::read_report(&args.file)?;
     let rows = || store::read_rows(&args.file);
     let scrapes = || store::read_scrapes(&store::beside(&args.file, "server-metrics.jsonl"));

@@ -60,6 +60,7 @@ impl List {
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
+            Error::Resume { .. } | Error::SuiteFormat => "suite",
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }

@@ -76,6 +76,17 @@ pub enum Error {
         /// By which signal.
         reason: crate::cancel::StopReason,
     },
+    /// A suite cannot be gone on with.
+    #[error("cannot resume: {why}")]
+    Resume {
+        /// Why not.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A format that a combined report does not have.
+    #[error("a suite has no such format: it is shown as markdown, text or csv")]
+    SuiteFormat,
     /// A topic of `bench-ci help` that does not exist.
     #[error("no help on \"{topic}\"")]
     HelpTopic {
@@ -89,7 +100,11 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Error::Plan(_) | Error::HelpTopic { .. } | Error::NothingFits { .. } => ExitCode::Usage,
+            Error::Plan(_)
+            | Error::HelpTopic { .. }
+            | Error::NothingFits { .. }
+            | Error::Resume { .. }
+            | Error::SuiteFormat => ExitCode::Usage,
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
             Error::Server(error) => error.exit_code(),
@@ -149,6 +164,10 @@ impl Error {
                     "there is help on each command, on exit-codes and on environment; `bench-ci --help` lists the commands"
                         .to_owned(),
                 )
+            }
+            Error::Resume { hint, .. } => Some(hint.clone()),
+            Error::SuiteFormat => {
+                Some("name one of the reports in its folder cells/ for the others".to_owned())
             }
             Error::System { .. } | Error::Stopped { .. } => None,
         }

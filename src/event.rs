@@ -27,6 +27,15 @@ pub enum Event {
         /// How long it took, in seconds.
         elapsed_s: f64,
     },
+    /// The next cell of a suite begins.
+    CellStarted {
+        /// From 1.
+        number: u64,
+        /// How many there are; `None` in a search, which does not know yet.
+        cells: Option<u64>,
+        /// Its name.
+        name: String,
+    },
     /// Bytes of a download or of a file being made have arrived.
     Transfer {
         /// What it is for: [`Stage::Model`] or [`Stage::Dataset`].

@@ -41,12 +41,14 @@ pub mod verdict;
 
 pub mod ab;
 pub mod github;
+pub mod search;
 
 pub mod bench_py;
 pub mod calibrate;
 pub mod doctor;
 pub mod peaks;
 pub mod run;
+pub mod suite;
 
 pub mod cancel;
 pub mod error;

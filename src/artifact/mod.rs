@@ -17,6 +17,7 @@ mod schema;
 mod scrapes;
 mod sections;
 pub mod store;
+mod suite;
 mod unknowns;
 
 pub use ab::{
@@ -34,8 +35,8 @@ pub use report::{
 };
 pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
 pub use schema::{
-    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, ab_json_schema, calibration_json_schema,
-    json_schema,
+    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, SUITE_SCHEMA_FILE, ab_json_schema,
+    calibration_json_schema, json_schema, suite_json_schema,
 };
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};
@@ -44,5 +45,9 @@ pub use sections::{
     ProcessUse, RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources,
     ServerMetric, Spread, SteadyState, Threshold, Tokens, TtftFigures, Turn, Unmeasured,
     WindowFigures,
+};
+pub use suite::{
+    AxisValue, CellMetric, CellRates, CellRequests, CellStatus, SUITE_SCHEMA, SUITE_SCHEMA_VERSION,
+    SearchKind, SearchPoint, SearchReport, SuiteCell, SuiteReport, SuiteRun, SuiteServer,
 };
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

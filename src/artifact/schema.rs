@@ -1,14 +1,17 @@
-//! The JSON Schemas of `report.json`, `ab.json` and `calibration.json`, made from the types.
+//! The JSON Schemas of `report.json`, `ab.json`, `suite.json` and `calibration.json`, made from the types.
 //!
 //! Main functions: [`json_schema`], [`ab_json_schema`]. The committed files are checked against them by
 //! a test; `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::{AbReport, Calibration, Report};
+use super::{AbReport, Calibration, Report, SuiteReport};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
+
+/// The same for `suite.json`.
+pub const SUITE_SCHEMA_FILE: &str = "schema/bench-ci.suite.1.json";
 
 /// Where the schema of `ab.json` is committed.
 pub const AB_SCHEMA_FILE: &str = "schema/bench-ci.ab.1.json";
@@ -17,6 +20,12 @@ pub const AB_SCHEMA_FILE: &str = "schema/bench-ci.ab.1.json";
 #[must_use]
 pub fn json_schema() -> Value {
     finished(schemars::schema_for!(Report).to_value(), super::SCHEMA)
+}
+
+/// JSON Schema of `suite.json`, draft 2020-12.
+#[must_use]
+pub fn suite_json_schema() -> Value {
+    finished(schemars::schema_for!(SuiteReport).to_value(), super::SUITE_SCHEMA)
 }
 
 /// JSON Schema of `ab.json`, likewise.

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, Report, RequestRow, SCHEMA, SCHEMA_VERSION, ScrapeRow,
-    scrape_rows,
+    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, Report, RequestRow, SCHEMA, SCHEMA_VERSION,
+    SUITE_SCHEMA, SUITE_SCHEMA_VERSION, ScrapeRow, SuiteReport, scrape_rows,
 };
 use crate::exit::ExitCode;
 
@@ -206,6 +206,33 @@ pub fn read_ab(path: &Path) -> Result<AbReport, StoreError> {
         Err(source) => return Err(StoreError::Read { path, source }),
     };
     parse(&bytes, path, AB_SCHEMA, AB_SCHEMA_VERSION)
+}
+
+/// Reads `suite.json`, or the `suite.json` of a folder, by the same rules.
+///
+/// # Errors
+/// Every variant but [`StoreError::Write`].
+pub fn read_suite(path: &Path) -> Result<SuiteReport, StoreError> {
+    let path = if path.is_dir() { path.join("suite.json") } else { path.to_owned() };
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(StoreError::Read { path, source }),
+    };
+    parse(&bytes, path, SUITE_SCHEMA, SUITE_SCHEMA_VERSION)
+}
+
+/// Whether a path is that of a suite: its file, or a folder that has one and no report of its own.
+#[must_use]
+pub fn is_suite(path: &Path) -> bool {
+    if path.is_dir() {
+        return path.join("suite.json").is_file() && !path.join("report.json").exists();
+    }
+    // Only the schema is looked at; whether the rest is whole is for the reader.
+    let named = |text: String| {
+        let value: Option<Value> = serde_json::from_str(&text).ok();
+        value?.get("schema")?.as_str().map(|name| name.starts_with("bench-ci.suite/"))
+    };
+    std::fs::read_to_string(path).ok().and_then(named).unwrap_or(false)
 }
 
 /// The file of this name in the folder of a report, which is given by itself or by its folder.

@@ -27,7 +27,7 @@ pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, Plac
 pub use request::RequestArgs;
 pub use run::{
     ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
-    ProgressMode, RunArgs, ServerArgs, TagArgs, WorkloadArgs,
+    ProgressMode, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
 
 /// Did this change make the LLM server slower?

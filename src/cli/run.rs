@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::DerivedArgs;
 use super::request::RequestArgs;
+use crate::plan::search::SearchOver;
 use crate::plan::{ArrivalProcess, duration, shape};
 
 /// Everything `bench-ci run` takes.
@@ -24,6 +25,9 @@ pub struct RunArgs {
     /// Request flags.
     #[command(flatten)]
     pub request: RequestArgs,
+    /// Sweeps and searches.
+    #[command(flatten)]
+    pub suite: SuiteArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -259,6 +263,46 @@ pub struct WorkloadArgs {
     /// Several are joined by "and", or by giving the flag again: "ttft_ms < 200 and tpot_ms < 50".
     #[arg(long = "objective", value_name = "EXPR")]
     pub objectives: Vec<String>,
+}
+
+/// Several runs in one: sweeps, suites and searches.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sweep and search")]
+pub struct SuiteArgs {
+    /// Play every value, such as users=1,2,4; may be repeated
+    ///
+    /// Swept are users, rate, max_tokens, max_prompt_tokens, max_context, dataset, n_prompts and seed, and
+    /// any long flag of the server, such as ubatch-size=64,512. Every combination is a cell with a report
+    /// of its own below cells/; suite.md compares them. The server is started anew only where its flags
+    /// change. A scenario file may hold the same as [matrix], and several scenarios as [[scenario]].
+    #[arg(long, value_name = "NAME=V1,V2,…")]
+    pub sweep: Vec<String>,
+    /// Go on with a suite that was interrupted
+    ///
+    /// Cells that were played to their end are kept; a plan that has changed since is refused.
+    #[arg(long)]
+    pub resume: bool,
+    /// Find the highest load that keeps every --objective
+    ///
+    /// Without objectives: the knee, where more load brings no more output. Each trial lasts --duration,
+    /// or the scenario's, but then at most 30s.
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub search: Option<SearchOver>,
+    /// Share of requests that must keep the objectives [default: 0.95]
+    #[arg(long, value_name = "RATIO")]
+    pub goodput_ratio: Option<f64>,
+    /// Width of the found interval, as a share, at which a search ends [default: 0.05]
+    #[arg(long, value_name = "RATIO")]
+    pub search_precision: Option<f64>,
+    /// Least load that a search tries
+    #[arg(long, value_name = "LOAD")]
+    pub search_from: Option<f64>,
+    /// Most load that a search tries
+    #[arg(long, value_name = "LOAD")]
+    pub search_to: Option<f64>,
+    /// No trial of a search begins later than this [default: 30m]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub budget: Option<Duration>,
 }
 
 /// HTTP version.

@@ -135,6 +135,7 @@ pub async fn load(
     };
     let cache_dir = cache_dir.map(Path::to_path_buf);
     match (ask.spec.clone(), fetched) {
+        (DatasetSpec::Inline { prompts }, _) => reading.inline(prompts),
         (DatasetSpec::Builtin, _) => blocking(move || reading.builtin()).await,
         (DatasetSpec::Synthetic(spec), _) => blocking(move || reading.synthetic(&spec)).await,
         (DatasetSpec::File { path }, _) => blocking(move || reading.file(&path, None)).await,

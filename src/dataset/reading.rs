@@ -47,6 +47,16 @@ impl Reading {
         }
     }
 
+    /// Prompts that somebody wrote for this very run.
+    pub(super) fn inline(mut self, prompts: Vec<String>) -> Result<PromptSet, DatasetError> {
+        for prompt in prompts {
+            if self.picker.offer(Conversation::Given(Prompt::of_text(prompt))).is_break() {
+                break;
+            }
+        }
+        self.picker.finish()
+    }
+
     pub(super) fn builtin(mut self) -> Result<PromptSet, DatasetError> {
         extract::read_plain(BUILT_IN, &mut self.picker);
         self.picker.finish()

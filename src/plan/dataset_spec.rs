@@ -22,6 +22,11 @@ pub enum DatasetSpec {
     Builtin,
     /// The public ShareGPT file, from the Hub.
     ShareGptHub,
+    /// Prompts that stand in the file which asks for them, round and round.
+    Inline {
+        /// In their order.
+        prompts: Vec<String>,
+    },
     /// A file on disk, of any kind that `dataset` reads.
     File {
         /// The file.
@@ -126,6 +131,7 @@ impl DatasetSpec {
             DatasetSpec::Trace { path } => DatasetSpec::Trace { path: folder.join(path) },
             named @ (DatasetSpec::Builtin
             | DatasetSpec::ShareGptHub
+            | DatasetSpec::Inline { .. }
             | DatasetSpec::Hub { .. }
             | DatasetSpec::Synthetic(_)) => named,
         }
@@ -144,6 +150,12 @@ impl std::fmt::Display for DatasetSpec {
         match self {
             DatasetSpec::Builtin => formatter.write_str("builtin"),
             DatasetSpec::ShareGptHub => formatter.write_str("sharegpt"),
+            DatasetSpec::Inline { prompts } if prompts.len() == 1 => {
+                formatter.write_str("1 prompt of the file itself")
+            }
+            DatasetSpec::Inline { prompts } => {
+                write!(formatter, "{} prompts of the file itself", prompts.len())
+            }
             DatasetSpec::File { path } => write!(formatter, "{}", path.display()),
             DatasetSpec::Hub { repo, file, revision: None } => {
                 write!(formatter, "hf:{repo}/{file}")

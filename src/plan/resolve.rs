@@ -1,7 +1,9 @@
 //! From what a user typed to the complete plan; every problem is found here, before anything starts.
 //!
-//! Main function: [`resolve`]. The only file of this room that reads the disk (a scenario file) and
+//! Main functions: [`intention`], one plan or many, and [`resolve`], one plan. The only place of this room that reads the disk (a scenario file) and
 //! the environment (where the server is). It starts nothing and writes nothing.
+
+mod suite;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,6 +18,8 @@ use super::{
     Transport, Workload, Yield,
 };
 use crate::cli::{ConnectionsArg, HttpVersionArg, RunArgs};
+
+pub use suite::{Intention, intention};
 
 /// Seconds between two scrapes: llama-server's own averages are over about as long.
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +37,7 @@ pub struct Surroundings {
     pub own_executable: std::path::PathBuf,
 }
 
-/// The plan of `run`.
+/// The plan of a single run; of a suite, that of its first cell.
 ///
 /// # Errors
 /// [`PlanError`] with every problem of the command line and the scenario, or what keeps the server
@@ -41,6 +45,42 @@ pub struct Surroundings {
 pub fn resolve(
     args: &RunArgs,
     surroundings: &Surroundings,
+) -> Result<RunPlan, crate::error::Error> {
+    match intention(args, surroundings)? {
+        Intention::Run(plan) => Ok(*plan),
+        Intention::Suite(suite) => {
+            let first = suite.cells.into_iter().next().expect("a suite has at least one cell");
+            let mut plan = first.plan;
+            plan.out_dir.clone_from(&args.output.out_dir);
+            Ok(plan)
+        }
+    }
+}
+
+/// The plan of a scenario that is no suite.
+fn plain(args: &RunArgs, surroundings: &Surroundings) -> Result<RunPlan, crate::error::Error> {
+    resolve_with(args, surroundings, |overrides| {
+        let origin = Origin::of(&args.workload.scenario)?;
+        match &origin {
+            Origin::BuiltIn(name) => {
+                let text = scenario::builtin(name)
+                    .expect("Origin::of names only scenarios that are compiled in");
+                scenario::workload(text, &origin, overrides)
+            }
+            Origin::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| unreadable_scenario(path, &error))?;
+                scenario::workload(&text, &origin, overrides)
+            }
+        }
+    })
+}
+
+/// The plan of a workload that is handed the flags over it.
+fn resolve_with(
+    args: &RunArgs,
+    surroundings: &Surroundings,
+    workload_of: impl FnOnce(&Overrides) -> Result<Workload, PlanError>,
 ) -> Result<RunPlan, crate::error::Error> {
     let mut problems = Vec::new();
     let model = model_source(args, &mut problems);
@@ -53,7 +93,7 @@ pub fn resolve(
         refuse_with_url(args, model.as_ref(), &mut problems);
     }
     let template = prompt_template(args, &mut problems);
-    let workload = match workload(args, dataset, template) {
+    let workload = match workload_of(&overrides(args, dataset, template)) {
         Ok(workload) => Some(workload),
         Err(PlanError::Invalid { problems: found, .. }) => {
             problems.extend(found);
@@ -302,13 +342,13 @@ fn request_overrides(args: &RunArgs, prompt_template: Option<String>) -> Request
     }
 }
 
-fn workload(
+fn overrides(
     args: &RunArgs,
     dataset: Option<DatasetSpec>,
     prompt_template: Option<String>,
-) -> Result<Workload, PlanError> {
+) -> Overrides {
     let flags = &args.workload;
-    let overrides = Overrides {
+    Overrides {
         duration: flags.duration,
         users: flags.users,
         rate: flags.rate,
@@ -335,19 +375,6 @@ fn workload(
         thresholds: flags.thresholds.clone(),
         objectives: flags.objectives.clone(),
         ..Overrides::default()
-    };
-    let origin = Origin::of(&flags.scenario)?;
-    match &origin {
-        Origin::BuiltIn(name) => {
-            let text = scenario::builtin(name)
-                .expect("Origin::of names only scenarios that are compiled in");
-            scenario::workload(text, &origin, &overrides)
-        }
-        Origin::File(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|error| unreadable_scenario(path, &error))?;
-            scenario::workload(&text, &origin, &overrides)
-        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod mermaid;
 mod number;
 mod phases;
 pub mod results_env;
+pub mod suite;
 pub mod terminal;
 mod verdict;
 

@@ -446,7 +446,7 @@ fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> artifact::Se
     }
 }
 
-fn server_exit(exit: &crate::server::ServerExit) -> artifact::ServerExit {
+pub(crate) fn server_exit(exit: &crate::server::ServerExit) -> artifact::ServerExit {
     let mut unknown = Unknowns::none();
     artifact::ServerExit {
         code: unknown.option("code", exit.status, "a signal ended it"),

@@ -46,7 +46,7 @@ pub(super) async fn measure(
 }
 
 /// What is measured of this machine while it is idle: no server is there yet, and no model in memory.
-async fn before(
+pub(crate) async fn before(
     plan: &RunPlan,
     findings: &mut Findings,
     events: &Events,
@@ -105,22 +105,7 @@ pub(crate) async fn prompts(
     let stage = Running::begin(events, Stage::Dataset, workload.dataset.to_string());
     let fetch = |file| model::fetch_dataset_file(file, events, cancel);
     let cache = model::cache_dir();
-    let each = prompts_per_request(workload);
-    let spare = |wanted: u64| match workload.dataset.sets_its_own_lengths() {
-        // What is asked for is not read on in the hope of something shorter.
-        true => wanted.saturating_mul(each),
-        false => wanted.saturating_mul(each).saturating_mul(SPARE_PROMPTS).saturating_add(64),
-    };
-    let ask = Ask {
-        spec: workload.dataset.clone(),
-        filter: workload.filter,
-        limit: workload.n_prompts.map(spare),
-        carries: match workload.endpoint {
-            Endpoint::ChatCompletions => Carries::Chats,
-            _ => Carries::Texts,
-        },
-        seed: workload.seed,
-    };
+    let ask = ask_of(plan);
     let mut prompts = dataset::load(&ask, cache.as_deref(), &fetch, events, cancel).await?;
     if let Some(file) = &mut prompts.file
         && file.sha256.is_none()
@@ -133,6 +118,27 @@ pub(crate) async fn prompts(
     }
     stage.done(format!("{} of {} prompts", prompts.kept, prompts.seen));
     Ok(prompts)
+}
+
+/// What a plan asks of its dataset: equal asks have equal prompts.
+pub(crate) fn ask_of(plan: &RunPlan) -> Ask {
+    let workload = &plan.workload;
+    let each = prompts_per_request(workload);
+    let spare = |wanted: u64| match workload.dataset.sets_its_own_lengths() {
+        // What is asked for is not read on in the hope of something shorter.
+        true => wanted.saturating_mul(each),
+        false => wanted.saturating_mul(each).saturating_mul(SPARE_PROMPTS).saturating_add(64),
+    };
+    Ask {
+        spec: workload.dataset.clone(),
+        filter: workload.filter,
+        limit: workload.n_prompts.map(spare),
+        carries: match workload.endpoint {
+            Endpoint::ChatCompletions => Carries::Chats,
+            _ => Carries::Texts,
+        },
+        seed: workload.seed,
+    }
 }
 
 /// `work`, dropped where a stop is asked for: for what does not look itself.

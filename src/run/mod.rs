@@ -28,8 +28,9 @@ mod words;
 use std::path::Path;
 
 pub(crate) use conclude::{machine, tool};
+pub(crate) use dry::show as dry;
 pub use findings::Finished;
-pub(crate) use watchers::person_alone;
+pub(crate) use watchers::{listen, person_alone};
 
 use crate::cancel::{self, Cancel};
 use crate::cli::RunArgs;
@@ -37,7 +38,7 @@ use crate::commands::Done;
 use crate::error::Error;
 use crate::event::Events;
 use crate::plan::RunPlan;
-use crate::plan::resolve::{Surroundings, resolve};
+use crate::plan::resolve::{Intention, Surroundings, intention};
 use crate::provenance::Provenance;
 use crate::{report, signals};
 use findings::Findings;
@@ -73,15 +74,23 @@ pub(crate) const OUTPUT_FILES: [&str; 18] = [
 /// before this returns.
 pub fn main(args: &RunArgs) -> Result<Done, Error> {
     let provenance = Provenance::here();
-    let plan = match resolve(args, &surroundings(&provenance)?) {
-        Ok(plan) => plan,
+    let plan = match intention(args, &surroundings(&provenance)?) {
+        Ok(Intention::Run(plan)) => plan,
+        Ok(Intention::Suite(plan)) => return crate::suite::main(&plan, args, provenance),
         Err(error) => {
-            if !args.output.dry_run {
+            // What is to be gone on with is not yesterday's.
+            if !args.output.dry_run && !args.suite.resume {
                 forget_earlier(&args.output.out_dir);
             }
             return Err(error);
         }
     };
+    if args.suite.resume {
+        return Err(Error::Resume {
+            why: "a single run has no cells to go on with".to_owned(),
+            hint: "leave out --resume".to_owned(),
+        });
+    }
     if args.output.dry_run {
         return dry::show(&plan).map(Done::text);
     }
@@ -127,8 +136,8 @@ pub async fn execute(
 
 /// Removes an earlier run's files where this one ends before it has a folder: a later step of a CI
 /// job that always runs must not publish yesterday's report as today's.
-fn forget_earlier(out_dir: &Path) {
-    for name in OUTPUT_FILES {
+pub(crate) fn forget_earlier(out_dir: &Path) {
+    for name in OUTPUT_FILES.into_iter().chain(crate::suite::FILES) {
         // The command line is what is wrong; a folder that cannot be written is not today's news.
         drop(std::fs::remove_file(out_dir.join(name)));
     }
@@ -173,7 +182,7 @@ pub(crate) fn prepare(out_dir: &Path) -> Result<(), Error> {
     let failed =
         |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
     std::fs::create_dir_all(out_dir).map_err(|source| failed("create", out_dir, source))?;
-    for name in OUTPUT_FILES {
+    for name in OUTPUT_FILES.into_iter().chain(crate::suite::FILES) {
         let path = out_dir.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -25,7 +25,8 @@ use crate::load::{
     Stamp,
 };
 use crate::plan::{
-    Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload, Yield,
+    DatasetSpec, Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload,
+    Yield,
 };
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
@@ -378,6 +379,10 @@ fn load_phases(
 
 /// `--n-prompts` promises that each prompt is sent once; where the dataset has fewer, it says so.
 fn repeats(workload: &Workload, there_are: u64, what: &str) -> Option<String> {
+    // Prompts that somebody wrote into the file are meant to go round.
+    if matches!(workload.dataset, DatasetSpec::Inline { .. }) {
+        return None;
+    }
     let wanted =
         workload.n_prompts.filter(|_| !matches!(workload.shape, LoadShape::Trace { .. }))?;
     (there_are < wanted).then(|| match what {

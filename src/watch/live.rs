@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{comparison_sentence, load_sentence, size};
+use super::{cell_sentence, comparison_sentence, load_sentence, size};
 use crate::event::{Event, Listener};
 
 /// Shows a spinner with the current stage, or a bar where the end is known.
@@ -44,6 +44,9 @@ impl Listener for LiveLine {
                 self.bar.disable_steady_tick();
                 self.bar.println(format!("✓ {:8} {outcome} ({elapsed_s:.1} s)", stage.name()));
                 self.bar.set_message(String::new());
+            }
+            Event::CellStarted { number, cells, name } => {
+                self.bar.println(cell_sentence(*number, *cells, name));
             }
             Event::Transfer { stage: _, file, bytes, total_bytes } => {
                 let total =

@@ -77,6 +77,14 @@ fn load_sentence(progress: &crate::event::LoadProgress) -> String {
     )
 }
 
+/// `cell 3 of 18: users=4`; in a search `trial 3: rate=8,trial=1`.
+fn cell_sentence(number: u64, cells: Option<u64>, name: &str) -> String {
+    match cells {
+        Some(cells) => format!("cell {number} of {cells}: {name}"),
+        None => format!("trial {number}: {name}"),
+    }
+}
+
 /// The sentence for a state of a comparison: `pair 5 of 16, 2:10 left: base first ·
 /// output_tokens_per_second −2.7 % (−3.4 … −2.0)`.
 fn comparison_sentence(progress: &crate::event::ComparisonProgress) -> String {

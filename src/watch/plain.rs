@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use super::{load_sentence, size};
+use super::{cell_sentence, load_sentence, size};
 use crate::event::{Event, Listener};
 
 /// Seconds between two lines about the load: often enough to see life, rare enough to read.
@@ -43,6 +43,9 @@ impl PlainLines {
             }
             Event::StageDone { stage, outcome, elapsed_s } => {
                 Some(format!("{}: {outcome} ({elapsed_s:.1} s)", stage.name()))
+            }
+            Event::CellStarted { number, cells, name } => {
+                Some(format!("\n{}", cell_sentence(*number, *cells, name)))
             }
             Event::Transfer { stage, file, bytes, total_bytes } => {
                 let begun = last.transfer_file != *file;

@@ -299,3 +299,101 @@ fn what_cannot_be_compared_is_refused_before_anything_starts() {
     check(&["--aa", "--pairs", "0"], "expected at least 1");
     check(&["--aa", "--resume"], "no interrupted comparison");
 }
+
+/// A repository whose "server" is built from its own source: a script around the simulator, twice as
+/// slow on the branch `feature`. Checked out is what GitHub makes of the pull request.
+fn repository_with_a_pull_request(folder: &Path) -> (String, String) {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .current_dir(folder)
+            .args([
+                "-c",
+                "user.name=n",
+                "-c",
+                "user.email=n@example.org",
+                "-c",
+                "init.defaultBranch=main",
+            ])
+            .args(arguments)
+            .env_remove("GIT_DIR")
+            .output()
+            .expect("git is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let source = |flags: &str| {
+        let ours = env!("CARGO_BIN_EXE_bench-ci");
+        let text = format!("#!/bin/sh\nexec '{ours}' sim {flags} \"$@\"\n");
+        std::fs::write(folder.join("server.in"), text).unwrap();
+        git(&["add", "."]);
+    };
+    git(&["init", "--quiet", "."]);
+    source("");
+    git(&["commit", "--quiet", "-m", "what there was"]);
+    git(&["branch", "feature"]);
+    git(&["commit", "--quiet", "--allow-empty", "-m", "base goes on"]);
+    git(&["checkout", "--quiet", "feature"]);
+    source("--sim-slowdown 100");
+    git(&["commit", "--quiet", "-m", "slower"]);
+    git(&["checkout", "--quiet", "--detach", "main"]);
+    let (base, head) = (git(&["rev-parse", "main"]), git(&["rev-parse", "feature"]));
+    git(&["merge", "--quiet", "--no-ff", "-m", &format!("Merge {head} into {base}"), "feature"]);
+    (base, git(&["rev-parse", "HEAD"]))
+}
+
+#[test]
+fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() {
+    let session = Session::new();
+    let repository = session.folder.path().to_owned();
+    let (base, head) = repository_with_a_pull_request(&repository);
+    let build = "cp server.in built && chmod +x built && git log -1 --format=%H";
+    let sides = ["--base-ref", "merge-base", "--head-ref", "HEAD", "--build", build];
+    let rest = ["--server-path", "built", "--model", "synthetic", "--budget", "8s", "--pairs", "7"];
+    let arguments: Vec<&str> = sides.iter().chain(&rest).copied().collect();
+    let ran = session.run(&arguments);
+    let first = report(&ran);
+    assert_eq!(first["sides"]["base"]["commit"], base.as_str(), "{}", ran.stderr);
+    assert_eq!(first["sides"]["head"]["commit"], head.as_str());
+    assert_eq!(first["sides"]["head"]["build"]["cached"], false);
+    // The work tree is at its commit, and the user's repository knows nothing of it.
+    let log = std::fs::read_to_string(session.out().join("build-base.log")).unwrap();
+    assert_eq!(log.trim(), base);
+    assert!(!repository.join(".git/worktrees").exists());
+    let commands = ["base", "head"].map(|side| first["sides"][side]["command"][0].clone());
+    if let [Value::String(base), Value::String(head)] = &commands {
+        assert_eq!(base.len(), head.len(), "paths of one length");
+    }
+    let ran = session.run(&arguments);
+    assert_eq!(report(&ran)["sides"]["head"]["build"]["cached"], true, "{}", ran.stderr);
+
+    let failing =
+        ["--base-ref", "merge-base", "--head-ref", "HEAD", "--build", "echo no luck; exit 3"];
+    let arguments: Vec<&str> = failing.iter().chain(&rest).copied().collect();
+    let ran = session.run(&arguments);
+    assert_eq!(ran.exit, 7, "{}", ran.stderr);
+    assert!(ran.stderr.contains("exited with status 3"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("log: no luck"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_shallow_clone_is_told_the_command_that_mends_it() {
+    let origin = tempfile::tempdir().unwrap();
+    repository_with_a_pull_request(origin.path());
+    let session = Session::new();
+    let url = format!("file://{}", origin.path().display());
+    let clone = Command::new("git")
+        .current_dir(session.folder.path())
+        .args(["clone", "--quiet", "--depth", "1", &url, "clone"])
+        .output()
+        .unwrap();
+    assert!(clone.status.success(), "{}", String::from_utf8_lossy(&clone.stderr));
+    let output = session
+        .command(&["--base-ref", "merge-base", "--head-ref", "HEAD", "--build", "true"])
+        .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+        .current_dir(session.folder.path().join("clone"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("git fetch --deepen=1"), "{stderr}");
+}

@@ -25,6 +25,7 @@ mod scrape;
 mod server;
 mod sim;
 mod sse;
+mod suite;
 mod thresholds;
 mod tidy;
 mod transport;

@@ -35,10 +35,35 @@ fn the_committed_schemas_are_those_of_the_types() {
     }
 }
 
+/// The same for suites.
+#[test]
+fn the_committed_schema_of_suites_is_that_of_the_types() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(artifact::SUITE_SCHEMA_FILE);
+    let mut text = serde_json::to_string_pretty(&artifact::suite_json_schema()).expect("a value");
+    text.push('\n');
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        store::write(&file, text.as_bytes()).expect("the checkout can be written to");
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        committed == text,
+        "{} differs from the types: run UPDATE_SCHEMA=1 cargo test --test it report",
+        artifact::SUITE_SCHEMA_FILE
+    );
+}
+
 /// Every sentence that a schema validator has against a report.
 pub(crate) fn schema_violations(report: &Value) -> Vec<String> {
-    let schema = artifact::json_schema();
-    let validator = jsonschema::validator_for(&schema).expect("our schema is one");
+    violations(&artifact::json_schema(), report)
+}
+
+/// The same for a suite.
+pub(crate) fn suite_violations(suite: &Value) -> Vec<String> {
+    violations(&artifact::suite_json_schema(), suite)
+}
+
+fn violations(schema: &Value, report: &Value) -> Vec<String> {
+    let validator = jsonschema::validator_for(schema).expect("our schema is one");
     validator
         .iter_errors(report)
         .map(|error| format!("{}: {error}", error.instance_path()))

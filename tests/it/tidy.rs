@@ -41,6 +41,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("load/workload", &[]),
     ("scrape/metrics", &[]),
     ("scrape/series", &[]),
+    ("search", &[]),
     ("stats", &[]),
     ("verdict", &[]),
     ("compare", &["command", "read"]),

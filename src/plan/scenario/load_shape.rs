@@ -1,6 +1,6 @@
 //! The keys and flags that give a load its shape.
 //!
-//! Main functions: [`read`], [`apply`] and [`check`].
+//! Main functions: [`overlay`], [`apply`] and [`check`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,26 @@ use crate::plan::{DatasetSpec, Workload};
 /// Fastest rate that makes sense on one thread; a typing error above it would fill the memory with
 /// planned arrivals.
 const HIGHEST_RATE: f64 = 1_000_000.0;
+
+/// The shape that a file names, over that of the workload; of a trace also its file, as written.
+/// `users` beside arrivals that stood there before make a closed loop again, and the other way round.
+pub(super) fn overlay(
+    workload: &mut Workload,
+    top: &mut Section<'_, '_>,
+    problems: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let named = ["iterations_per_user", "ramp", "arrivals", "trace"].map(|key| top.has(key));
+    let (shape, trace) = read(top, problems);
+    if named.contains(&true) {
+        workload.shape = shape;
+        if workload.shape.is_open() {
+            workload.users = None;
+        }
+    } else if top.has("users") && workload.shape.is_open() {
+        workload.shape = LoadShape::ConstantUsers;
+    }
+    trace
+}
 
 /// `[arrivals]`, `[ramp]`, `[trace]` or `iterations_per_user`; none of them is a constant number of
 /// users. Of a trace also its file, as written.

@@ -9,9 +9,13 @@ mod load_shape;
 mod phases;
 mod reader;
 mod requests;
+mod suite;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeTable;
 
 use super::problem::{Place, PlanError, Problem};
 use super::{
@@ -21,6 +25,8 @@ use super::{
 pub use gates::Gate;
 use reader::Section;
 pub use requests::RequestOverrides;
+
+pub use suite::{Entry, Suite, read_suite};
 
 /// The compiled-in scenarios: name and text.
 const BUILT_IN: [(&str, &str); 6] = [
@@ -54,14 +60,16 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What `--scenario` means: a path where it holds a `/`, a `\` or ends in `.toml`, else the
-    /// name of a built-in scenario.
+    /// What `--scenario` means: a path where it holds a `/`, a `\` or ends in `.toml` or `.json`, else
+    /// the name of a built-in scenario.
     ///
     /// # Errors
     ///
     /// [`PlanError::UnknownScenario`] with the names there are and the nearest as hint.
     pub fn of(argument: &str) -> Result<Self, PlanError> {
-        if argument.contains(['/', '\\']) || argument.ends_with(".toml") {
+        if argument.contains(['/', '\\'])
+            || [".toml", ".json"].iter().any(|end| argument.ends_with(end))
+        {
             return Ok(Origin::File(PathBuf::from(argument)));
         }
         BUILT_IN
@@ -84,7 +92,7 @@ impl Origin {
     }
 
     /// For a message.
-    fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         match self {
             Origin::BuiltIn(name) => format!("scenario \"{name}\""),
             Origin::File(path) => format!("scenario file \"{}\"", path.display()),
@@ -189,6 +197,21 @@ impl Scenario {
         }
     }
 
+    /// What a file means that says nothing.
+    pub(crate) fn silent(origin: &Origin) -> Self {
+        Self { origin: origin.clone(), workload: silent(origin) }
+    }
+
+    /// A workload that did not come from TOML.
+    pub(crate) fn of(origin: Origin, workload: Workload) -> Self {
+        Self { origin, workload }
+    }
+
+    /// What has been read so far.
+    pub(crate) fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
     /// Applies the flags and checks the whole.
     ///
     /// # Errors
@@ -275,6 +298,13 @@ fn silent(origin: &Origin) -> Workload {
     }
 }
 
+/// The same for what may be absent altogether.
+fn keep<T>(field: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
+        *field = given;
+    }
+}
+
 /// Reads as much as can be read; what is wrong is in the list, by line, and left at its silent
 /// value.
 ///
@@ -284,7 +314,24 @@ fn silent(origin: &Origin) -> Workload {
 /// consequences would hide the cause.
 fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanError> {
     let mut scenario = Scenario { origin: origin.clone(), workload: silent(origin) };
-    let (table, mistakes) = toml::de::DeTable::parse_recoverable(text);
+    let table = toml_table(text, origin)?;
+    let mut problems = Vec::new();
+    let mut top = Section::top(text, table.get_ref());
+    read_keys(&mut scenario.workload, &mut top, origin, &mut problems);
+    // What belongs to a suite is read by `read_suite`.
+    for key in suite::KEYS {
+        let _known = top.has(key);
+    }
+    top.finish(&mut problems);
+    problems.sort_by_key(|problem| problem.place);
+    Ok((scenario, problems))
+}
+
+/// # Errors
+///
+/// Text that is no TOML.
+fn toml_table<'t>(text: &'t str, origin: &Origin) -> Result<Spanned<DeTable<'t>>, PlanError> {
+    let (table, mistakes) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = mistakes
         .iter()
         .map(|mistake| {
@@ -295,12 +342,11 @@ fn read(text: &str, origin: &Origin) -> Result<(Scenario, Vec<Problem>), PlanErr
         .collect();
     // The parser goes on after a mistake and stumbles over its rest: one is enough for a line.
     problems.dedup_by_key(|problem| problem.place);
-    if !problems.is_empty() {
-        return Err(PlanError::Invalid { subject: origin.subject(), problems });
+    if problems.is_empty() {
+        Ok(table)
+    } else {
+        Err(PlanError::Invalid { subject: origin.subject(), problems })
     }
-    read_top(&mut scenario.workload, Section::top(text, table.get_ref()), origin, &mut problems);
-    problems.sort_by_key(|problem| problem.place);
-    Ok((scenario, problems))
 }
 
 /// Puts what the file gives over what silence means.
@@ -310,9 +356,10 @@ fn set<T>(field: &mut T, given: Option<T>) {
     }
 }
 
-fn read_top(
+/// Puts what the file says over the workload; what it does not name stays as it is.
+fn read_keys(
     workload: &mut Workload,
-    mut top: Section<'_, '_>,
+    top: &mut Section<'_, '_>,
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) {
@@ -324,18 +371,20 @@ fn read_top(
         &mut workload.dataset,
         dataset.map(|dataset| folder.map_or(dataset.clone(), |folder| dataset.relative_to(folder))),
     );
-    workload.n_prompts = top.whole(problems, "n_prompts", 1..=u64::MAX);
-    workload.users = top.whole_u32(problems, "users", 1..=MOST_USERS);
-    workload.phases = phases::read(&mut top, problems);
-    let trace;
-    (workload.shape, trace) = load_shape::read(&mut top, problems);
+    keep(&mut workload.n_prompts, top.whole(problems, "n_prompts", 1..=u64::MAX));
+    keep(&mut workload.users, top.whole_u32(problems, "users", 1..=MOST_USERS));
+    let phases = phases::read(top, problems);
+    if !phases.is_empty() {
+        workload.phases = phases;
+    }
+    let trace = load_shape::overlay(workload, top, problems);
     if let Some(path) = trace {
         let trace = DatasetSpec::Trace { path };
         workload.dataset = folder.map_or(trace.clone(), |folder| trace.relative_to(folder));
     }
     set(&mut workload.cool_down, top.duration(problems, "cool_down"));
     set(&mut workload.think_time, top.duration(problems, "think_time"));
-    workload.duration = top.duration_above_zero(problems, "duration");
+    keep(&mut workload.duration, top.duration_above_zero(problems, "duration"));
     set(&mut workload.graceful_stop, top.duration(problems, "graceful_stop"));
     set(&mut workload.graceful_ramp_down, top.duration(problems, "graceful_ramp_down"));
     set(
@@ -345,15 +394,21 @@ fn read_top(
     let connections = [("ahead", Connections::Ahead), ("fresh", Connections::Fresh)];
     set(&mut workload.connections, top.choice(problems, "connections", &connections));
     set(&mut workload.seed, top.whole(problems, "seed", 0..=LARGEST_SEED));
-    workload.tpot_difference = top.whole_u32(problems, "tpot_difference", 1..=u32::MAX);
+    keep(&mut workload.tpot_difference, top.whole_u32(problems, "tpot_difference", 1..=u32::MAX));
 
     let mut filter = top.section(problems, "filter");
     set(&mut workload.filter.min_words, filter.whole(problems, "min_words", 0..=u64::MAX));
-    workload.filter.max_prompt_words = filter.whole(problems, "max_prompt_words", 1..=u64::MAX);
-    workload.filter.max_context_words = filter.whole(problems, "max_context_words", 1..=u64::MAX);
+    keep(
+        &mut workload.filter.max_prompt_words,
+        filter.whole(problems, "max_prompt_words", 1..=u64::MAX),
+    );
+    keep(
+        &mut workload.filter.max_context_words,
+        filter.whole(problems, "max_context_words", 1..=u64::MAX),
+    );
     filter.finish(problems);
 
-    requests::read(workload, &mut top, problems);
+    requests::read(workload, top, problems);
 
     let mut timeouts = top.section(problems, "timeouts");
     set(&mut workload.timeouts.connect, timeouts.duration_above_zero(problems, "connect"));
@@ -361,8 +416,7 @@ fn read_top(
     set(&mut workload.timeouts.idle, timeouts.duration_above_zero(problems, "idle"));
     set(&mut workload.timeouts.total, timeouts.duration_above_zero(problems, "total"));
     timeouts.finish(problems);
-    gates::read(workload, &mut top, problems);
-    top.finish(problems);
+    gates::read(workload, top, problems);
 }
 
 /// Most users that can be asked for; one connection each, and no machine has more ports.

@@ -304,6 +304,17 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
+    /// Every key with its place and value, in the order of the file, all of them known by that.
+    pub(super) fn entries(self) -> Vec<(&'a str, Place, &'a Spanned<DeValue<'i>>)> {
+        let mut entries: Vec<_> = self.table.into_iter().flatten().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let place = |start| line_of(self.text, start);
+        entries
+            .into_iter()
+            .map(|(key, value)| (key.get_ref().as_ref(), place(key.span().start), value))
+            .collect()
+    }
+
     /// Notes every key that nobody asked for.
     pub(super) fn finish(self, problems: &mut Vec<Problem>) {
         let Some(table) = self.table else { return };

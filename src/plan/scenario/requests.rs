@@ -16,7 +16,7 @@ use super::super::shape::LoadShape;
 use super::super::subject::{Figure, Subject};
 use super::super::threshold::Crossing;
 use super::reader::Section;
-use super::{LARGEST_SEED, Workload, set};
+use super::{LARGEST_SEED, Workload, keep, set};
 use crate::stats::metric::{self, Metric};
 
 /// What the flags about requests change of a scenario. `None` leaves the scenario's own value.
@@ -54,7 +54,7 @@ pub(super) fn read(
         workload.request.lora.extend(lora(&mut section, problems));
         section.finish(problems);
     }
-    workload.deadline = top.duration_above_zero(problems, "deadline");
+    keep(&mut workload.deadline, top.duration_above_zero(problems, "deadline"));
     if top.has("cancel") {
         let mut section = top.section(problems, "cancel");
         workload.cancel = cancel(&mut section, problems);
@@ -80,23 +80,25 @@ fn read_request(
     problems: &mut Vec<Problem>,
 ) {
     let request = &mut workload.request;
-    request.model = section.string(problems, "model");
-    request.system_prompt = section.string(problems, "system_prompt");
-    request.prompt_template = section.parsed(problems, "prompt_template", template);
+    keep(&mut request.model, section.string(problems, "model"));
+    keep(&mut request.system_prompt, section.string(problems, "system_prompt"));
+    keep(&mut request.prompt_template, section.parsed(problems, "prompt_template", template));
     set(&mut request.stream, section.switch(problems, "stream"));
     set(&mut request.max_tokens, section.whole_u32(problems, "max_tokens", 1..=u32::MAX));
-    request.inputs_per_request = section.whole_u32(problems, "inputs_per_request", 1..=MOST_INPUTS);
+    keep(
+        &mut request.inputs_per_request,
+        section.whole_u32(problems, "inputs_per_request", 1..=MOST_INPUTS),
+    );
     set(&mut request.stop, section.strings(problems, "stop"));
-    request.seed = section.whole(problems, "seed", 0..=LARGEST_SEED);
-    request.sampling = Sampling {
-        temperature: section.number(problems, "temperature"),
-        top_p: section.number(problems, "top_p"),
-        top_k: section.whole_u32(problems, "top_k", 0..=u32::MAX),
-        min_p: section.number(problems, "min_p"),
-        repeat_penalty: section.number(problems, "repeat_penalty"),
-        presence_penalty: section.signed(problems, "presence_penalty"),
-        frequency_penalty: section.signed(problems, "frequency_penalty"),
-    };
+    keep(&mut request.seed, section.whole(problems, "seed", 0..=LARGEST_SEED));
+    let sampling = &mut request.sampling;
+    keep(&mut sampling.temperature, section.number(problems, "temperature"));
+    keep(&mut sampling.top_p, section.number(problems, "top_p"));
+    keep(&mut sampling.top_k, section.whole_u32(problems, "top_k", 0..=u32::MAX));
+    keep(&mut sampling.min_p, section.number(problems, "min_p"));
+    keep(&mut sampling.repeat_penalty, section.number(problems, "repeat_penalty"));
+    keep(&mut sampling.presence_penalty, section.signed(problems, "presence_penalty"));
+    keep(&mut sampling.frequency_penalty, section.signed(problems, "frequency_penalty"));
     set(&mut request.cache_prompt, section.switch(problems, "cache_prompt"));
     set(&mut request.ignore_eos, section.switch(problems, "ignore_eos"));
     set(&mut request.include_usage, section.switch(problems, "include_usage"));

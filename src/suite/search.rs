@@ -1,0 +1,319 @@
+//! Plays a search: trial after trial at the loads that the statistics ask for.
+//!
+//! Main function: [`play`].
+
+use std::time::Instant;
+
+use super::save;
+use super::stand::Stand;
+use crate::artifact::{
+    CellStatus, Note, SearchKind, SearchPoint, SearchReport, SuiteCell, Unknowns,
+};
+use crate::error::Error;
+use crate::plan::search::{SearchOver, SearchSpec};
+use crate::plan::suite::{CELLS, CellPlan};
+use crate::plan::{LoadShape, Workload};
+use crate::search::knee::{Knee, Sample};
+use crate::search::{Found, Hunt, Next, Trial};
+
+/// Trials at each load of a knee: the fewest that say how much they differ.
+const KNEE_TRIALS: u32 = 3;
+
+/// Throughput that a doubling of the load must add to be called growth.
+const GROWTH: f64 = 1.1;
+
+/// Doublings without growth after which a knee lies behind us for sure.
+const FLAT: usize = 2;
+
+/// A trial with what the search needs of it.
+struct Played {
+    cell: String,
+    load: f64,
+    requests: u64,
+    good: u64,
+    rate: Option<f64>,
+}
+
+/// Plays it, and puts what was found into the stand's report.
+pub(super) async fn play(spec: SearchSpec, stand: &mut Stand<'_>) -> Result<(), Error> {
+    let base = stand.plan.cells.first().expect("a search has one cell").clone();
+    let mut search = Search { spec, base, begun: Instant::now(), played: Vec::new() };
+    let is_knee = search.base.plan.workload.objectives.is_empty();
+    let report = if is_knee { search.knee(stand).await? } else { search.goodput(stand).await? };
+    let doubtful = stand.report.cells.iter().filter(|cell| cell.exit_code == Some(5)).count();
+    if doubtful > 0 {
+        let all = stand.report.cells.len();
+        stand.report.warnings.push(Note {
+            code: "search".to_owned(),
+            message: format!(
+                "{doubtful} of {all} trials are no evidence by the rules for a run of their own; their reports say why"
+            ),
+        });
+    }
+    stand.report.axes = vec![spec.over.name().to_owned()];
+    stand.report.search = Some(report);
+    stand.report.unknown = Unknowns::none();
+    Ok(())
+}
+
+struct Search {
+    spec: SearchSpec,
+    base: CellPlan,
+    begun: Instant,
+    played: Vec<Played>,
+}
+
+impl Search {
+    async fn goodput(&mut self, stand: &mut Stand<'_>) -> Result<SearchReport, Error> {
+        let mut hunt = Hunt::new(self.spec);
+        let found = loop {
+            let load = match hunt.next() {
+                Next::Done(found) => break found,
+                Next::Try(load) => load,
+            };
+            if let Some(why) = self.must_end(stand) {
+                break hunt.give_up(&why);
+            }
+            match self.trial(load, stand).await? {
+                Ok(played) => {
+                    hunt.note(load, Trial { requests: played.requests, good: played.good });
+                    self.played.push(played);
+                }
+                Err(why) => break hunt.give_up(&why),
+            }
+        };
+        let Found { value, interval: found, precise, reason } = found;
+        let points = hunt.points().iter().map(|point| {
+            let totals = point.totals();
+            self.point(
+                point.load,
+                totals.requests,
+                totals.good,
+                Some((point.ratio_interval(), hunt.verdict(point).name().to_owned())),
+            )
+        });
+        let points = points.collect();
+        let mut unknown = Unknowns::none();
+        let objectives = &self.base.plan.workload.objectives;
+        Ok(SearchReport {
+            over: self.spec.over,
+            kind: SearchKind::Goodput,
+            objectives: objectives.iter().map(ToString::to_string).collect(),
+            goodput_ratio: Some(self.spec.goodput_ratio),
+            value: unknown.option("value", value, &reason),
+            interval: unknown.option("interval", found, &reason),
+            precise,
+            reasons: vec![reason],
+            points,
+            unknown,
+        })
+    }
+
+    async fn knee(&mut self, stand: &mut Stand<'_>) -> Result<SearchReport, Error> {
+        let mut load = self.spec.at_least.unwrap_or(1.0);
+        let mut reasons = Vec::new();
+        let (mut best, mut flat) = (0.0_f64, 0);
+        'doubling: while flat < FLAT && self.spec.at_most.is_none_or(|most| load <= most) {
+            let mut sum = 0.0;
+            for _ in 0..KNEE_TRIALS {
+                match self.knee_trial(load, stand).await? {
+                    Ok(rate) => sum += rate,
+                    Err(why) => {
+                        reasons.push(why);
+                        break 'doubling;
+                    }
+                }
+            }
+            let mean = sum / f64::from(KNEE_TRIALS);
+            flat = if mean > best * GROWTH { 0 } else { flat + 1 };
+            best = best.max(mean);
+            load *= 2.0;
+        }
+        // Between the doublings only where something is to be seen.
+        if let (true, Some(first)) = (reasons.is_empty(), self.fit()) {
+            let near = [0.75, 1.0, 1.5].map(|factor| match self.spec.over {
+                SearchOver::Users => (first.load * factor).round().max(1.0),
+                SearchOver::Rate => first.load * factor,
+            });
+            'near: for load in near {
+                if self.played.iter().any(|played| (played.load / load - 1.0).abs() < 0.01) {
+                    continue;
+                }
+                for _ in 0..KNEE_TRIALS {
+                    if let Err(why) = self.knee_trial(load, stand).await? {
+                        reasons.push(why);
+                        break 'near;
+                    }
+                }
+            }
+        }
+        let knee = self.fit();
+        if knee.is_none() && reasons.is_empty() {
+            reasons.push("throughput still grows at the most load that was tried".to_owned());
+        }
+        let why = reasons.join("; ");
+        let mut loads: Vec<f64> = self.played.iter().map(|played| played.load).collect();
+        loads.sort_by(f64::total_cmp);
+        loads.dedup_by(|a, b| a.total_cmp(b).is_eq());
+        let points = loads.iter().map(|load| {
+            let here = || self.played.iter().filter(|played| played.load.total_cmp(load).is_eq());
+            let requests = here().map(|played| played.requests).sum();
+            self.point(*load, requests, here().map(|played| played.good).sum(), None)
+        });
+        let points = points.collect();
+        let precise = knee.is_some_and(|knee| {
+            (knee.interval[1] - knee.interval[0]) / knee.load <= self.spec.precision
+        });
+        if knee.is_some() && reasons.is_empty() {
+            reasons.push("two straight lines through throughput over load meet there".to_owned());
+        }
+        let mut unknown = Unknowns::none();
+        unknown.note("goodput_ratio", "a knee is about throughput");
+        Ok(SearchReport {
+            over: self.spec.over,
+            kind: SearchKind::Knee,
+            objectives: Vec::new(),
+            goodput_ratio: None,
+            value: unknown.option("value", knee.map(|knee| knee.load), &why),
+            interval: unknown.option("interval", knee.map(|knee| knee.interval), &why),
+            precise,
+            reasons,
+            points,
+            unknown,
+        })
+    }
+
+    fn fit(&self) -> Option<Knee> {
+        let samples: Vec<Sample> = self
+            .played
+            .iter()
+            .filter_map(|played| {
+                let throughput = played.rate.filter(|rate| *rate > 0.0)?;
+                Some(Sample { load: played.load, throughput })
+            })
+            .collect();
+        Knee::of(&samples, self.base.plan.workload.seed)
+    }
+
+    async fn knee_trial(
+        &mut self,
+        load: f64,
+        stand: &mut Stand<'_>,
+    ) -> Result<Result<f64, String>, Error> {
+        if let Some(why) = self.must_end(stand) {
+            return Ok(Err(why));
+        }
+        Ok(match self.trial(load, stand).await? {
+            Ok(played) => {
+                let rate = played.rate.ok_or_else(|| "a trial has no rate".to_owned());
+                self.played.push(played);
+                rate
+            }
+            Err(why) => Err(why),
+        })
+    }
+
+    /// Why no further trial may begin; `None` if one may.
+    fn must_end(&self, stand: &Stand<'_>) -> Option<String> {
+        if stand.cancel.reason().is_some() {
+            return Some("it was interrupted".to_owned());
+        }
+        let spent = self.begun.elapsed() >= self.spec.budget;
+        spent.then(|| {
+            let minutes = self.spec.budget.as_secs_f64() / 60.0;
+            format!("the budget of {minutes:.1} minutes is spent")
+        })
+    }
+
+    /// One trial at a load. The inner error is why the search cannot go on.
+    async fn trial(
+        &mut self,
+        load: f64,
+        stand: &mut Stand<'_>,
+    ) -> Result<Result<Played, String>, Error> {
+        let number =
+            1 + self.played.iter().filter(|played| played.load.total_cmp(&load).is_eq()).count();
+        let shown = (load * 1e6).round() / 1e6;
+        let mut cell = self.base.clone();
+        cell.name = format!("{}={shown},trial={number}", self.spec.over.name());
+        cell.axes = vec![(self.spec.over.name().to_owned(), shown.to_string())];
+        cell.plan.out_dir = stand.plan.out_dir.join(CELLS).join(&cell.name);
+        cell.plan.tags.name = format!("{}: {}", stand.plan.name, cell.name);
+        put(load, self.spec.over, &mut cell.plan.workload);
+        // Other arrivals and other prompts in each trial, the same in every search.
+        let trials = self.played.len() as u64;
+        cell.plan.workload.seed =
+            cell.plan.workload.seed.wrapping_add(trials) % (u64::from(u32::MAX) - 1);
+        let (entry, _) = stand.play(&cell).await?;
+        let judged = !cell.plan.workload.objectives.is_empty();
+        let played = outcome(&entry, load, judged);
+        stand.report.cells.push(entry);
+        save(stand.plan, &stand.report)?;
+        Ok(played)
+    }
+
+    fn point(
+        &self,
+        load: f64,
+        requests: u64,
+        good: u64,
+        judged: Option<([f64; 2], String)>,
+    ) -> SearchPoint {
+        let here: Vec<&Played> =
+            self.played.iter().filter(|played| played.load.total_cmp(&load).is_eq()).collect();
+        let rates: Vec<f64> = here.iter().filter_map(|played| played.rate).collect();
+        let mean = (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64);
+        let (ratio_interval, verdict) = judged.unzip();
+        let mut unknown = Unknowns::none();
+        let knee = "a knee is about throughput";
+        SearchPoint {
+            load,
+            trials: here.iter().map(|played| played.cell.clone()).collect(),
+            requests,
+            good,
+            ratio_interval: unknown.option("ratio_interval", ratio_interval, knee),
+            requests_per_second: unknown.option("requests_per_second", mean, "no trial has a rate"),
+            verdict: unknown.option("verdict", verdict, knee),
+            unknown,
+        }
+    }
+}
+
+fn put(load: f64, over: SearchOver, workload: &mut Workload) {
+    match over {
+        // Users are whole and bounded where loads are made.
+        SearchOver::Users => workload.users = Some(load as u32),
+        SearchOver::Rate => {
+            if let LoadShape::Arrivals { rate_per_second, .. } = &mut workload.shape {
+                *rate_per_second = load;
+            }
+        }
+    }
+}
+
+/// What a trial says about its load; or why it says nothing.
+fn outcome(cell: &SuiteCell, load: f64, judged: bool) -> Result<Played, String> {
+    let requests = &cell.requests;
+    let measured = cell.status == CellStatus::Completed && requests.planned > 0;
+    if !measured {
+        let causes = cell.causes.join("; ");
+        return Err(format!("the trial at {load} was not played to its end: {causes}"));
+    }
+    // Nothing completed is nothing good; for a knee nobody asks.
+    let good = match cell.objectives_met {
+        Some(good) => good,
+        None if requests.completed == 0 || !judged => 0,
+        None => {
+            return Err(format!(
+                "the trial at {load} cannot be judged: a completed request has no value for an objective"
+            ));
+        }
+    };
+    Ok(Played {
+        cell: cell.name.clone(),
+        load,
+        requests: requests.planned,
+        good,
+        rate: cell.rates.as_ref().and_then(|rates| rates.figures.requests_per_second),
+    })
+}
