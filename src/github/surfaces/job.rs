@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::command::{Command, harmless};
 use super::outputs::{Found, artifact_key, assignment, files};
-use crate::artifact::store;
+use crate::artifact::{SuiteCell, store};
 use crate::cli::{self, Cli, LogFormat, OutputArgs, RunArgs};
 use crate::exit::ExitCode;
 use crate::github::inputs;
@@ -38,8 +38,8 @@ struct Inside {
     name: String,
     is_comparison: bool,
     out_dir: PathBuf,
-    /// The report of an earlier run, which must not be taken for this one's.
-    earlier: Option<Stamp>,
+    /// The reports of an earlier run, which must not be taken for this one's; as `files` has them.
+    earlier: Vec<Option<Stamp>>,
     /// stderr belongs to a program, so that no line of ours may stand in it.
     silent: bool,
     /// Ends the time in which nothing is obeyed; `None` where it has not begun, or is over.
@@ -125,7 +125,8 @@ impl Inside {
             Some(key) => artifact_key(key.trim(), None),
             None => artifact_key(&job, matrix.as_ref().filter(|matrix: &&Value| !matrix.is_null())),
         };
-        let earlier = stamp(&files(subject.is_comparison, &out_dir)[0]);
+        let earlier =
+            files(subject.is_comparison, &out_dir).iter().map(|[json, _]| stamp(json)).collect();
         Some(Self {
             context: CiContext::read(env).unwrap_or_default(),
             summary: variable("GITHUB_STEP_SUMMARY").filter(|_| wants_summary).map(PathBuf::from),
@@ -140,36 +141,51 @@ impl Inside {
     }
 
     fn found(&self, exit: ExitCode, failure: Option<&str>) -> Found {
-        let [json, markdown] = files(self.is_comparison, &self.out_dir);
-        let is_ours = stamp(&json).is_some_and(|now| Some(now) != self.earlier);
-        let read = || {
-            Ok(if self.is_comparison {
-                Content::Comparison(Box::new(store::read_ab(&json)?))
-            } else {
-                Content::Run(Box::new(store::read_report(&json)?))
-            })
+        let ours = files(self.is_comparison, &self.out_dir)
+            .into_iter()
+            .zip(&self.earlier)
+            .find(|([json, _], earlier)| stamp(json).is_some_and(|now| Some(now) != **earlier))
+            .map(|(files, _)| files);
+        let cell = |content| vec![Cell { name: self.name.clone(), content }];
+        let nothing = |why: &str| cell(Content::Nothing(why.to_owned()));
+        let Some([json, markdown]) = ours else {
+            let cells = nothing(failure.unwrap_or("no report was written"));
+            return Found { name: self.name.clone(), cells, exit, json: None, markdown: None };
         };
-        let content = match is_ours.then(read) {
-            Some(Ok(content)) => content,
-            Some(Err(error)) => {
-                let error: store::StoreError = error;
-                Content::Nothing(error.to_string())
-            }
-            None => Content::Nothing(failure.unwrap_or("no report was written").to_owned()),
+        let cells = if store::is_suite(&json) {
+            self.cells_of_suite(&json)
+        } else if self.is_comparison {
+            store::read_ab(&json).map(|report| cell(Content::Comparison(Box::new(report))))
+        } else {
+            store::read_report(&json).map(|report| cell(Content::Run(Box::new(report))))
         };
         Found {
-            cell: Cell { name: self.name.clone(), content },
+            name: self.name.clone(),
+            cells: cells.unwrap_or_else(|error| nothing(&error.to_string())),
             exit,
-            json: is_ours.then_some(json),
-            markdown: Some(markdown).filter(|path| is_ours && path.is_file()),
+            json: Some(json),
+            markdown: Some(markdown).filter(|path| path.is_file()),
         }
+    }
+
+    fn cells_of_suite(&self, json: &Path) -> Result<Vec<Cell>, store::StoreError> {
+        let cell = |cell: &SuiteCell| {
+            let report = store::read_report(&self.out_dir.join(&cell.folder).join("report.json"));
+            let content = match report {
+                Ok(report) => Content::Run(Box::new(report)),
+                Err(_) if !cell.causes.is_empty() => Content::Nothing(cell.causes.join("; ")),
+                Err(error) => Content::Nothing(error.to_string()),
+            };
+            Cell { name: cell.name.clone(), content }
+        };
+        Ok(store::read_suite(json)?.cells.iter().map(cell).collect())
     }
 
     /// What could not be written, in words.
     fn write(&self, found: &Found) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(path) = &self.summary {
-            let text = summary(&self.origin(), std::slice::from_ref(&found.cell));
+            let text = summary(&self.origin(), &found.cells);
             warnings.extend(append_summary(path, &text).err());
         }
         if let Some(path) = &self.output {

@@ -23,11 +23,13 @@ const LONGEST_KEY: usize = 80;
 /// What a run left behind, and how it left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The report, under the name of its configuration.
-    pub cell: Cell,
+    /// What the artifact is called after.
+    pub name: String,
+    /// The report under the name of its configuration; of a suite, one for each cell. Never empty.
+    pub cells: Vec<Cell>,
     /// What the process leaves with.
     pub exit: ExitCode,
-    /// `report.json` or `ab.json`; `None` where this run wrote none.
+    /// `report.json`, `ab.json` or `suite.json`; `None` where this run wrote none.
     pub json: Option<PathBuf>,
     /// The same for people.
     pub markdown: Option<PathBuf>,
@@ -40,27 +42,27 @@ impl Found {
     /// The outputs, in the order of `action.yml`.
     #[must_use]
     pub fn outputs(&self) -> Vec<Output> {
-        let deciding = self.cell.gated().into_iter().next();
+        let standing = self.standing();
+        let worst = self.cells.iter().find(|cell| cell.standing() == standing);
+        let deciding = worst.and_then(|cell| cell.gated().into_iter().next());
         let of = |read: &dyn Fn(&MetricComparison) -> Option<f64>| {
             deciding.and_then(read).map(|value| format!("{value:.2}")).unwrap_or_default()
         };
         let interval =
             |end: usize| of(&|metric| metric.ci_pct.map(|ci| if end == 0 { ci[0] } else { ci[1] }));
-        let (pairs, failed) = match &self.cell.content {
-            Content::Comparison(report) => (
-                report.design.pairs_used.to_string(),
-                (report.sides.base.failed + report.sides.head.failed).to_string(),
-            ),
-            Content::Run(report) => (String::new(), report.requests.failed.to_string()),
-            Content::Nothing(_) => (String::new(), String::new()),
+        let pairs = match worst.map(|cell| &cell.content) {
+            Some(Content::Comparison(report)) => report.design.pairs_used.to_string(),
+            _ => String::new(),
         };
+        let failed = self.cells.iter().map(failed_requests).collect::<Option<Vec<_>>>();
+        let failed = failed.map(|failed| failed.iter().sum::<u64>().to_string());
         let path = |path: &Option<PathBuf>| {
             path.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
         };
         // Without a report there is nothing to upload under the name.
-        let artifact = self.json.as_ref().map(|_| format!("{ARTIFACT_PREFIX}{}", self.cell.name));
+        let artifact = self.json.as_ref().map(|_| format!("{ARTIFACT_PREFIX}{}", self.name));
         vec![
-            ("verdict", self.cell.standing().word().replace(' ', "-")),
+            ("verdict", standing.word().replace(' ', "-")),
             ("exit-code", self.exit.code().to_string()),
             ("metric", deciding.map(|metric| metric.metric.clone()).unwrap_or_default()),
             ("change-pct", of(&|metric| metric.change_pct)),
@@ -68,11 +70,16 @@ impl Found {
             ("ci-high", interval(1)),
             ("resolution-pct", of(&|metric| metric.resolution_pct)),
             ("pairs", pairs),
-            ("failed-requests", failed),
+            ("failed-requests", failed.unwrap_or_default()),
             ("report-json", path(&self.json)),
             ("report-md", path(&self.markdown)),
             ("artifact-name", artifact.unwrap_or_default()),
         ]
+    }
+
+    /// The worst of all cells.
+    fn standing(&self) -> Standing {
+        self.cells.iter().map(Cell::standing).min().unwrap_or(Standing::NotMeasured)
     }
 
     /// What a reader of the job must see: what got slower, what is no evidence, what failed.
@@ -82,28 +89,50 @@ impl Found {
             // Whoever cancelled the job knows.
             return Vec::new();
         }
-        let level = if self.exit == ExitCode::Ok { Level::Warning } else { Level::Error };
-        let standing = self.cell.standing();
-        let annotate = |text: String| Command::Annotate {
-            level,
-            title: format!("bench-ci: {} ({})", standing.word(), self.cell.name),
-            text,
-        };
-        let mut annotations: Vec<Command> = Vec::new();
-        if standing == Standing::Regressed {
-            let regressed = self.cell.gated();
-            let regressed =
-                regressed.iter().filter(|metric| metric.verdict == Some(AbVerdict::Regressed));
-            annotations.extend(regressed.map(|metric| annotate(in_words(metric))));
-        }
-        let is_told = !annotations.is_empty();
-        let is_bad = matches!(standing, Standing::Invalid | Standing::NotMeasured);
-        if !is_told && (is_bad || self.exit != ExitCode::Ok) {
-            let reason = Some(self.cell.reason()).filter(|reason| !reason.is_empty());
-            annotations.push(annotate(reason.unwrap_or_else(|| self.exit.meaning().to_owned())));
+        let mut annotations: Vec<Command> =
+            self.cells.iter().flat_map(|cell| self.about(cell)).collect();
+        if let [worst, ..] = &self.cells[..]
+            && annotations.is_empty()
+            && self.exit != ExitCode::Ok
+        {
+            annotations.push(self.annotation(worst, self.exit.meaning().to_owned()));
         }
         annotations.truncate(MOST_ANNOTATIONS);
         annotations
+    }
+
+    fn about(&self, cell: &Cell) -> Vec<Command> {
+        let reason = || {
+            let reason = Some(cell.reason()).filter(|reason| !reason.is_empty());
+            reason.unwrap_or_else(|| self.exit.meaning().to_owned())
+        };
+        match cell.standing() {
+            Standing::Regressed => cell
+                .gated()
+                .into_iter()
+                .filter(|metric| metric.verdict == Some(AbVerdict::Regressed))
+                .map(|metric| self.annotation(cell, in_words(metric)))
+                .collect(),
+            Standing::Invalid | Standing::NotMeasured => vec![self.annotation(cell, reason())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn annotation(&self, cell: &Cell, text: String) -> Command {
+        Command::Annotate {
+            level: if self.exit == ExitCode::Ok { Level::Warning } else { Level::Error },
+            title: format!("bench-ci: {} ({})", cell.standing().word(), cell.name),
+            text,
+        }
+    }
+}
+
+/// `None` where there is no report.
+fn failed_requests(cell: &Cell) -> Option<u64> {
+    match &cell.content {
+        Content::Comparison(report) => Some(report.sides.base.failed + report.sides.head.failed),
+        Content::Run(report) => Some(report.requests.failed),
+        Content::Nothing(_) => None,
     }
 }
 
@@ -154,10 +183,11 @@ pub fn artifact_key(job: &str, matrix: Option<&Value>) -> String {
     if key.is_empty() { digest } else { format!("{key}-{digest}") }
 }
 
-/// The names of a run's own files, JSON first.
-pub(super) fn files(is_comparison: bool, out_dir: &Path) -> [PathBuf; 2] {
-    let stem = if is_comparison { "ab" } else { "report" };
-    ["json", "md"].map(|extension| out_dir.join(format!("{stem}.{extension}")))
+/// The names of a run's own files, JSON first: those of one run or comparison, then those of a suite.
+pub(super) fn files(is_comparison: bool, out_dir: &Path) -> Vec<[PathBuf; 2]> {
+    let stems: &[&str] = if is_comparison { &["ab"] } else { &["report", "suite"] };
+    let named = |stem: &&str| ["json", "md"].map(|end| out_dir.join(format!("{stem}.{end}")));
+    stems.iter().map(named).collect()
 }
 
 #[cfg(test)]

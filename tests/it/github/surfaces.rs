@@ -171,7 +171,8 @@ fn files_that_cannot_be_written_are_a_warning() {
 fn found(report: AbReport, exit: ExitCode) -> Found {
     let content = Content::Comparison(Box::new(report));
     let json = Some("bench-out/ab.json".into());
-    Found { cell: Cell { name: "cuda".to_owned(), content }, exit, json, markdown: None }
+    let name = "cuda".to_owned();
+    Found { cells: vec![Cell { name: name.clone(), content }], name, exit, json, markdown: None }
 }
 
 fn said(found: &Found) -> Vec<String> {
