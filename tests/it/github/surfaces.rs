@@ -156,6 +156,24 @@ fn a_summary_is_appended_and_never_makes_the_step_too_large() {
 }
 
 #[test]
+fn a_suite_is_one_page_with_all_its_cells() {
+    let bench = Bench::new();
+    let output = bench.run(&[SMALL, &["--sweep", "users=1,2"]].concat(), |_, _| {});
+    let log = log(&output);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let outputs = bench.step.outputs();
+    assert_eq!(outputs["verdict"], "measured", "{log}");
+    assert_eq!(outputs["failed-requests"], "0");
+    assert_eq!(outputs["report-json"], "bench-out/suite.json");
+    let summary = bench.step.summary();
+    assert_eq!(
+        summary.matches("4 of 4").count(),
+        2 + usize::from(summary.starts_with("### 📏 Measured: 4"))
+    );
+    assert!(!log.contains("::warning") && !log.contains("::error"), "{log}");
+}
+
+#[test]
 fn files_that_cannot_be_written_are_a_warning() {
     let bench = Bench::new();
     let output = bench.run(SMALL, |bench, command| {
