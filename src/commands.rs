@@ -60,6 +60,7 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
         Some(Command::Report(args)) => render(&args),
+        Some(Command::Comment(args)) => github::comment(&args),
         Some(Command::Compare(args)) => compare::main(&args),
         Some(Command::History(command)) => history::main(&command),
         Some(Command::Model(ModelCommand::Inspect { file })) => {

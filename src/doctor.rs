@@ -64,6 +64,7 @@ impl List {
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
+            | Error::Github(_)
             | Error::Ab(_)
             | Error::Compare(_)
             | Error::History(_) => "run",

@@ -49,6 +49,9 @@ pub enum Error {
         /// Tokens of a slot.
         context: u64,
     },
+    /// GitHub could not be told.
+    #[error(transparent)]
+    Github(#[from] crate::github::GithubError),
     /// A file or folder of the output could not be written.
     #[error("cannot {attempt} \"{}\"", path.display())]
     Output {
@@ -115,6 +118,7 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Github(error) => error.exit_code(),
             Error::Ab(error) => error.exit_code(),
             Error::Compare(error) => error.exit_code(),
             Error::History(error) => error.exit_code(),
@@ -150,6 +154,7 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Github(error) => error.hint(),
             Error::Ab(error) => error.hint(),
             Error::Compare(error) => error.hint(),
             Error::History(error) => error.hint(),

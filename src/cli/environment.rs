@@ -65,8 +65,18 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
             ("GITHUB_OUTPUT", "verdict, change-pct and the other outputs are too"),
             ("GITHUB_JOB, BENCH_CI_MATRIX", "name of the configuration: job, and matrix as JSON"),
             ("BENCH_CI_KEY", "what it is called instead"),
-            ("GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT", "the workflow run"),
             ("GITHUB_SERVER_URL", "where its page is"),
+        ],
+    ),
+    (
+        "Telling GitHub, by `comment`",
+        &[
+            ("BENCH_CI_GITHUB_TOKEN, GITHUB_TOKEN", "the token; needs pull-requests: write"),
+            ("GITHUB_API_URL", "the API, the token goes there alone [default: github.com's]"),
+            ("GITHUB_GRAPHQL_URL", "its other half [default: beside it]"),
+            ("GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT", "which of two comments is the newer"),
+            ("GITHUB_STEP_SUMMARY", "where the page goes if the token may only read"),
+            ("GITHUB_OUTPUT", "where the comment's address goes, as comment-url"),
         ],
     ),
     (

@@ -7,6 +7,7 @@
 mod ab;
 mod bench_py;
 mod calibrate;
+mod comment;
 mod compare;
 mod derived;
 pub mod environment;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
+pub use comment::{CommentArgs, CommentWhen};
 pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
 pub use derived::DerivedArgs;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
@@ -119,6 +121,18 @@ pub enum Command {
     BenchPy(Box<BenchPyArgs>),
     /// Show a finished report again
     Report(ReportArgs),
+    /// Post or update the comment on a pull request
+    ///
+    /// One comment for all configurations of a matrix, found again by a mark and its author, verdict
+    /// first, worst first. In a job of a pull request it comments on that one, with the reports given.
+    /// In a workflow_run job it downloads the artifacts bench-ci-* of the run that has ended, finds its
+    /// pull request by branch and commit, and comments there; so a fork's code never sees the token.
+    /// Reports are taken in with distrust, and no text of theirs is shown as anything but text.
+    ///
+    /// The token is read from GITHUB_TOKEN or BENCH_CI_GITHUB_TOKEN. A verdict is no failure here: 0 means
+    /// that GitHub was told what there was to tell, 8 that it was not.
+    #[command(verbatim_doc_comment)]
+    Comment(Box<CommentArgs>),
     /// Put two finished reports beside one another
     ///
     /// Says first whether they can be compared: the same model, requests, kind of server, machine and

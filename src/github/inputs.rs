@@ -270,15 +270,9 @@ mod tests {
     fn what_a_mode_says_is_a_command_that_there_is() {
         use clap::CommandFactory;
         let command = crate::cli::Cli::command();
-        let mut checked = 0;
         for mode in MODES {
-            let said =
-                words(&[("mode", mode), ("server", "sim"), ("key", "k"), ("when", "always")]);
-            if command.find_subcommand(&said[1]).is_some() {
-                command.clone().try_get_matches_from(&said).unwrap();
-                checked += 1;
-            }
+            let said = words(&[("mode", mode), ("server", "sim"), ("key", "k"), ("when", "always")]);
+            command.clone().try_get_matches_from(&said).unwrap();
         }
-        assert!(checked >= MODES.len() - 1, "only {checked} modes are commands");
     }
 }

@@ -291,6 +291,11 @@ fn queued_number(branch: &str) -> Option<u64> {
     after.split('-').next()?.parse().ok()
 }
 
+/// The payload of the job's event; why not, as a fragment.
+pub(crate) fn event_payload(env: Env<'_>) -> Result<Value, String> {
+    read_payload(env("GITHUB_EVENT_PATH").filter(|path| !path.trim().is_empty()))
+}
+
 fn read_payload(path: Option<String>) -> Result<Value, String> {
     let path = path.ok_or("GITHUB_EVENT_PATH is not set")?;
     let path = Path::new(&path);

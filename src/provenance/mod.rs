@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::plan::{Secret, Tags};
 
 pub use ci::CiContext;
+pub(crate) use ci::event_payload;
 pub use machine::{Gpu, Machine};
 pub use repository::Repository;
 

@@ -40,6 +40,9 @@ pub enum Refusal {
         /// What is wrong with it.
         cause: String,
     },
+    /// GitHub has deleted it.
+    #[error("it has expired")]
+    Expired,
     /// A path that leads out of the artifact, or a link.
     #[error("it holds a path that is no plain file name")]
     Path,

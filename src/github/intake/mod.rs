@@ -18,6 +18,8 @@ use crate::report::comment::{Cell, Content};
 pub const MOST_FILES: usize = 64;
 /// Of one file. A comparison of sixteen pairs has about 60 kB.
 pub const MOST_FILE_BYTES: u64 = 1024 * 1024;
+/// Of an archive, which may be packed badly.
+pub(crate) const MOST_ARCHIVE_BYTES: u64 = 16 * MOST_FILE_BYTES;
 /// What an artifact's name begins with, where the action has uploaded it.
 pub const ARTIFACT_PREFIX: &str = "bench-ci-";
 
@@ -37,6 +39,44 @@ pub struct Intake {
     pub cells: Vec<Cell>,
     /// What was refused: its name and why.
     pub refused: Vec<(String, Refusal)>,
+}
+
+impl Intake {
+    /// Notes something that was not even read.
+    pub(crate) fn refuse(&mut self, artifact: &str, refusal: Refusal) {
+        let parcel = Parcel { artifact: artifact.to_owned(), content: Err(refusal) };
+        self.look_into(parcel, &Expected::default());
+    }
+
+    fn look_into(&mut self, parcel: Parcel, expected: &Expected) {
+        let name = parcel.artifact.strip_prefix(ARTIFACT_PREFIX).unwrap_or(&parcel.artifact);
+        let twice = self.cells.iter().any(|cell| cell.name == name);
+        let looked = inspect::name(name).and(parcel.content).and_then(|bytes| {
+            if twice { Err(Refusal::Twice) } else { inspect::report(&bytes, expected) }
+        });
+        match looked {
+            Ok(content) => self.cells.push(Cell { name: name.to_owned(), content }),
+            Err(refusal) => {
+                let content = Content::Nothing(format!("its report was refused: {refusal}"));
+                // Two of one name: neither is more to be believed than the other.
+                match self.cells.iter_mut().find(|cell| cell.name == name) {
+                    Some(first) => first.content = content,
+                    None => self.cells.push(Cell { name: inspect::harmless(name), content }),
+                }
+                self.refused.push((inspect::harmless(name), refusal));
+            }
+        }
+    }
+}
+
+/// A report by itself, held to the same rules.
+pub(crate) fn report(bytes: &[u8], expected: &Expected) -> Result<Content, Refusal> {
+    inspect::report(bytes, expected)
+}
+
+/// Whether a configuration may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    inspect::name(name).is_ok()
 }
 
 /// Reads artifacts: folders as `actions/download-artifact` leaves them, their zip archives, or single
@@ -62,23 +102,7 @@ fn look_into(mut parcels: Vec<Parcel>, expected: &Expected) -> Intake {
         intake.refused.push(("the rest".to_owned(), Refusal::TooManyFiles { files }));
     }
     for parcel in parcels {
-        let name = parcel.artifact.strip_prefix(ARTIFACT_PREFIX).unwrap_or(&parcel.artifact);
-        let twice = intake.cells.iter().any(|cell| cell.name == name);
-        let looked = inspect::name(name).and(parcel.content).and_then(|bytes| {
-            if twice { Err(Refusal::Twice) } else { inspect::report(&bytes, expected) }
-        });
-        match looked {
-            Ok(content) => intake.cells.push(Cell { name: name.to_owned(), content }),
-            Err(refusal) => {
-                let content = Content::Nothing(format!("its report was refused: {refusal}"));
-                // Two of one name: neither is more to be believed than the other.
-                match intake.cells.iter_mut().find(|cell| cell.name == name) {
-                    Some(first) => first.content = content,
-                    None => intake.cells.push(Cell { name: inspect::harmless(name), content }),
-                }
-                intake.refused.push((inspect::harmless(name), refusal));
-            }
-        }
+        intake.look_into(parcel, expected);
     }
     intake
 }

@@ -7,12 +7,10 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::{MOST_FILE_BYTES, MOST_FILES, Parcel, Refusal};
+use super::{MOST_ARCHIVE_BYTES, MOST_FILE_BYTES, MOST_FILES, Parcel, Refusal};
 
 /// The only files that are read.
 const REPORTS: [&str; 2] = ["ab.json", "report.json"];
-/// An archive that GitHub hands out may be packed badly, and is still no larger than this.
-const MOST_ARCHIVE_BYTES: u64 = 16 * MOST_FILE_BYTES;
 
 /// What lies at this path.
 pub(super) fn read(path: &Path) -> Vec<Parcel> {
@@ -45,10 +43,19 @@ pub(super) fn read(path: &Path) -> Vec<Parcel> {
     vec![Parcel { artifact, content: bounded(path, MOST_FILE_BYTES) }]
 }
 
-/// A folder with reports, or with a folder for each artifact.
+/// A folder with a report, or with a folder for each artifact. What lies beside a report (the trials
+/// of a comparison, for instance) is no artifact.
 fn folder(path: &Path) -> std::io::Result<Vec<Parcel>> {
     let own = fs::canonicalize(path)?;
-    let mut parcels = Vec::new();
+    let mut parcels: Vec<Parcel> = REPORTS
+        .iter()
+        .map(|report| path.join(report))
+        .filter(|report| fs::symlink_metadata(report).is_ok())
+        .filter_map(|report| in_artifact(&file_name(&own), &report))
+        .collect();
+    if !parcels.is_empty() {
+        return Ok(parcels);
+    }
     for entry in sorted(path)? {
         let kind = fs::symlink_metadata(&entry)?.file_type();
         if kind.is_dir() {
@@ -60,8 +67,6 @@ fn folder(path: &Path) -> std::io::Result<Vec<Parcel>> {
                 found.push(refused(&name, Refusal::Empty));
             }
             parcels.extend(found);
-        } else if REPORTS.contains(&file_name(&entry).as_str()) {
-            parcels.extend(in_artifact(&file_name(&own), &entry));
         }
         if parcels.len() > MOST_FILES {
             break;

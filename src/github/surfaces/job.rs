@@ -221,6 +221,7 @@ impl Inside {
             base: context.base_commit.clone(),
             run,
             fork: context.fork().map(str::to_owned),
+            before: None,
         }
     }
 }

@@ -58,6 +58,27 @@ impl Standing {
         }
     }
 
+    /// In which a reviewer must act, or somebody must look at the machine.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Standing::Regressed | Standing::Invalid | Standing::NotMeasured)
+    }
+
+    /// The one that a word stands for, with a dash where the word has a blank.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [
+            Standing::Regressed,
+            Standing::Invalid,
+            Standing::NotMeasured,
+            Standing::Inconclusive,
+            Standing::Improved,
+            Standing::NoRegression,
+            Standing::Measured,
+        ]
+        .into_iter()
+        .find(|standing| standing.word().replace(' ', "-") == word)
+    }
+
     /// The word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -149,7 +149,7 @@ fn machine_of(cell: &Cell) -> Option<String> {
             let sides = [("base", &report.sides.base), ("head", &report.sides.head)];
             let commands = sides.map(|(side, of)| {
                 let built = of.commit.as_deref().and_then(commit).unwrap_or("");
-                format!("# {side} {built}\n{}", of.command.join(" "))
+                format!("{}\n{}", format!("# {side} {built}").trim_end(), of.command.join(" "))
             });
             Some(block(&facts, &commands))
         }
@@ -174,10 +174,11 @@ fn block(facts: &[String], commands: &[String]) -> String {
 fn design(report: &AbReport) -> String {
     let design = &report.design;
     let pairs = whole(design.pairs_used);
+    let s = if design.pairs_used == 1 { "" } else { "s" };
     let what = match design.kind {
-        DesignKind::Blocks => format!("{pairs} pairs of fresh starts, loaded in turns"),
-        DesignKind::Restart => format!("{pairs} pairs of single starts"),
-        DesignKind::Sessions => format!("{pairs} sessions put together"),
+        DesignKind::Blocks => format!("{pairs} pair{s} of fresh starts, loaded in turns"),
+        DesignKind::Restart => format!("{pairs} pair{s} of single starts"),
+        DesignKind::Sessions => format!("{pairs} session{s} put together"),
     };
     let took: f64 = design.sittings.iter().map(|sitting| sitting.duration_s).sum();
     if took > 0.0 { format!("{what} in {}", seconds(took)) } else { what }

@@ -2,7 +2,8 @@
 //!
 //! Main types: [`Marker`], [`State`]. Both are HTML comments, which GitHub does not show.
 
-use super::Origin;
+use super::cell::{Cell, Standing};
+use super::{Origin, worst};
 
 /// The first line of our comments: which of several it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +48,32 @@ pub struct State {
     pub head: Option<String>,
     /// Number and attempt of the workflow run, which grow with time; `None` outside of one.
     pub run: Option<(u64, u64)>,
+    /// How it stood.
+    pub standing: Option<Standing>,
+    /// What it said to be resolved.
+    pub resolved: Option<Standing>,
 }
 
 impl State {
-    /// Of what the page is about.
+    /// Of a page.
     #[must_use]
-    pub fn of(origin: &Origin) -> Self {
+    pub fn of(origin: &Origin, cells: &[Cell]) -> Self {
         let is_hash = |text: &&String| super::words::commit(text).is_some();
+        let standing = worst(cells);
         Self {
             head: origin.head.as_ref().filter(is_hash).cloned(),
             run: origin.run.as_ref().map(|run| (run.id, run.attempt)),
+            standing: Some(standing),
+            resolved: resolved(standing, origin),
         }
+    }
+
+    /// What the next page, about `head`, may say to be resolved: what this one showed, or for the same
+    /// commit what this one said already, so that a job that is run again does not take it back.
+    #[must_use]
+    pub fn before(&self, head: Option<&str>) -> Option<Standing> {
+        let same = self.head.as_deref() == head;
+        self.standing.filter(|standing| standing.is_bad()).or(self.resolved.filter(|_| same))
     }
 
     /// Reads it back from a comment; `None` where there is none.
@@ -72,6 +88,8 @@ impl State {
         Some(Self {
             head: value("head").filter(|head| *head != "-").map(str::to_owned),
             run: number("run").zip(number("attempt")),
+            standing: value("stands").and_then(Standing::of_word),
+            resolved: value("resolved").and_then(Standing::of_word),
         })
     }
 
@@ -89,8 +107,21 @@ impl std::fmt::Display for State {
         if let Some((run, attempt)) = self.run {
             write!(formatter, " run={run} attempt={attempt}")?;
         }
+        let word = |standing: Standing| standing.word().replace(' ', "-");
+        if let Some(standing) = self.standing {
+            write!(formatter, " stands={}", word(standing))?;
+        }
+        if let Some(standing) = self.resolved {
+            write!(formatter, " resolved={}", word(standing))?;
+        }
         formatter.write_str(" -->")
     }
+}
+
+/// What is resolved on a page that stands so; `None` where nothing was wrong before, or still is.
+pub(super) fn resolved(standing: Standing, origin: &Origin) -> Option<Standing> {
+    let well = standing > Standing::Inconclusive;
+    origin.before.filter(|before| well && before.is_bad())
 }
 
 #[cfg(test)]
@@ -127,8 +158,12 @@ mod tests {
 
     #[test]
     fn a_state_is_read_back_and_put_in_order() {
-        let state =
-            |run, attempt| State { head: Some("abcdef0".to_owned()), run: Some((run, attempt)) };
+        let state = |run, attempt| State {
+            head: Some("abcdef0".to_owned()),
+            run: Some((run, attempt)),
+            standing: Some(Standing::NoRegression),
+            resolved: Some(Standing::NotMeasured),
+        };
         let newer = state(12, 2);
         assert_eq!(State::read(&format!("text\n{newer}\n")), Some(newer.clone()));
         assert!(newer.is_newer_than(&state(12, 1)) && newer.is_newer_than(&state(11, 9)));

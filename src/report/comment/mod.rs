@@ -37,6 +37,9 @@ pub struct Origin {
     pub run: Option<WorkflowRun>,
     /// `owner/name` of the fork whose code made the measurements; `None` for the repository itself.
     pub fork: Option<String>,
+    /// How the page that this one replaces stood, where that was worse than well: once all is well,
+    /// the page says that it is resolved.
+    pub before: Option<Standing>,
 }
 
 /// A run of a workflow.
@@ -53,10 +56,28 @@ pub struct WorkflowRun {
 /// The page as a comment: with the marks by which it is found again, below [`MOST_COMMENT_BYTES`].
 #[must_use]
 pub fn comment(origin: &Origin, cells: &[Cell]) -> String {
+    comment_below(MOST_COMMENT_BYTES, origin, cells)
+}
+
+/// The same in fewer bytes, for a server that refuses longer ones, or where something is to follow.
+#[must_use]
+pub fn comment_below(most: usize, origin: &Origin, cells: &[Cell]) -> String {
     let first = Marker::of(&origin.key).to_string();
-    let last = State::of(origin).to_string();
-    let room = MOST_COMMENT_BYTES.saturating_sub(first.len() + last.len() + 4);
+    let last = State::of(origin, cells).to_string();
+    let room = most.min(MOST_COMMENT_BYTES).saturating_sub(first.len() + last.len() + 4);
     format!("{first}\n{}\n{last}\n", page(origin, cells, room))
+}
+
+/// The page without marks, for a check run, whose text has the limit of a comment.
+#[must_use]
+pub fn check_text(origin: &Origin, cells: &[Cell]) -> String {
+    page(origin, cells, MOST_COMMENT_BYTES)
+}
+
+/// How all of them stand together: as the worst does.
+#[must_use]
+pub fn worst(cells: &[Cell]) -> Standing {
+    cells.iter().map(Cell::standing).min().unwrap_or(Standing::NotMeasured)
 }
 
 /// The page as a job's summary, below [`MOST_SUMMARY_BYTES`].
@@ -125,7 +146,7 @@ fn page(origin: &Origin, cells: &[Cell], room: usize) -> String {
 }
 
 fn at(degree: Degree, origin: &Origin, cells: &[&Cell]) -> String {
-    let mut parts = vec![table::headline(cells), table::subline(origin, cells)];
+    let mut parts = vec![table::headline(origin, cells), table::subline(origin, cells)];
     parts.extend(table::reasons(cells, degree == Degree::Lines));
     if degree == Degree::Lines {
         parts.push(table::lines(cells));

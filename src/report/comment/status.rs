@@ -1,7 +1,7 @@
 //! One line for a commit status.
 
 use super::cell::{Cell, Standing, worst_first};
-use super::words::{clip, label, signed};
+use super::words::{clip, is_evidence, label, signed};
 use crate::report::escape::clean;
 use crate::report::number::whole;
 
@@ -28,6 +28,7 @@ pub fn status_line(cells: &[Cell]) -> String {
         _ => worst
             .gated()
             .into_iter()
+            .filter(|of| is_evidence(of))
             .filter_map(|of| {
                 let (change, [low, high]) = (of.change_pct?, of.ci_pct?);
                 let (change, low, high) = (signed(change), signed(low), signed(high));
@@ -39,7 +40,8 @@ pub fn status_line(cells: &[Cell]) -> String {
     if let Some(report) = worst.comparison()
         && report.design.pairs_used > 0
     {
-        facts.push(format!("{} pairs", whole(report.design.pairs_used)));
+        let noun = if report.design.pairs_used == 1 { "pair" } else { "pairs" };
+        facts.push(format!("{} {noun}", whole(report.design.pairs_used)));
     }
     facts.retain(|fact| !fact.is_empty());
     let room = MOST_CHARACTERS - end.chars().count() - " · ".chars().count();

@@ -2,7 +2,9 @@
 
 use super::Origin;
 use super::cell::{Cell, Content, Standing, size};
-use super::words::{arrow, change, change_in_full, clip, commit, label, name, share, value};
+use super::words::{
+    arrow, change, change_in_full, clip, commit, is_evidence, label, name, share, value,
+};
 use crate::artifact::{AbReport, AbVerdict, MetricComparison};
 use crate::report::escape::escape;
 use crate::report::number::{short, whole};
@@ -14,7 +16,7 @@ const LONGEST_REASON: usize = 300;
 const MOST_REASONS: usize = 5;
 
 /// The first line: what a reviewer must know, and where.
-pub(super) fn headline(cells: &[&Cell]) -> String {
+pub(super) fn headline(origin: &Origin, cells: &[&Cell]) -> String {
     let Some(worst) = cells.first() else {
         return "### ⚪ Nothing was measured: there is no report".to_owned();
     };
@@ -56,7 +58,11 @@ pub(super) fn headline(cells: &[&Cell]) -> String {
         Standing::NoRegression => format!("Server is not slower: {}", figure()),
         Standing::Measured => format!("Measured: {}{place}{others}", reason(worst)),
     };
-    format!("### {} {sentence}", standing.sign())
+    let resolved = match super::marker::resolved(standing, origin) {
+        Some(_) => "Resolved. ",
+        None => "",
+    };
+    format!("### {} {resolved}{sentence}", standing.sign())
 }
 
 fn reason(cell: &Cell) -> String {
@@ -99,8 +105,9 @@ pub(super) fn subline(origin: &Origin, cells: &[&Cell]) -> String {
 
 fn evidence(report: &AbReport) -> String {
     let pairs = report.design.pairs_used;
-    let mut words = format!("{} pairs on one machine", whole(pairs));
-    let resolution = finest(report, |of| of.resolution_pct);
+    let noun = if pairs == 1 { "pair" } else { "pairs" };
+    let mut words = format!("{} {noun} on one machine", whole(pairs));
+    let resolution = finest(report, |of| of.resolution_pct.filter(|_| is_evidence(of)));
     if let Some(resolution) = resolution {
         words.push_str(&format!(", resolves ±{}", share(resolution)));
     }

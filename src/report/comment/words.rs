@@ -88,9 +88,25 @@ pub(super) fn signed(change: f64) -> String {
     }
 }
 
+/// The interval, if it has the level of one: a single pair has an interval of no width and level 0,
+/// which would look like certainty.
+fn interval(of: &MetricComparison) -> Option<[f64; 2]> {
+    of.ci_pct.filter(|_| level(of) >= 0.5)
+}
+
+/// The level that the interval really has; from about 95 % on it is said as 95 %.
+fn level(of: &MetricComparison) -> f64 {
+    of.ci_level.map_or(0.95, |level| if level >= 0.945 { 0.95 } else { level })
+}
+
+/// Whether an interval says what it must.
+pub(super) fn is_evidence(of: &MetricComparison) -> bool {
+    interval(of).is_some()
+}
+
 /// `−3.4 % (−4.6 … −2.3)`; a change without interval stands alone, none is a dash.
 pub(super) fn change(of: &MetricComparison) -> String {
-    match (of.change_pct, of.ci_pct) {
+    match (of.change_pct, interval(of)) {
         (Some(change), Some([low, high])) => {
             format!("{} ({} … {})", percent(change), signed(low), signed(high))
         }
@@ -101,9 +117,15 @@ pub(super) fn change(of: &MetricComparison) -> String {
 
 /// `−3.4 % (95 % CI −4.6 … −2.3)`, for a sentence.
 pub(super) fn change_in_full(of: &MetricComparison) -> String {
-    match (of.change_pct, of.ci_pct) {
+    match (of.change_pct, interval(of)) {
         (Some(change), Some([low, high])) => {
-            format!("{} (95{NO_BREAK}% CI {} … {})", percent(change), signed(low), signed(high))
+            let level = 100.0 * level(of);
+            format!(
+                "{} ({level:.0}{NO_BREAK}% CI {} … {})",
+                percent(change),
+                signed(low),
+                signed(high)
+            )
         }
         _ => change(of),
     }

@@ -97,7 +97,9 @@ fn page_is_harmless(intake: &Intake) {
         let columns = line.replace("\\|", "").matches('|').count();
         assert!([0, 6, 7, 8].contains(&columns), "a table is broken: {line}");
     }
-    assert_eq!(State::read(&page), Some(State::default()), "{page}");
+    let own = State::of(&origin, &intake.cells);
+    assert_eq!(State::read(&page), Some(own.clone()), "{page}");
+    assert_eq!((own.head, own.run), (None, None), "{page}");
     assert_eq!(outside.matches("<details>").count(), outside.matches("\n</details>").count());
 }
 

@@ -3,8 +3,14 @@
 //! Main type: [`Step`], the files and variables that the runner gives to one step.
 
 mod action;
+mod comment;
 mod events;
+mod failures;
+mod fake;
+mod forks;
 mod hostile;
+mod job;
+mod races;
 mod surfaces;
 
 use std::collections::BTreeMap;

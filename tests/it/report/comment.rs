@@ -21,6 +21,7 @@ fn origin() -> Origin {
             url: "https://github.com/o/r/actions/runs/123".to_owned(),
         }),
         fork: None,
+        before: None,
     }
 }
 
@@ -79,6 +80,26 @@ fn one_configuration_that_got_slower() {
     let page = comment(&origin(), &cells);
     insta::assert_snapshot!("comment_regressed", page);
     insta::assert_snapshot!(status_line(&cells), @"output tok/s −3.4% [−4.6,−2.3] · TTFT p50 +0.6% [−0.9,+2.0] · inter-token p50 +0.1% [−0.4,+0.5] · 12 pairs · regressed");
+}
+
+#[test]
+fn an_interval_of_no_level_is_not_shown_as_certainty() {
+    let mut report = unsure();
+    report.design.pairs_used = 1;
+    for of in &mut report.comparisons {
+        (of.ci_level, of.ci_pct, of.pairs) = (Some(0.0), of.change_pct.map(|at| [at, at]), 1);
+    }
+    let page = comment(&origin(), &[cell("desk", report.clone())]);
+    assert!(page.contains("Cannot tell: output tok/s −1.3\u{a0}%;"), "{page}");
+    assert!(page.contains("1 pair on one machine") && !page.contains("resolves"), "{page}");
+    assert!(!page.contains("CI −1.3") && !page.contains("(−1.3 …"), "{page}");
+    assert_eq!(status_line(&[cell("desk", report.clone())]), "1 pair · inconclusive");
+    // One that is less than was asked for is named by what it is.
+    for of in &mut report.comparisons {
+        of.ci_level = Some(0.75);
+    }
+    let page = comment(&origin(), &[cell("desk", report)]);
+    assert!(page.contains("(75\u{a0}% CI −1.3 … −1.3)"), "{page}");
 }
 
 #[test]
