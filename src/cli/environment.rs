@@ -58,6 +58,17 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "In a job of GitHub Actions, unless --no-github",
+        &[
+            ("GITHUB_ACTIONS", "true there; nothing of the following is read without it"),
+            ("GITHUB_STEP_SUMMARY", "the page of the run is appended to this file"),
+            ("GITHUB_OUTPUT", "verdict, change-pct and the other outputs are too"),
+            ("GITHUB_JOB, BENCH_CI_MATRIX", "name of the configuration: job, and matrix as JSON"),
+            ("BENCH_CI_KEY", "what it is called instead"),
+            ("GITHUB_SERVER_URL", "where its page is"),
+        ],
+    ),
+    (
         "Telling GitHub, by `comment`",
         &[
             ("BENCH_CI_GITHUB_TOKEN, GITHUB_TOKEN", "the token; needs pull-requests: write"),

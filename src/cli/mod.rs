@@ -166,6 +166,9 @@ pub enum Command {
     },
     /// Print the manual page (roff): bench-ci man | man -l -
     Man,
+    /// Do what the inputs of action.yml say: variables INPUT_NAME
+    #[command(hide = true)]
+    Action,
     /// Explain a subcommand, or a topic: exit-codes, environment
     Help {
         /// A subcommand, `exit-codes` or `environment`

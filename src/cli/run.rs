@@ -404,6 +404,9 @@ pub struct OutputArgs {
     /// Shape of the lines on stderr
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// In a job of GitHub Actions, leave its summary, outputs and annotations alone
+    #[arg(long, env = "BENCH_CI_NO_GITHUB", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_github: bool,
 }
 
 /// How progress is shown.

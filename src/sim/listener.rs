@@ -50,13 +50,22 @@ impl Listener {
 
 /// Room for a crowd, and receive stamps on every accepted socket (they inherit the option).
 fn prepare(listener: &TcpListener) -> io::Result<()> {
-    use nix::sys::socket::{Backlog, listen};
-
-    // A second `listen` only widens the queue that the standard library chose.
-    listen(listener, Backlog::new(BACKLOG)?)?;
+    widen(listener)?;
     #[cfg(target_os = "linux")]
     nix::sys::socket::setsockopt(listener, nix::sys::socket::sockopt::ReceiveTimestampns, &true)?;
     Ok(())
+}
+
+/// A second `listen` only widens the queue that the standard library chose, as far as the kernel lets it.
+#[expect(unsafe_code, reason = "nix refuses more than the 128 of the headers of musl and macOS")]
+fn widen(listener: &TcpListener) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    // SAFETY: the descriptor is open for as long as `listener` is borrowed, and no memory is handed on.
+    match unsafe { nix::libc::listen(listener.as_raw_fd(), BACKLOG) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A listener inside a runtime; the file of a Unix socket goes with it.

@@ -265,6 +265,19 @@ fn dead_paths(document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
         .collect()
 }
 
+/// Flags in code spans that begin with a dash or with `bench-ci`, and are neither ours nor
+/// llama-server's.
+fn unknown_flags<'a>(document: &'a str, known: &dyn Fn(&str) -> bool) -> Vec<&'a str> {
+    document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|span| span.starts_with('-') || span.starts_with("bench-ci "))
+        .flat_map(|span| span.split([' ', '\n', '=', '|', ',']))
+        .filter(|word| word.starts_with("--") && word.len() > 2 && !known(word))
+        .collect()
+}
+
 // ---------------------------------------------------------------------------------------------
 // The tree
 
@@ -402,6 +415,38 @@ fn documents_are_short_and_name_only_what_is_there() {
         wrong.extend(dead_paths(&document, |named| root().join(named).exists()));
     }
     nothing_wrong(&wrong);
+}
+
+#[test]
+fn every_flag_that_a_page_names_exists() {
+    use clap::CommandFactory;
+    fn collect(command: &clap::Command, flags: &mut Vec<String>) {
+        let own = command.get_arguments().filter_map(clap::Arg::get_long);
+        flags.extend(own.map(|flag| format!("--{flag}")));
+        command.get_subcommands().for_each(|sub| collect(sub, flags));
+    }
+    let mut flags = vec!["--help".to_owned(), "--version".to_owned()];
+    collect(&bench_ci::cli::Cli::command(), &mut flags);
+    let of_the_server = read("src/sim/llama-server-flags.txt");
+    let known = |flag: &str| {
+        flags.iter().any(|own| own == flag)
+            || of_the_server.split([' ', ',', '\n', '\t']).any(|word| word == flag)
+            || flag.starts_with("--sim")
+    };
+    let pages = committed_files().into_iter().filter(|path| path.starts_with("docs/"));
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for page in pages.chain(["README.md".to_owned()]) {
+        let text = read(&page);
+        seen += 1;
+        wrong.extend(unknown_flags(&text, &known).iter().map(|flag| format!("{page}: {flag}")));
+    }
+    assert!(seen > 2, "the pages were not found");
+    nothing_wrong(&wrong);
+    assert_eq!(
+        unknown_flags("`--host` and `bench-ci run --hots x` and `k6 --out`", &known),
+        ["--hots"]
+    );
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -14,17 +14,23 @@ use crate::shell::{self, io};
 /// Exact versions: a newer one finds new things, and that should be a change of its own.
 const PACKAGES: [&str; 2] = ["zizmor==1.32.0", "check-jsonschema==0.39.0"];
 
+/// Those that run here, and those that are to be copied elsewhere.
+const FOLDERS: [&str; 2] = [".github/workflows", "examples/workflows"];
+
 /// Checks every workflow and the action.
 pub(crate) fn check() -> Result<()> {
     let bin = ensure()?;
     let mut zizmor = shell::command(bin.join("zizmor"));
-    shell::run(zizmor.args(["--offline", "--no-progress", "--persona=regular", "."]))?;
     let mut workflows = Vec::new();
-    let folder = shell::root().join(".github/workflows");
-    for entry in fs::read_dir(&folder).map_err(io("list", &folder))? {
-        workflows.push(entry.map_err(io("list", &folder))?.path());
+    for folder in FOLDERS.map(|folder| shell::root().join(folder)) {
+        for entry in fs::read_dir(&folder).map_err(io("list", &folder))? {
+            workflows.push(entry.map_err(io("list", &folder))?.path());
+        }
     }
     workflows.sort();
+    // Of a folder it takes what GitHub would run, so that the examples are named one by one.
+    zizmor.args(["--offline", "--no-progress", "--persona=regular", "."]).args(&workflows);
+    shell::run(&mut zizmor)?;
     validate(&bin, "vendor.github-workflows", &workflows)?;
     let action = shell::root().join("action.yml");
     if action.exists() { validate(&bin, "vendor.github-actions", &[action]) } else { Ok(()) }

@@ -150,7 +150,8 @@ impl Cell {
 
     /// The gated metrics of a comparison, worst first; those that stand alike as the report has them,
     /// but of two that got slower the one that got slower by more.
-    pub(super) fn gated(&self) -> Vec<&MetricComparison> {
+    #[must_use]
+    pub fn gated(&self) -> Vec<&MetricComparison> {
         let mut gated: Vec<&MetricComparison> = self
             .comparison()
             .into_iter()
