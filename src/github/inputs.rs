@@ -271,7 +271,8 @@ mod tests {
         use clap::CommandFactory;
         let command = crate::cli::Cli::command();
         for mode in MODES {
-            let said = words(&[("mode", mode), ("server", "sim"), ("key", "k"), ("when", "always")]);
+            let said =
+                words(&[("mode", mode), ("server", "sim"), ("key", "k"), ("when", "always")]);
             command.clone().try_get_matches_from(&said).unwrap();
         }
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::command::{Command, harmless};
 use super::outputs::{Found, artifact_key, assignment, files};
 use crate::artifact::{SuiteCell, store};
-use crate::cli::{self, Cli, LogFormat, OutputArgs, RunArgs};
+use crate::cli::{self, Cli, LogFormat, OutputArgs, RunArgs, ServerArgs};
 use crate::exit::ExitCode;
 use crate::github::inputs;
 use crate::provenance::{CiContext, Env};
@@ -228,7 +228,7 @@ impl Inside {
 
 /// What of a command line matters to a job.
 struct Subject<'a> {
-    run: Option<&'a RunArgs>,
+    server: Option<&'a ServerArgs>,
     output: &'a OutputArgs,
     is_comparison: bool,
 }
@@ -236,15 +236,19 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// `None` for a command that leaves no report behind.
     fn of(cli: &'a Cli) -> Option<Self> {
-        let of_run = |run: &'a RunArgs, is_comparison| {
-            Some(Self { run: Some(run), output: &run.output, is_comparison })
+        let of_run = |run: &'a RunArgs| {
+            Some(Self { server: Some(&run.server), output: &run.output, is_comparison: false })
         };
         match &cli.command {
-            None => of_run(&cli.run, false),
-            Some(cli::Command::Run(run)) => of_run(run, false),
-            Some(cli::Command::Ab(args)) => of_run(&args.run, true),
+            None => of_run(&cli.run),
+            Some(cli::Command::Run(run)) => of_run(run),
+            Some(cli::Command::Ab(args)) => Some(Self {
+                server: Some(&args.run.server),
+                output: &args.run.output,
+                is_comparison: true,
+            }),
             Some(cli::Command::BenchPy(args)) => {
-                Some(Self { run: None, output: &args.output, is_comparison: false })
+                Some(Self { server: None, output: &args.output, is_comparison: false })
             }
             _ => None,
         }
@@ -263,9 +267,9 @@ fn secrets(subject: &Subject<'_>, env: Env<'_>) -> Vec<String> {
         .iter()
         .filter_map(|name| env(name))
         .collect();
-    if let Some(run) = subject.run {
-        secrets.extend(run.server.api_key.clone());
-        let headers = run.server.headers.iter().filter_map(|header| header.split_once('='));
+    if let Some(server) = subject.server {
+        secrets.extend(server.api_key.clone());
+        let headers = server.headers.iter().filter_map(|header| header.split_once('='));
         secrets
             .extend(headers.filter(|(name, _)| is_secret(name)).map(|(_, value)| value.to_owned()));
     }
