@@ -58,6 +58,8 @@ use turn::Until;
 
 pub(crate) const AB_JSON: &str = "ab.json";
 pub(crate) const AB_MD: &str = "ab.md";
+/// What a later reader of the folder would take for the outcome.
+pub(crate) const REPORTS: [&str; 2] = [AB_JSON, AB_MD];
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.
@@ -81,7 +83,15 @@ struct Order<'a> {
 pub fn main(args: &AbArgs) -> Result<Done, Error> {
     let begun = Instant::now();
     let provenance = Provenance::here();
-    let order = order(args, provenance, begun)?;
+    let order = match order(args, provenance, begun) {
+        Ok(order) => order,
+        Err(error) => {
+            if !args.run.output.dry_run && !args.design.resume {
+                run::forget_earlier(&sides::out_dir(args));
+            }
+            return Err(error);
+        }
+    };
     let surroundings = run::surroundings(&order.provenance)?;
     if args.run.output.dry_run {
         return show(&order, &surroundings).map(Done::text);
@@ -373,24 +383,21 @@ fn program_stamp(plan: &RunPlan) -> Option<Value> {
 
 /// Makes the folder; forgets an earlier comparison in it unless that is carried on.
 fn prepare(out_dir: &Path, resume: bool) -> Result<(), Error> {
+    run::prepare(out_dir)?;
+    if resume {
+        return Ok(());
+    }
     let failed =
         |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
-    std::fs::create_dir_all(out_dir).map_err(|source| failed("create", out_dir, source))?;
-    let mut stale = vec![AB_JSON, AB_MD];
-    if !resume {
-        stale.push(state::FILE);
-    }
-    for name in stale {
-        let path = out_dir.join(name);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed("replace", &path, source));
-            }
-            _ => {}
+    let state = out_dir.join(state::FILE);
+    match std::fs::remove_file(&state) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("replace", &state, source));
         }
+        _ => {}
     }
     let trials = out_dir.join(TRIALS);
-    if resume || !trials.is_dir() {
+    if !trials.is_dir() {
         return Ok(());
     }
     let entries = std::fs::read_dir(&trials).map_err(|source| failed("read", &trials, source))?;

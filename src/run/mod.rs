@@ -134,10 +134,16 @@ pub async fn execute(
     conclude::conclude(plan, findings, error, events, cancel)
 }
 
+/// Everything that an earlier run, suite or comparison may have left in a folder, and that would be
+/// taken for what comes now.
+fn stale_files() -> impl Iterator<Item = &'static str> {
+    OUTPUT_FILES.into_iter().chain(crate::suite::FILES).chain(crate::ab::REPORTS)
+}
+
 /// Removes an earlier run's files where this one ends before it has a folder: a later step of a CI
 /// job that always runs must not publish yesterday's report as today's.
 pub(crate) fn forget_earlier(out_dir: &Path) {
-    for name in OUTPUT_FILES.into_iter().chain(crate::suite::FILES) {
+    for name in stale_files() {
         // The command line is what is wrong; a folder that cannot be written is not today's news.
         drop(std::fs::remove_file(out_dir.join(name)));
     }
@@ -182,7 +188,7 @@ pub(crate) fn prepare(out_dir: &Path) -> Result<(), Error> {
     let failed =
         |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
     std::fs::create_dir_all(out_dir).map_err(|source| failed("create", out_dir, source))?;
-    for name in OUTPUT_FILES.into_iter().chain(crate::suite::FILES) {
+    for name in stale_files() {
         let path = out_dir.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
