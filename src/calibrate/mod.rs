@@ -99,8 +99,8 @@ async fn try_all(
                 events.send(&Event::StageDone { stage, outcome, elapsed_s });
                 steps.push(step);
             }
-            // Half a step says nothing.
-            Err(Error::Stopped { .. }) => break,
+            // Half a step says nothing, whichever room was the one that saw the stop.
+            Err(_) if cancel.reason().is_some() => break,
             Err(error) => return Err(error),
         }
     }
