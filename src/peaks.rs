@@ -1,6 +1,6 @@
 //! What this machine's processors can do at most: memory bandwidth and arithmetic, measured.
 //!
-//! Main function: [`measure`]. A few seconds of plain loops on all cores; no GPU is asked. It is not
+//! Main function: `measure`. A few seconds of plain loops on all cores; no GPU is asked. It is not
 //! STREAM or LINPACK, and says how it measured, so that a share of it can be judged.
 
 use std::hint::black_box;

@@ -18,7 +18,7 @@ pub enum HistoryCommand {
         reports: Vec<PathBuf>,
         /// Then push the branch, by default to origin; joins what others appended
         ///
-        /// GITHUB_TOKEN in the environment is sent to GITHUB_SERVER_URL [default: https://github.com]
+        /// GITHUB_TOKEN in the environment is sent to GITHUB_SERVER_URL [default: `https://github.com`]
         /// and to nobody else.
         #[arg(long, value_name = "REMOTE", num_args = 0..=1, default_missing_value = "origin", verbatim_doc_comment)]
         push: Option<String>,

@@ -105,7 +105,7 @@ pub struct ServerArgs {
     pub insecure: bool,
     /// Reach the server through this HTTP proxy
     ///
-    /// http://[USER:PASSWORD@]HOST[:PORT]. Without this flag no proxy is used, whatever HTTP_PROXY and
+    /// `http://[USER:PASSWORD@]HOST[:PORT]`. Without this flag no proxy is used, whatever HTTP_PROXY and
     /// HTTPS_PROXY say: a benchmark must not take another way than the one that was asked for.
     #[arg(long, value_name = "URL", requires = "url")]
     pub proxy: Option<String>,
@@ -274,7 +274,7 @@ pub struct SuiteArgs {
     /// Swept are users, rate, max_tokens, max_prompt_tokens, max_context, dataset, n_prompts and seed, and
     /// any long flag of the server, such as ubatch-size=64,512. Every combination is a cell with a report
     /// of its own below cells/; suite.md compares them. The server is started anew only where its flags
-    /// change. A scenario file may hold the same as [matrix], and several scenarios as [[scenario]].
+    /// change. A scenario file may hold the same as `[matrix]`, and several scenarios as `[[scenario]]`.
     #[arg(long, value_name = "NAME=V1,V2,…")]
     pub sweep: Vec<String>,
     /// Go on with a suite that was interrupted

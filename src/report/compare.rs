@@ -1,6 +1,6 @@
 //! Two sides beside one another as text, Markdown and JSON.
 //!
-//! Main functions: [`text`], [`markdown`] and [`json`]. The first line is what may be said, and what
+//! Main functions: [`text`], [`markdown`] and [`json()`]. The first line is what may be said, and what
 //! may not.
 
 use serde_json::{Map, Value, json};

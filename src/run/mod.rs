@@ -1,7 +1,8 @@
 //! The corridor: model → server → load → records → artifact. The only place that joins the rooms.
 //!
 //! Main functions: [`main`], the `run` command; [`execute`], the same for programs, with a plan in
-//! and a finished run out. A server that is held across several loads is a [`host::Host`]. Measuring is in `measure`; making a report of what was found, however
+//! and a finished run out. A server that is held across several loads is a `host::Host`. Measuring is in
+//! `measure`; making a report of what was found, however
 //! far that went, is in `conclude`. This room formats nothing and computes no statistic.
 
 mod bodies;

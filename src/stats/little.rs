@@ -34,7 +34,7 @@ pub struct Little {
     pub residual: f64,
     /// (L − λW) / L.
     pub residual_ratio: f64,
-    /// [`TOLERANCE`] and one round: L / completed.
+    /// `TOLERANCE` and one round: L / completed.
     pub tolerance_ratio: f64,
 }
 

@@ -1,7 +1,7 @@
 //! Several runs in one: cell after cell, on servers that are started anew only where their flags
 //! change, with one table in the end.
 //!
-//! Main function: [`main`]. A cell that fails is recorded and the rest goes on. What is played is in
+//! Main function: `main`. A cell that fails is recorded and the rest goes on. What is played is in
 //! `plan::suite`; a single cell is played and reported by the corridor, `run`, like any run.
 
 mod folder;

@@ -1,6 +1,6 @@
 //! A history as text, page, CSV and JSON.
 //!
-//! Main functions: [`text`], [`check`], [`csv`], [`json`] and [`html::page`]. Everything that is shown
+//! Main functions: [`text`], [`check`], [`csv`], [`json()`] and [`html::page`]. Everything that is shown
 //! comes from the branch, which others can write to: it is cleaned or escaped.
 
 pub mod html;
