@@ -5,6 +5,7 @@
 //! report. A number that is not known is an [`Unknown`] with its reason, never a zero.
 
 mod arrivals;
+mod beta;
 mod derive;
 mod difference;
 mod distribution;
@@ -28,6 +29,7 @@ mod validity;
 pub(crate) mod fixture;
 
 pub use arrivals::Arrivals;
+pub use beta::incomplete_beta;
 pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
 pub use difference::TpotDifference;
 pub use distribution::Distribution;
