@@ -8,7 +8,6 @@ use crate::report::escape::escape;
 use crate::report::number::{short, whole};
 use crate::stats::{Metric, metric};
 
-
 /// The metrics of the main table, in its order.
 pub(crate) const SHOWN: [&Metric; 10] = [
     &metric::TTFT_MS,
