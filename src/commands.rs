@@ -8,13 +8,11 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cancel::Cancel;
-use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand, ReportArgs, ReportFormat};
+use crate::cli::{BenchPyArgs, Cli, Command, ModelCommand};
 use crate::error::Error;
 use crate::event::Events;
 use crate::exit::ExitCode;
-use crate::{
-    ab, artifact, calibrate, compare, doctor, github, history, model, report, run, server, sim,
-};
+use crate::{ab, calibrate, compare, doctor, github, history, model, run, server, show, sim};
 
 /// What a command that worked leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
-        Some(Command::Report(args)) => render(&args),
+        Some(Command::Report(args)) => show::main(&args),
         Some(Command::Comment(args)) => github::comment(&args),
         Some(Command::Compare(args)) => compare::main(&args),
         Some(Command::History(command)) => history::main(&command),
@@ -145,49 +143,6 @@ fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
     let shape = shape.parse().map_err(model::ModelError::from)?;
     model::synthetic::make(&shape, file, &Events::default(), &Cancel::never())?;
     Ok(Done::text(model::inspect(file)?))
-}
-
-fn render(args: &ReportArgs) -> Result<Done, Error> {
-    use artifact::store;
-    use report::k6;
-    if store::is_suite(&args.file) {
-        let suite = store::read_suite(&args.file)?;
-        return Ok(Done::text(match args.format {
-            ReportFormat::Markdown => report::suite::markdown(&suite),
-            ReportFormat::Text => report::suite::text(&suite),
-            ReportFormat::Csv => report::suite::csv(&suite),
-            _ => return Err(Error::SuiteFormat),
-        }));
-    }
-    let report = store::read_report(&args.file)?;
-    let rows = || store::read_rows(&args.file);
-    let scrapes = || store::read_scrapes(&store::beside(&args.file, "server-metrics.jsonl"));
-    Ok(Done::text(match args.format {
-        ReportFormat::Markdown => report::markdown::render(&report),
-        ReportFormat::Text => report::terminal::render_summary(&report, terminal_width(), false),
-        ReportFormat::Csv => artifact::csv(&rows()?),
-        ReportFormat::Junit => report::junit::render(&report),
-        ReportFormat::K6 => {
-            let (rows, scrapes) = (rows()?, scrapes()?);
-            k6::summary_json(&k6::Summary::of(&k6::Samples::of(&report, &rows, &scrapes)))
-        }
-        ReportFormat::K6Csv => {
-            let (rows, scrapes) = (rows()?, scrapes()?);
-            k6::csv(&k6::Samples::of(&report, &rows, &scrapes))
-        }
-        ReportFormat::GithubEnv => {
-            let (rows, scrapes) = (rows()?, scrapes()?);
-            let samples = k6::Samples::of(&report, &rows, &scrapes);
-            let summary = k6::Summary::of(&samples);
-            report::results_env::render(&report, &summary, samples.completed(), &scrapes)
-        }
-        ReportFormat::Mermaid => {
-            report::mermaid::charts(&report, report.requests.completed, &scrapes()?)
-                .into_iter()
-                .map(|(_, chart)| format!("```mermaid\n{chart}```\n"))
-                .collect()
-        }
-    }))
 }
 
 /// Columns of the terminal behind stdout; 100 where there is none.

@@ -60,14 +60,15 @@ impl List {
             Error::Server(_) => "server",
             Error::Load(_) => "one request",
             Error::Artifact(_) | Error::Output { .. } => "output folder",
-            Error::Resume { .. } | Error::SuiteFormat => "suite",
+            Error::Resume { .. } => "suite",
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
             | Error::Github(_)
             | Error::Ab(_)
             | Error::Compare(_)
-            | Error::History(_) => "run",
+            | Error::History(_)
+            | Error::Show(_) => "run",
         };
         self.add(&Mark::Bad, what, &error.chain());
         self.hints.extend(error.hint());

@@ -87,9 +87,9 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// A format that a combined report does not have.
-    #[error("a suite has no such format: it is shown as markdown, text or csv")]
-    SuiteFormat,
+    /// A stored report could not be shown.
+    #[error(transparent)]
+    Show(#[from] crate::show::ShowError),
     /// A topic of `bench-ci help` that does not exist.
     #[error("no help on \"{topic}\"")]
     HelpTopic {
@@ -106,8 +106,8 @@ impl Error {
             Error::Plan(_)
             | Error::HelpTopic { .. }
             | Error::NothingFits { .. }
-            | Error::Resume { .. }
-            | Error::SuiteFormat => ExitCode::Usage,
+            | Error::Resume { .. } => ExitCode::Usage,
+            Error::Show(error) => error.exit_code(),
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
             Error::Server(error) => error.exit_code(),
@@ -171,9 +171,7 @@ impl Error {
                 )
             }
             Error::Resume { hint, .. } => Some(hint.clone()),
-            Error::SuiteFormat => {
-                Some("name one of the reports in its folder cells/ for the others".to_owned())
-            }
+            Error::Show(error) => error.hint(),
             Error::System { .. } | Error::Stopped { .. } => None,
         }
     }

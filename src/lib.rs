@@ -42,6 +42,7 @@ pub mod verdict;
 pub mod ab;
 pub mod github;
 pub mod search;
+pub mod show;
 
 pub mod bench_py;
 pub mod calibrate;

@@ -33,13 +33,14 @@ pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
-pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
+pub(crate) use rows::csv_line;
+pub use rows::{RequestRow, csv, jsonl, row_schema, write_csv, write_jsonl};
 pub use schema::{
     AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, SUITE_SCHEMA_FILE, ab_json_schema,
     calibration_json_schema, json_schema, suite_json_schema,
 };
 pub(crate) use scrapes::unix_s;
-pub use scrapes::{ScrapeRow, scrape_rows};
+pub use scrapes::{ScrapeRow, began_unix_s, scrape_rows};
 pub use sections::{
     Ci95, Client, Conversations, GpuUse, HeaderFigures, Limits, MetricSummary, Note, PhaseFigures,
     ProcessUse, RateFigures, Rates, Reconciliation, RequestsSection, ResidualFigures, Resources,

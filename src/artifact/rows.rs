@@ -211,7 +211,8 @@ impl RequestRow {
         }
     }
 
-    fn cells(&self) -> serde_json::Map<String, Value> {
+    /// Every field by name, in the order of the files.
+    pub(crate) fn cells(&self) -> serde_json::Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(cells)) => cells,
             _ => unreachable!("a struct with string keys is an object"),
@@ -259,9 +260,8 @@ pub fn write_csv(
 ) -> io::Result<()> {
     out.write_all(header().as_bytes())?;
     for row in rows {
-        let cells: Vec<String> = row.borrow().cells().values().map(cell).collect();
-        out.write_all(cells.join(",").as_bytes())?;
-        out.write_all(b"\n")?;
+        let cells: Vec<Value> = row.borrow().cells().into_iter().map(|(_, value)| value).collect();
+        out.write_all(csv_line(&cells).as_bytes())?;
     }
     Ok(())
 }
@@ -272,15 +272,26 @@ fn text_of(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
     String::from_utf8(bytes).expect("what was written are strings")
 }
 
-/// Taken from the schema of the row, so that it is there without any row.
+/// The JSON Schema of a row: its names and types are there without any row.
+#[must_use]
+pub fn row_schema() -> Value {
+    schemars::schema_for!(RequestRow).to_value()
+}
+
 fn header() -> String {
-    let schema = schemars::schema_for!(RequestRow);
+    let schema = row_schema();
     let names: Vec<String> = schema
         .get("properties")
         .and_then(Value::as_object)
         .map(|properties| properties.keys().cloned().collect())
         .unwrap_or_default();
     names.join(",") + "\n"
+}
+
+/// A line of a table in the style of `requests.csv`: `null` is an empty cell.
+pub(crate) fn csv_line(cells: &[Value]) -> String {
+    let cells: Vec<String> = cells.iter().map(cell).collect();
+    cells.join(",") + "\n"
 }
 
 fn cell(value: &Value) -> String {

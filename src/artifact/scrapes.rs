@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::report::Report;
+
 /// One scrape. Only what a reader of a finished run needs; other fields of the line are ignored.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ScrapeRow {
@@ -41,6 +43,17 @@ impl ScrapeRow {
 pub(crate) fn unix_s(date: &str) -> Option<f64> {
     let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
     Some(date.timestamp_micros() as f64 / 1e6)
+}
+
+/// Seconds since 1970 at which the measured load began: when the first scrape was done, and without one
+/// when the run began. 0 where neither is a date.
+#[must_use]
+pub fn began_unix_s(report: &Report, scrapes: &[ScrapeRow]) -> f64 {
+    let first = scrapes.first().filter(|scrape| scrape.phase == "before");
+    first
+        .and_then(|scrape| Some(scrape.unix_s()? + scrape.took_ms / 1e3))
+        .or_else(|| unix_s(&report.run.started_at))
+        .unwrap_or(0.0)
 }
 
 /// The rows of the file, in its order.

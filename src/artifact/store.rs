@@ -224,13 +224,23 @@ pub fn read_suite(path: &Path) -> Result<SuiteReport, StoreError> {
 /// Whether a path is that of a suite: its file, or a folder that has one and no report of its own.
 #[must_use]
 pub fn is_suite(path: &Path) -> bool {
+    is_of(path, "suite.json", "bench-ci.suite/")
+}
+
+/// Whether a path is that of a comparison, likewise.
+#[must_use]
+pub fn is_ab(path: &Path) -> bool {
+    is_of(path, "ab.json", "bench-ci.ab/")
+}
+
+fn is_of(path: &Path, file: &str, family: &str) -> bool {
     if path.is_dir() {
-        return path.join("suite.json").is_file() && !path.join("report.json").exists();
+        return path.join(file).is_file() && !path.join("report.json").exists();
     }
     // Only the schema is looked at; whether the rest is whole is for the reader.
     let named = |text: String| {
         let value: Option<Value> = serde_json::from_str(&text).ok();
-        value?.get("schema")?.as_str().map(|name| name.starts_with("bench-ci.suite/"))
+        value?.get("schema")?.as_str().map(|name| name.starts_with(family))
     };
     std::fs::read_to_string(path).ok().and_then(named).unwrap_or(false)
 }

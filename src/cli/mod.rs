@@ -12,12 +12,13 @@ mod compare;
 mod derived;
 pub mod environment;
 mod history;
+mod report;
 mod request;
 mod run;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
 pub use bench_py::BenchPyArgs;
@@ -26,6 +27,7 @@ pub use comment::{CommentArgs, CommentWhen};
 pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
 pub use derived::DerivedArgs;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
+pub use report::{ReportArgs, ReportFormat};
 pub use request::RequestArgs;
 pub use run::{
     ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
@@ -119,7 +121,18 @@ pub enum Command {
     /// reads bench-out/results.github.env. No Prometheus server is needed, and no .jpg is drawn.
     #[command(verbatim_doc_comment, infer_long_args = true)]
     BenchPy(Box<BenchPyArgs>),
-    /// Show a finished report again
+    /// Show finished reports again: in any format, or many of them in series over time
+    ///
+    /// Everything is made of stored files, with the server long gone:
+    ///
+    ///   bench-ci report bench-out --format vllm
+    ///   bench-ci report ab.json --format go-bench | benchstat -col side /dev/stdin
+    ///   bench-ci report archive/ --format markdown
+    ///
+    /// A folder of reports, or several of them, are shown in series: runs of the same model, requests,
+    /// server, flags and machine by time, and the series beside one another. That is never a verdict.
+    /// Reports that cannot be read are named and left out, and the exit code is 9 in the end.
+    #[command(verbatim_doc_comment)]
     Report(ReportArgs),
     /// Post or update the comment on a pull request
     ///
@@ -174,40 +187,6 @@ pub enum Command {
         /// A subcommand, `exit-codes` or `environment`
         topic: Vec<String>,
     },
-}
-
-/// `bench-ci report`
-#[derive(Debug, clap::Args)]
-pub struct ReportArgs {
-    /// A report.json written by `run`, or its folder
-    ///
-    /// Formats other than markdown, text and junit also read requests.jsonl and server-metrics.jsonl
-    /// beside it.
-    pub file: PathBuf,
-    /// How to show it
-    #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
-    pub format: ReportFormat,
-}
-
-/// How a finished report can be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// The page that `run` writes as report.md
-    Markdown,
-    /// The summary that `run` prints on a terminal
-    Text,
-    /// One line a request, for a spreadsheet (requests.csv)
-    Csv,
-    /// A test suite that every CI system shows (junit.xml)
-    Junit,
-    /// k6's --summary-export, which bench.py reads (k6-summary.json)
-    K6,
-    /// k6's --out csv (k6-results.csv)
-    K6Csv,
-    /// bench.py's variables for later steps of a job (results.github.env)
-    GithubEnv,
-    /// bench.py's charts of the server's gauges, as blocks for a Markdown page
-    Mermaid,
 }
 
 /// `bench-ci model`

@@ -1,29 +1,46 @@
 //! From a finished report to text: for people Markdown and the summary on the terminal, for other
-//! programs the shapes of k6, bench.py and JUnit.
+//! programs the shapes that they read (docs/formats.md lists them).
 //!
 //! Main functions: [`markdown::render`] and [`terminal::render_summary`]. Nothing here needs a live run
 //! or reads a file: a report rendered again years later gives the same text. Figures are those of the
-//! report; only [`k6`] forms its own, by k6's definitions.
+//! report; only [`k6`] and [`llama_bench`] form their own, by those tools' definitions.
 
 pub mod ab_markdown;
 pub mod ab_terminal;
+pub mod bencher;
+pub mod benchmark_action;
 pub mod calibration;
 pub mod comment;
 pub mod compare;
 mod derived;
 mod drawing;
 mod escape;
+pub mod figures;
+pub mod formats;
+pub mod go_bench;
+pub mod hdr_log;
 pub mod history;
 pub mod junit;
 pub mod k6;
+pub mod llama_bench;
 pub mod markdown;
 pub mod mermaid;
 mod number;
+pub mod parquet;
 mod phases;
 pub mod results_env;
 pub mod suite;
 pub mod terminal;
+pub mod trend;
 mod verdict;
+pub mod vllm;
 
 pub(crate) use escape::invisible as is_invisible;
 pub use verdict::{Verdict, Word};
+
+/// Indented, with a final line end.
+fn pretty(value: &serde_json::Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("a JSON value always has a text");
+    text.push('\n');
+    text
+}

@@ -4,6 +4,7 @@
 //! decimals, then a line short enough for a commit status, then two titles.
 
 use super::escape::clean;
+use super::figures::value_of;
 use super::k6::{Summary, is_whole};
 use crate::artifact::{Report, ScrapeRow};
 use crate::plan::duration;
@@ -139,12 +140,6 @@ fn labels(report: &Report) -> String {
     words.join(" ")
 }
 
-/// The last value of a flag, as the server itself would take it.
-fn value_of<'a>(command: &'a [String], flags: &[&str]) -> Option<&'a str> {
-    let position = command.iter().rposition(|word| flags.contains(&word.as_str()))?;
-    command.get(position + 1).map(String::as_str)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,12 +166,5 @@ mod tests {
     fn names_are_capitals_digits_and_underscores() {
         assert_eq!(upper("http_req_duration"), "HTTP_REQ_DURATION");
         assert_eq!(upper("p(95)"), "P_95_");
-    }
-
-    #[test]
-    fn a_flag_given_twice_counts_as_the_last() {
-        let command = ["llama-server", "-c", "1", "--ctx-size", "2"].map(str::to_owned);
-        assert_eq!(value_of(&command, &["--ctx-size", "-c"]), Some("2"));
-        assert_eq!(value_of(&command[..2], &["-c"]), None);
     }
 }

@@ -10,8 +10,10 @@ use serde_json::Value;
 
 mod comment;
 pub(crate) mod comparison;
+pub(crate) mod exports;
 pub(crate) mod fixture;
 mod formats;
+mod trend;
 
 /// Guards the public contract: the committed schemas are those of the types.
 /// `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.

@@ -1,8 +1,8 @@
 //! What k6 with xk6-sse and llama.cpp's `script.js` would have written of this run.
 //!
 //! Main types: [`Samples`], k6's samples made from our rows, [`Summary`], k6's end-of-test metrics,
-//! and the texts [`summary_json`] (`--summary-export`, which bench.py reads) and [`csv`] (`--out
-//! csv`). It does not imitate k6's errors: every value is formed from our stamps.
+//! and the texts [`summary_json`] (`--summary-export`, which bench.py reads), [`csv`] (`--out csv`) and
+//! [`json()`] (`--out json`). It does not imitate k6's errors: every value is formed from our stamps.
 //!
 //! | Metric | k6, xk6-sse and `script.js` | Here |
 //! |---|---|---|
@@ -25,16 +25,19 @@
 //! Warm-up requests, which k6 did not have, are in none of them.
 
 mod csv;
+mod json;
 mod summary;
+mod walk;
 
 pub use csv::{csv, write_csv};
+pub use json::{json, write_json};
 pub(super) use summary::is_whole;
 pub use summary::{Metric, Summary, summary_json};
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use crate::artifact::{Report, RequestRow, ScrapeRow, unix_s};
+use crate::artifact::{Report, RequestRow, ScrapeRow, began_unix_s};
 use crate::load::FailureKind;
 
 /// The one check of `script.js`.
@@ -246,13 +249,4 @@ impl AtWork {
 fn url(base: &str, route: &str) -> String {
     let base = base.split(['?', '#']).next().unwrap_or(base).trim_end_matches('/');
     format!("{}{route}", base.strip_suffix("/v1").unwrap_or(base))
-}
-
-fn began_unix_s(report: &Report, scrapes: &[ScrapeRow]) -> f64 {
-    // The load begins when the first scrape is done.
-    let first = scrapes.first().filter(|scrape| scrape.phase == "before");
-    first
-        .and_then(|scrape| Some(scrape.unix_s()? + scrape.took_ms / 1e3))
-        .or_else(|| unix_s(&report.run.started_at))
-        .unwrap_or(0.0)
 }

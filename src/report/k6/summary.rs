@@ -217,6 +217,7 @@ pub(super) fn is_stopped(row: &crate::artifact::RequestRow) -> bool {
 
 /// `script.js` ends the test where most answers are cut off by their budget.
 const MAX_TRUNCATED: f64 = 0.8;
+pub(super) const TRUNCATED_THRESHOLD: &str = "rate < 0.8";
 
 /// MD5 of the empty text, k6's id of the root group, and of `::success completion`.
 const ROOT_ID: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -232,10 +233,7 @@ pub fn summary_json(summary: &Summary) -> String {
             if (name, stat) == (TRUNCATED, "value") {
                 // k6 wrote true for a threshold that was crossed.
                 let crossed = value >= MAX_TRUNCATED;
-                stats.insert(
-                    "thresholds".to_owned(),
-                    json!({ format!("rate < {MAX_TRUNCATED}"): crossed }),
-                );
+                stats.insert("thresholds".to_owned(), json!({ TRUNCATED_THRESHOLD: crossed }));
             }
             stats.insert(stat.to_owned(), number(value));
         }
@@ -266,7 +264,7 @@ pub fn summary_json(summary: &Summary) -> String {
 }
 
 /// Go writes a whole number without decimals, and Python then reads it as an integer.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     if is_whole(value) { Value::from(value as i64) } else { Value::from(value) }
 }
 

@@ -20,7 +20,7 @@ fn read_back(what: &str, paths: &[&Path]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn rows(run: &Run4) -> Vec<RequestRow> {
+pub(crate) fn rows(run: &Run4) -> Vec<RequestRow> {
     let origin = run.load.window_start;
     run.records.iter().map(|record| RequestRow::new(record, &HeaderSplit::Marked, origin)).collect()
 }
@@ -42,7 +42,7 @@ fn scrapes() -> Vec<ScrapeRow> {
 }
 
 /// A run of every outcome, connections opened inside the requests.
-fn mixed() -> (Report, Vec<RequestRow>) {
+pub(crate) fn mixed() -> (Report, Vec<RequestRow>) {
     let mut run = fixture::run(4);
     for (index, record) in run.records.iter_mut().enumerate() {
         record.connect_started = Some(record.planned);
