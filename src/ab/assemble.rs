@@ -46,6 +46,8 @@ pub(super) struct Parts<'a> {
     pub(super) causes: Vec<String>,
     pub(super) workload_hash: Option<String>,
     pub(super) dataset: String,
+    /// What a reader should know about the choice of the commits.
+    pub(super) notes: Vec<String>,
 }
 
 /// The report; `exit` is what the process will leave with, given the verdict.
@@ -79,6 +81,7 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
         checks: checks(parts, &judged),
         sessions: Vec::new(),
+        heterogeneity: Vec::new(),
         verdict,
         reasons,
         warnings: warnings(parts, &judged),
@@ -95,6 +98,17 @@ pub(super) const fn verdict(verdict: Verdict) -> AbVerdict {
         Verdict::NoRegression => AbVerdict::NoRegression,
         Verdict::Inconclusive => AbVerdict::Inconclusive,
         Verdict::Invalid => AbVerdict::Invalid,
+    }
+}
+
+/// Back from the wire.
+pub(super) const fn judged(verdict: AbVerdict) -> Verdict {
+    match verdict {
+        AbVerdict::Regressed => Verdict::Regressed,
+        AbVerdict::Improved => Verdict::Improved,
+        AbVerdict::NoRegression => Verdict::NoRegression,
+        AbVerdict::Inconclusive => Verdict::Inconclusive,
+        AbVerdict::Invalid => Verdict::Invalid,
     }
 }
 
@@ -491,6 +505,7 @@ fn warnings(parts: &Parts<'_>, judged: &Judgement) -> Vec<Note> {
         .warnings
         .iter()
         .map(|message| note("session", message))
+        .chain(parts.notes.iter().map(|message| note("commits", message)))
         .chain(judged.warnings.iter().map(|message| note("verdict", message)))
         .chain(parts.provenance.notes.iter().map(|message| note("provenance", message)))
         .collect()

@@ -20,6 +20,7 @@ mod metrics;
 mod notes;
 mod pair;
 mod session;
+mod sessions;
 mod sides;
 mod state;
 mod turn;
@@ -83,6 +84,9 @@ struct Order<'a> {
 pub fn main(args: &AbArgs) -> Result<Done, Error> {
     let begun = Instant::now();
     let provenance = Provenance::here();
+    if !args.sessions.sessions.is_empty() {
+        return sessions::main(args, &provenance, begun);
+    }
     let order = match order(args, provenance, begun) {
         Ok(order) => order,
         Err(error) => {
@@ -161,7 +165,7 @@ async fn play(
     let args = order.args;
     let deadline = order.begun + args.design.budget.saturating_sub(TEARDOWN);
     let until = Until { deadline, cancel: cancel.clone() };
-    let [mut base, mut head] =
+    let ([mut base, mut head], notes) =
         build::sides(args, &order.choices, surroundings, out_dir, events, &until).await?;
     sides::even_out(&mut base, &mut head);
     warn_of_ignored(args, events);
@@ -242,6 +246,7 @@ async fn play(
             || sides[0].plan.plan.workload.dataset.to_string(),
             |prompts| prompts.source.clone(),
         ),
+        notes,
     };
     let report = assemble::assemble(&parts, |verdict| {
         error.as_ref().map_or_else(
@@ -292,14 +297,7 @@ fn exit_of(
     if let Some(reason) = stopped {
         return reason.into();
     }
-    match (verdict, fail_on) {
-        (_, FailOn::Never) => ExitCode::Ok,
-        (AbVerdict::Regressed, _) => ExitCode::Regressed,
-        (AbVerdict::Invalid, _) => ExitCode::NotEvidence,
-        (AbVerdict::Inconclusive, FailOn::Inconclusive) => ExitCode::Inconclusive,
-        (AbVerdict::Improved, FailOn::Improved) => ExitCode::Regressed,
-        _ => ExitCode::Ok,
-    }
+    fail_on.exit(assemble::judged(verdict))
 }
 
 /// Drawn for each session, unless the user wants the same again.

@@ -49,6 +49,9 @@ pub struct AbReport {
     /// The reports that were put together by `--sessions`; empty for one session.
     #[serde(default)]
     pub sessions: Vec<SessionSummary>,
+    /// How much the change differs between those sessions, one a metric; empty for one session.
+    #[serde(default)]
+    pub heterogeneity: Vec<Heterogeneity>,
     /// What it comes to.
     pub verdict: AbVerdict,
     /// Why, worst first, as fragments for a reader.
@@ -432,8 +435,11 @@ pub struct Check {
 /// A session that was put together with others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionSummary {
-    /// The file, without the machine's folders.
+    /// The file as it was named.
     pub file: String,
+    /// Its cell, where several configurations are judged together; else empty.
+    #[serde(default)]
+    pub cell: String,
     /// `run.id` of that report.
     pub id: String,
     /// The machine's label.
@@ -446,7 +452,29 @@ pub struct SessionSummary {
     pub verdict: AbVerdict,
     /// The change of each gated metric, per cent of base.
     pub change_pct: BTreeMap<String, f64>,
+    /// Its interval, lower end first.
+    #[serde(default)]
+    pub ci_pct: BTreeMap<String, [f64; 2]>,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+/// How much a change differs from machine to machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Heterogeneity {
+    /// As in `comparisons`.
+    pub metric: String,
+    /// Sessions with a value.
+    pub sessions: u64,
+    /// How they were put together: `random-effects` of three or more, `both` of two, `one`.
+    pub method: String,
+    /// τ: standard deviation of the true change between machines, per cent (Paule and Mandel).
+    pub tau_pct: f64,
+    /// I²: the share of the variation between sessions that is not noise within them, per cent.
+    pub i_squared_pct: f64,
+    /// Cochran's Q.
+    pub q: f64,
+    /// The middle one of the sessions' changes, per cent of base: the second opinion.
+    pub median_pct: f64,
 }

@@ -22,7 +22,7 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
+    DesignKind, Heterogeneity, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
     Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
 };
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};

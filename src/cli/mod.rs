@@ -11,6 +11,7 @@ mod comment;
 mod compare;
 mod derived;
 pub mod environment;
+mod fail_on;
 mod history;
 mod request;
 mod run;
@@ -19,11 +20,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
+pub use ab::{AbArgs, BarArg, DesignArgs, FloorArg, KeyValue, SessionArgs, SideArgs};
 pub use bench_py::BenchPyArgs;
 pub use calibrate::CalibrateArgs;
 pub use comment::{CommentArgs, CommentWhen};
-pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
+pub use compare::{AcceptArg, CompareArgs, CompareFormat};
+pub use fail_on::FailOn;
 pub use derived::DerivedArgs;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
 pub use request::RequestArgs;

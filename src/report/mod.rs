@@ -6,6 +6,7 @@
 //! report; only [`k6`] forms its own, by k6's definitions.
 
 pub mod ab_markdown;
+mod ab_sessions;
 pub mod ab_terminal;
 pub mod calibration;
 pub mod comment;
