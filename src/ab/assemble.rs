@@ -9,7 +9,7 @@ use super::pair::SideState;
 use super::session::{self, Ending};
 use super::state::State;
 use crate::artifact::{
-    AB_SCHEMA, AbReport, AbVerdict, Check, ComparisonRole, Design, DesignKind, FileEntry,
+    AB_SCHEMA, AbReport, AbVerdict, Check, Design, DesignKind, FileEntry,
     MetricComparison, Note, PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport,
     Sides, Unknowns,
 };
@@ -20,7 +20,7 @@ use crate::run::conclude::{machine, model_section, tool};
 use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
-use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Verdict, Work};
+use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
@@ -57,7 +57,7 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
     let judged =
         session::judgement(parts.state, parts.rules, parts.looks, parts.failures_allowed, stage);
     // A session that could not go on proves nothing, whatever its first pairs look like.
-    let verdict = if parts.ending.is_none() { AbVerdict::Invalid } else { verdict(judged.verdict) };
+    let verdict = if parts.ending.is_none() { AbVerdict::Invalid } else { judged.verdict.into() };
     let exit = exit(verdict);
     let mut reasons = parts.causes.clone();
     reasons.extend(crashes(parts.state));
@@ -87,28 +87,6 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         warnings: warnings(parts, &judged),
         files: files(),
         unknown,
-    }
-}
-
-/// On the wire.
-pub(super) const fn verdict(verdict: Verdict) -> AbVerdict {
-    match verdict {
-        Verdict::Regressed => AbVerdict::Regressed,
-        Verdict::Improved => AbVerdict::Improved,
-        Verdict::NoRegression => AbVerdict::NoRegression,
-        Verdict::Inconclusive => AbVerdict::Inconclusive,
-        Verdict::Invalid => AbVerdict::Invalid,
-    }
-}
-
-/// Back from the wire.
-pub(super) const fn judged(verdict: AbVerdict) -> Verdict {
-    match verdict {
-        AbVerdict::Regressed => Verdict::Regressed,
-        AbVerdict::Improved => Verdict::Improved,
-        AbVerdict::NoRegression => Verdict::NoRegression,
-        AbVerdict::Inconclusive => Verdict::Inconclusive,
-        AbVerdict::Invalid => Verdict::Invalid,
     }
 }
 
@@ -376,11 +354,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         metric: rule.metric.clone(),
         unit: rule.unit.clone(),
         better: rule.better,
-        role: match rule.role {
-            Role::Gate => ComparisonRole::Gate,
-            Role::Observe => ComparisonRole::Observe,
-            Role::Exact => ComparisonRole::Exact,
-        },
+        role: rule.role.into(),
         base: spread(of.base),
         head: spread(of.head),
         change_pct: number("change_pct", of.change_pct(), "base is nothing"),
@@ -402,7 +376,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         ci_pct: unknown.option("ci_pct", of.ci_pct(), untested),
         verdict: unknown.option(
             "verdict",
-            of.verdict.filter(|_| gate).map(verdict),
+            of.verdict.filter(|_| gate).map(AbVerdict::from),
             "it decides nothing",
         ),
         needed_pairs: unknown.option(

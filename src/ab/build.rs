@@ -103,7 +103,7 @@ fn short(commit: &str) -> &str {
 }
 
 /// Builds one commit, or finds that it was built before.
-async fn one(
+pub(super) async fn one(
     side: Side,
     args: &AbArgs,
     commits: &Commits,

@@ -12,6 +12,7 @@
 //! nothing when it is interrupted.
 
 mod assemble;
+pub(crate) mod bisect;
 mod build;
 mod course;
 mod error;
@@ -60,7 +61,8 @@ use turn::Until;
 pub(crate) const AB_JSON: &str = "ab.json";
 pub(crate) const AB_MD: &str = "ab.md";
 /// What a later reader of the folder would take for the outcome.
-pub(crate) const REPORTS: [&str; 2] = [AB_JSON, AB_MD];
+pub(crate) const REPORTS: [&str; 4] =
+    [AB_JSON, AB_MD, bisect::BISECT_JSON, bisect::BISECT_MD];
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.
@@ -297,7 +299,7 @@ fn exit_of(
     if let Some(reason) = stopped {
         return reason.into();
     }
-    fail_on.exit(assemble::judged(verdict))
+    fail_on.exit(verdict.into())
 }
 
 /// Drawn for each session, unless the user wants the same again.

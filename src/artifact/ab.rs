@@ -14,6 +14,7 @@ use super::report::{FileEntry, Machine, Model, Run, Scenario, Tool};
 use super::sections::Note;
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::stats::{Better, ServerKind};
+use crate::verdict::{Role, Verdict};
 
 /// The version that this build writes, and the newest it reads.
 pub const AB_SCHEMA_VERSION: u32 = 1;
@@ -111,6 +112,30 @@ impl AbVerdict {
             AbVerdict::NoRegression => "no-regression",
             AbVerdict::Inconclusive => "inconclusive",
             AbVerdict::Invalid => "invalid",
+        }
+    }
+}
+
+impl From<Verdict> for AbVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Regressed => AbVerdict::Regressed,
+            Verdict::Improved => AbVerdict::Improved,
+            Verdict::NoRegression => AbVerdict::NoRegression,
+            Verdict::Inconclusive => AbVerdict::Inconclusive,
+            Verdict::Invalid => AbVerdict::Invalid,
+        }
+    }
+}
+
+impl From<AbVerdict> for Verdict {
+    fn from(verdict: AbVerdict) -> Self {
+        match verdict {
+            AbVerdict::Regressed => Verdict::Regressed,
+            AbVerdict::Improved => Verdict::Improved,
+            AbVerdict::NoRegression => Verdict::NoRegression,
+            AbVerdict::Inconclusive => Verdict::Inconclusive,
+            AbVerdict::Invalid => Verdict::Invalid,
         }
     }
 }
@@ -356,6 +381,16 @@ pub enum ComparisonRole {
     Observe,
     /// It is counted without noise and compared as it is.
     Exact,
+}
+
+impl From<Role> for ComparisonRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Gate => ComparisonRole::Gate,
+            Role::Observe => ComparisonRole::Observe,
+            Role::Exact => ComparisonRole::Exact,
+        }
+    }
 }
 
 /// Where the values of one side lie, over the pairs.

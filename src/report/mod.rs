@@ -8,6 +8,7 @@
 pub mod ab_markdown;
 mod ab_sessions;
 pub mod ab_terminal;
+pub mod bisect;
 pub mod calibration;
 pub mod comment;
 pub mod compare;

@@ -35,7 +35,7 @@ pub(super) fn together(
     let metrics = metrics(entries);
     let evidence = evidence(entries);
     let judged = judge_sessions(&metrics, &evidence, faults(entries, args.sessions.matrix));
-    let verdict = assemble::verdict(judged.judgement.verdict);
+    let verdict = AbVerdict::from(judged.judgement.verdict);
     let mut warnings: Vec<Note> = belong::warnings(entries)
         .into_iter()
         .chain(judged.judgement.warnings.iter().cloned())
