@@ -2,6 +2,12 @@
 //!
 //! Effects are large, so that a busy machine cannot hide them; nothing here asserts a speed.
 
+mod bisect;
+mod bounds;
+mod real_llama_server;
+mod sessions;
+mod verdicts;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
