@@ -9,9 +9,8 @@ use super::pair::SideState;
 use super::session::{self, Ending};
 use super::state::State;
 use crate::artifact::{
-    AB_SCHEMA, AbReport, AbVerdict, Check, Design, DesignKind, FileEntry,
-    MetricComparison, Note, PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport,
-    Sides, Unknowns,
+    AB_SCHEMA, AbReport, AbVerdict, Check, Design, DesignKind, FileEntry, MetricComparison, Note,
+    PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport, Sides, Unknowns,
 };
 use crate::exit::ExitCode;
 use crate::plan::RunPlan;

@@ -61,8 +61,7 @@ use turn::Until;
 pub(crate) const AB_JSON: &str = "ab.json";
 pub(crate) const AB_MD: &str = "ab.md";
 /// What a later reader of the folder would take for the outcome.
-pub(crate) const REPORTS: [&str; 4] =
-    [AB_JSON, AB_MD, bisect::BISECT_JSON, bisect::BISECT_MD];
+pub(crate) const REPORTS: [&str; 4] = [AB_JSON, AB_MD, bisect::BISECT_JSON, bisect::BISECT_MD];
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.

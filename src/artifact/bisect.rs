@@ -75,7 +75,8 @@ impl BisectReport {
         let mut value: Value = serde_json::to_value(self)
             .expect("keys are strings, and no type here has a serializer that fails");
         explain_nulls(&mut value);
-        let mut text = serde_json::to_string_pretty(&value).expect("a JSON value always has a text");
+        let mut text =
+            serde_json::to_string_pretty(&value).expect("a JSON value always has a text");
         text.push('\n');
         text
     }

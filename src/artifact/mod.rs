@@ -24,8 +24,8 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, Heterogeneity, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
-    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+    DesignKind, Heterogeneity, MetricComparison, PairSpread, PlannedLook, SessionSummary,
+    SideReport, Sides, Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
 };
 pub use bisect::{
     BISECT_SCHEMA, BisectCommit, BisectEvidence, BisectFinding, BisectOutcome, BisectPurpose,
@@ -33,8 +33,8 @@ pub use bisect::{
 };
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
 pub use comparison::{
-    COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport, CompareRow, CompareRun,
-    CompareSides, CompareValue,
+    COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport, CompareRow,
+    CompareRun, CompareSides, CompareValue,
 };
 pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, phase_figures, sections};
@@ -46,7 +46,8 @@ pub use report::{
 pub use rows::{RequestRow, csv, jsonl, write_csv, write_jsonl};
 pub use schema::{
     AB_SCHEMA_FILE, BISECT_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, COMPARE_SCHEMA_FILE, SCHEMA_FILE,
-    SUITE_SCHEMA_FILE, ab_json_schema, bisect_json_schema, calibration_json_schema, compare_json_schema, json_schema, suite_json_schema,
+    SUITE_SCHEMA_FILE, ab_json_schema, bisect_json_schema, calibration_json_schema,
+    compare_json_schema, json_schema, suite_json_schema,
 };
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, scrape_rows};

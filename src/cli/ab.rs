@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs, SuiteArgs,
-    TagArgs, WorkloadArgs,
+    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs,
+    SuiteArgs, TagArgs, WorkloadArgs,
 };
 use crate::plan::{duration, percent};
 

@@ -27,8 +27,8 @@ pub use bisect::{BisectArgs, SearchArgs};
 pub use calibrate::CalibrateArgs;
 pub use comment::{CommentArgs, CommentWhen};
 pub use compare::{AcceptArg, CompareArgs, CompareFormat};
-pub use fail_on::FailOn;
 pub use derived::DerivedArgs;
+pub use fail_on::FailOn;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
 pub use request::RequestArgs;
 pub use run::{

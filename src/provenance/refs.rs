@@ -359,10 +359,8 @@ impl Finder<'_> {
 
 /// A branch, of the remote too, a tag or a hash.
 pub(super) fn commit_of(repository: &Repository, reference: &str) -> Result<Oid, RefsError> {
-    let unknown = || RefsError::Unknown {
-        reference: reference.to_owned(),
-        shallow: repository.is_shallow(),
-    };
+    let unknown =
+        || RefsError::Unknown { reference: reference.to_owned(), shallow: repository.is_shallow() };
     let found = [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
         .iter()
         .find_map(|name| repository.revparse_single(name).ok())

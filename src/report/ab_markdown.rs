@@ -74,7 +74,11 @@ fn sentence(report: &AbReport) -> String {
                     format!("; a slow-down up to {} % cannot be excluded", short(most))
                 });
                 let needed = found.needed_pairs.map_or_else(String::new, |pairs| {
-                    let unit = if report.design.kind == DesignKind::Sessions { "sessions" } else { "pairs" };
+                    let unit = if report.design.kind == DesignKind::Sessions {
+                        "sessions"
+                    } else {
+                        "pairs"
+                    };
                     format!(", about {pairs} {unit} would settle it")
                 });
                 format!("Cannot tell: {}{most}{needed}", change(found))

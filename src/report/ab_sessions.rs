@@ -27,7 +27,8 @@ pub(super) fn table(report: &AbReport, line: &mut impl FnMut(&str)) {
     line("");
     line("### Sessions");
     line("");
-    let heads: Vec<String> = metrics.iter().map(|metric| format!(" `{}` |", escape(metric))).collect();
+    let heads: Vec<String> =
+        metrics.iter().map(|metric| format!(" `{}` |", escape(metric))).collect();
     line(&format!("| session | machine | pairs |{} by itself |", heads.concat()));
     line(&format!("| :-- | :-- | --: |{} :-- |", " --: |".repeat(metrics.len())));
     for session in &report.sessions {
@@ -35,9 +36,10 @@ pub(super) fn table(report: &AbReport, line: &mut impl FnMut(&str)) {
             .iter()
             .map(|metric| match session.change_pct.get(*metric) {
                 Some(change) => {
-                    let interval = session.ci_pct.get(*metric).map_or_else(String::new, |[low, high]| {
-                        format!(" ({} … {})", signed(*low), signed(*high))
-                    });
+                    let interval =
+                        session.ci_pct.get(*metric).map_or_else(String::new, |[low, high]| {
+                            format!(" ({} … {})", signed(*low), signed(*high))
+                        });
                     format!(" {}{interval} |", percent(*change))
                 }
                 None => " – |".to_owned(),
@@ -58,7 +60,9 @@ pub(super) fn table(report: &AbReport, line: &mut impl FnMut(&str)) {
     line("");
     line("How much the change differs between the machines:");
     line("");
-    for found in report.heterogeneity.iter().filter(|found| metrics.contains(&found.metric.as_str())) {
+    for found in
+        report.heterogeneity.iter().filter(|found| metrics.contains(&found.metric.as_str()))
+    {
         let how = match found.method.as_str() {
             "both" => "two sessions, so both must say it",
             "one" => "one session",

@@ -15,7 +15,8 @@ pub fn headline(report: &BisectReport) -> String {
     let why = report.reasons.first().map_or("", String::as_str);
     match (&report.first_bad, report.outcome) {
         (Some(found), _) => {
-            let confirmed = if report.confirmed { "" } else { " (not confirmed against its parent)" };
+            let confirmed =
+                if report.confirmed { "" } else { " (not confirmed against its parent)" };
             format!("{} made it slower: {}{confirmed}", hash(&found.commit), found.subject)
         }
         (None, BisectOutcome::Narrowed) => {

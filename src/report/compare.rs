@@ -6,8 +6,8 @@
 use super::escape::{clean, escape};
 use super::number::short;
 use crate::artifact::{
-    AbVerdict, COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport, CompareRow,
-    CompareRun, CompareSides, CompareValue,
+    AbVerdict, COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport,
+    CompareRow, CompareRun, CompareSides, CompareValue,
 };
 use crate::compare::{Check, Comparison, Design, Row, Side, SideValue, Trial};
 use crate::stats::Better;

@@ -191,7 +191,8 @@ fn paule_mandel(values: &[(f64, f64)]) -> f64 {
 fn weighted(values: &[(f64, f64)], tau_squared: f64) -> (f64, f64, f64) {
     let weight = |variance: f64| 1.0 / (variance + tau_squared);
     let weights: f64 = values.iter().map(|(_, variance)| weight(*variance)).sum();
-    let mean = values.iter().map(|(value, variance)| weight(*variance) * value).sum::<f64>() / weights;
+    let mean =
+        values.iter().map(|(value, variance)| weight(*variance) * value).sum::<f64>() / weights;
     let squares =
         values.iter().map(|(value, variance)| weight(*variance) * (value - mean).powi(2)).sum();
     (mean, squares, weights)
@@ -224,8 +225,11 @@ pub fn judge_sessions(
     faults: Vec<Invalid>,
 ) -> Together {
     let pooled: Vec<Option<Pooled>> = metrics.iter().map(|metric| pool(&metric.sessions)).collect();
-    let mut comparisons: Vec<Comparison> =
-        metrics.iter().zip(&pooled).map(|(metric, pooled)| describe(metric, pooled.as_ref())).collect();
+    let mut comparisons: Vec<Comparison> = metrics
+        .iter()
+        .zip(&pooled)
+        .map(|(metric, pooled)| describe(metric, pooled.as_ref()))
+        .collect();
     adjust(&mut comparisons, Role::Gate, holm);
     adjust(&mut comparisons, Role::Observe, benjamini_hochberg);
     let gated = metrics.iter().filter(|metric| metric.rule.role == Role::Gate).count();
@@ -396,7 +400,8 @@ mod tests {
 
     #[test]
     fn figures_without_any_noise_are_pooled_too() {
-        let exact = [session(0.03, 0.0, 0.001), session(0.03, 0.0, 0.001), session(0.04, 0.0, 0.001)];
+        let exact =
+            [session(0.03, 0.0, 0.001), session(0.03, 0.0, 0.001), session(0.04, 0.0, 0.001)];
         let pooled = pool(&exact).unwrap();
         assert!(pooled.standard_error.is_finite() && pooled.estimate > 0.03);
         assert!(pooled.heterogeneity.i_squared > 0.99, "{pooled:?}");
@@ -426,7 +431,8 @@ mod tests {
 
     #[test]
     fn a_session_that_is_no_evidence_makes_none_of_the_whole() {
-        let rule = Rule::by_default("output_tokens_per_second", "tokens/s", Better::Higher, Role::Gate);
+        let rule =
+            Rule::by_default("output_tokens_per_second", "tokens/s", Better::Higher, Role::Gate);
         let metric = SessionMetric { rule, sessions: vec![session(0.04, 0.01, 0.001); 3] };
         let fault = Invalid::Session { session: "b/ab.json".into(), why: "unequal work".into() };
         let judged = judge_sessions(&[metric], &Evidence::default(), vec![fault]).judgement;

@@ -159,7 +159,8 @@ fn check(
     let rules = order.rules.clone();
     let range = Range::find(Path::new("."), &args.search.good, &args.search.bad, line)
         .map_err(AbError::from)?;
-    let side = sides::plan(crate::verdict::Side::Base, &first, &order.choices[0], None, &surroundings)?;
+    let side =
+        sides::plan(crate::verdict::Side::Base, &first, &order.choices[0], None, &surroundings)?;
     let plan = record::plan(args, &range, &rules, &side.plan);
     Ok((range, rules, surroundings, plan))
 }
@@ -222,7 +223,12 @@ impl Hunt<'_> {
             BisectFinding::Skipped => {
                 return Ok(Answer::of(
                     BisectOutcome::Invalid,
-                    format!("{} and {} cannot be compared: {}", good.short(), bad.short(), step.why),
+                    format!(
+                        "{} and {} cannot be compared: {}",
+                        good.short(),
+                        bad.short(),
+                        step.why
+                    ),
                 ));
             }
         }
@@ -232,7 +238,8 @@ impl Hunt<'_> {
             match suspects.next() {
                 Next::Try(place) => {
                     let commit = self.range.commits[place].clone();
-                    let Some(step) = self.settled(BisectPurpose::Search, &good, &commit).await? else {
+                    let Some(step) = self.settled(BisectPurpose::Search, &good, &commit).await?
+                    else {
                         return Ok(self.unfinished(suspects.list()));
                     };
                     match step.finding {
@@ -285,7 +292,8 @@ impl Hunt<'_> {
                 && matches!(step.finding, BisectFinding::Unclear | BisectFinding::Skipped)
         });
         answer.warnings.extend(
-            unclear.map(|step| format!("{} was left out: {}", short(&step.commit.commit), step.why)),
+            unclear
+                .map(|step| format!("{} was left out: {}", short(&step.commit.commit), step.why)),
         );
         let Some(parent) = commit.parents.first().cloned() else { return Ok(answer) };
         if parent == self.range.good.id {
@@ -352,7 +360,8 @@ fn conclude(hunt: &Hunt<'_>, answer: Result<Answer, Error>) -> Result<Done, Erro
     let (answer, error) = match answer {
         Ok(answer) => (answer, None),
         Err(error) => {
-            let causes: Vec<String> = error.chain().lines().map(|line| line.trim().to_owned()).collect();
+            let causes: Vec<String> =
+                error.chain().lines().map(|line| line.trim().to_owned()).collect();
             (Answer::of(BisectOutcome::Unfinished, causes.join("; ")), Some(error))
         }
     };

@@ -74,7 +74,10 @@ impl Record {
         for entry in std::fs::read_dir(&steps).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             // Only what we made: somebody else's folder of that name is left alone.
-            if name.get(..2).is_some_and(|number| number.chars().all(|digit| digit.is_ascii_digit())) {
+            if name
+                .get(..2)
+                .is_some_and(|number| number.chars().all(|digit| digit.is_ascii_digit()))
+            {
                 let path = entry.path();
                 std::fs::remove_dir_all(&path).map_err(|source| failed(&path, source))?;
             }
@@ -115,7 +118,12 @@ impl Record {
 }
 
 /// The report of what it came to.
-pub(super) fn report(hunt: &Hunt<'_>, answer: Answer, exit: ExitCode, broken: bool) -> BisectReport {
+pub(super) fn report(
+    hunt: &Hunt<'_>,
+    answer: Answer,
+    exit: ExitCode,
+    broken: bool,
+) -> BisectReport {
     let Answer { outcome, first_bad, confirmed, suspects, reasons, warnings } = answer;
     let commits = &hunt.range.commits;
     let steps = hunt.record.steps.clone();

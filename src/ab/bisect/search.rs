@@ -79,8 +79,11 @@ impl Suspects {
         let best = open
             .map(|place| {
                 let behind = self.ancestry(place);
-                let count =
-                    behind.iter().zip(&self.suspected).filter(|(in_it, open)| **in_it && **open).count();
+                let count = behind
+                    .iter()
+                    .zip(&self.suspected)
+                    .filter(|(in_it, open)| **in_it && **open)
+                    .count();
                 (count.min(left - count), place)
             })
             .max_by_key(|(halves, place)| (*halves, std::cmp::Reverse(*place)));
@@ -158,8 +161,7 @@ mod tests {
     fn a_change_on_one_side_of_a_merge_is_found() {
         // 0 ─ 1 ─ 2 ─ 5 ─ 6
         //  └─ 3 ─ 4 ─┘
-        let graph =
-            vec![vec![], vec![0], vec![1], vec![0], vec![3], vec![2, 4], vec![5]];
+        let graph = vec![vec![], vec![0], vec![1], vec![0], vec![3], vec![2, 4], vec![5]];
         let contains = |place: usize, culprit: usize| {
             let mut open = vec![place];
             let graph: &[&[usize]] = &[&[], &[0], &[1], &[0], &[3], &[2, 4], &[5]];
@@ -172,7 +174,8 @@ mod tests {
             false
         };
         for culprit in 0..7 {
-            let (end, _) = search(Suspects::of(graph.clone()), |place| Some(contains(place, culprit)));
+            let (end, _) =
+                search(Suspects::of(graph.clone()), |place| Some(contains(place, culprit)));
             assert_eq!(end, Next::Found(culprit));
         }
     }

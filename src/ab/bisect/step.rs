@@ -40,9 +40,10 @@ impl Hunt<'_> {
         match first {
             Some(step) if step.finding == BisectFinding::Unclear => {
                 // Without the time for a better answer this one stands.
-                Ok(self.ask(purpose, base, head, 1).await?.or_else(|| {
-                    self.cancel.reason().is_none().then_some(step)
-                }))
+                Ok(self
+                    .ask(purpose, base, head, 1)
+                    .await?
+                    .or_else(|| self.cancel.reason().is_none().then_some(step)))
             }
             other => Ok(other),
         }
@@ -171,8 +172,7 @@ impl Hunt<'_> {
             (None, 0) => order.looks,
             (None, _) => Looks::at(&MORE_PAIRS, gated),
         };
-        let played =
-            play(&order, &self.surroundings, path, &self.events, &self.cancel).await;
+        let played = play(&order, &self.surroundings, path, &self.events, &self.cancel).await;
         let interrupted = self.cancel.reason().is_some();
         match played {
             Ok((_, None)) if interrupted => Ok(None),

@@ -36,7 +36,10 @@ pub(super) fn problems(entries: &[Entry], matrix: bool) -> Vec<Problem> {
             problems.push(
                 Problem::new(
                     flag,
-                    format!("\"{}\" and \"{}\" are one session, given twice", same.file, entry.file),
+                    format!(
+                        "\"{}\" and \"{}\" are one session, given twice",
+                        same.file, entry.file
+                    ),
                 )
                 .hinting("name each once"),
             );
@@ -83,7 +86,8 @@ fn facts(report: &AbReport) -> Vec<Fact> {
         of_cell("the workload", workload(report)),
         of_cell(
             "the users",
-            load.and_then(|load| load.users).map_or_else(|| "unknown".to_owned(), |users| users.to_string()),
+            load.and_then(|load| load.users)
+                .map_or_else(|| "unknown".to_owned(), |users| users.to_string()),
         ),
         of_cell("the flags of both", flags(&base.command, &base.args)),
         of_cell("the flags of base alone", base.args.join(" ")),
@@ -144,7 +148,8 @@ fn bars(report: &AbReport) -> String {
 
 /// The arguments of a start that are no place of this machine: no paths, no ports.
 fn flags(command: &[String], own: &[String]) -> String {
-    const OF_THIS_START: [&str; 6] = ["--model", "-m", "--host", "--port", "--sim-truth", "--log-file"];
+    const OF_THIS_START: [&str; 6] =
+        ["--model", "-m", "--host", "--port", "--sim-truth", "--log-file"];
     let mut words = Vec::new();
     let mut arguments = command.iter().skip(1).peekable();
     while let Some(word) = arguments.next() {
@@ -175,7 +180,8 @@ pub(super) fn warnings(entries: &[Entry]) -> Vec<String> {
     }
     warnings.extend(one_kind_of_machine(entries));
     let differing = |what: &str, value: fn(&AbReport) -> Option<u64>| {
-        let mut values: Vec<u64> = entries.iter().filter_map(|entry| value(&entry.report)).collect();
+        let mut values: Vec<u64> =
+            entries.iter().filter_map(|entry| value(&entry.report)).collect();
         values.sort_unstable();
         values.dedup();
         (values.len() > 1).then(|| {
@@ -184,7 +190,8 @@ pub(super) fn warnings(entries: &[Entry]) -> Vec<String> {
         })
     };
     if entries.iter().all(|entry| entry.cell.is_empty()) {
-        warnings.extend(differing("tokens of a request", |report| report.design.tokens_per_request));
+        warnings
+            .extend(differing("tokens of a request", |report| report.design.tokens_per_request));
     }
     warnings
 }
@@ -238,8 +245,9 @@ pub(super) fn name_cells(entries: &mut [Entry]) {
         let cell = position(key);
         *names.entry(&entry.report.run.name).or_insert(cell) == cell
     }) && names.len() == cells.len();
-    let differs: Vec<bool> =
-        (0..keys[0].len()).map(|index| keys.iter().any(|key| key[index] != keys[0][index])).collect();
+    let differs: Vec<bool> = (0..keys[0].len())
+        .map(|index| keys.iter().any(|key| key[index] != keys[0][index]))
+        .collect();
     let cell_names: Vec<String> = entries
         .iter()
         .zip(&keys)

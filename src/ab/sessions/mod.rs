@@ -97,8 +97,11 @@ fn read(args: &AbArgs) -> Result<Vec<Entry>, Error> {
     let mut problems = belong::problems(&entries, args.sessions.matrix);
     if entries.len() < 2 {
         problems.push(
-            Problem::new(Place::Flag("--sessions"), "one session has nothing to be put together with")
-                .hinting("name the ab.json of each machine"),
+            Problem::new(
+                Place::Flag("--sessions"),
+                "one session has nothing to be put together with",
+            )
+            .hinting("name the ab.json of each machine"),
         );
     }
     if !problems.is_empty() {

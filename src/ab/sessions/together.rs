@@ -98,7 +98,8 @@ fn metrics(entries: &[Entry]) -> Vec<SessionMetric> {
             for comparison in &entry.report.comparisons {
                 let name = named(&comparison.metric, cell);
                 if !metrics.iter().any(|metric| metric.rule.metric == name) {
-                    metrics.push(SessionMetric { rule: rule(comparison, name), sessions: Vec::new() });
+                    metrics
+                        .push(SessionMetric { rule: rule(comparison, name), sessions: Vec::new() });
                 }
             }
         }
@@ -127,12 +128,7 @@ fn rule(of: &MetricComparison, metric: String) -> Rule {
         ComparisonRole::Exact => Role::Exact,
     };
     let usual = Rule::by_default(&of.metric, &of.unit, of.better, role);
-    Rule {
-        metric,
-        bar: of.bar_pct.map_or(usual.bar, |bar| bar / 100.0),
-        floor: of.floor,
-        ..usual
-    }
+    Rule { metric, bar: of.bar_pct.map_or(usual.bar, |bar| bar / 100.0), floor: of.floor, ..usual }
 }
 
 /// What a session says about a metric; `None` where it has no interval of it.
@@ -231,26 +227,27 @@ fn run(
         let first = entries.first().and_then(|entry| of(&entry.report.run));
         let same = entries.iter().all(|entry| of(&entry.report.run) == first);
         let value = typed.or(first.filter(|_| same)).cloned();
-        unknown.option(field, value, if same { "the sessions do not say" } else { "the sessions differ" })
+        unknown.option(
+            field,
+            value,
+            if same { "the sessions do not say" } else { "the sessions differ" },
+        )
     };
     let repository = common("repository", |run| run.repository.as_ref(), None);
     let runner_label =
         common("runner_label", |run| run.runner_label.as_ref(), tags.runner_label.as_ref());
     let branch = common("branch", |run| run.branch.as_ref(), tags.branch.as_ref());
     let commit = common("commit", |run| run.commit.as_ref(), tags.commit.as_ref());
-    let dirty = entries.iter().map(|entry| entry.report.run.dirty).reduce(|one, other| {
-        Some(one? || other?)
-    });
+    let dirty = entries
+        .iter()
+        .map(|entry| entry.report.run.dirty)
+        .reduce(|one, other| Some(one? || other?));
     let dirty = unknown.option("dirty", dirty.flatten(), "the sessions do not say");
     let first = entries.first().map(|entry| &entry.report.run);
     let started_at = entries.iter().map(|entry| entry.report.run.started_at.clone()).min();
     Run {
         id: Findings::begin(provenance.clone()).id,
-        name: tags
-            .name
-            .clone()
-            .or_else(|| first.map(|run| run.name.clone()))
-            .unwrap_or_default(),
+        name: tags.name.clone().or_else(|| first.map(|run| run.name.clone())).unwrap_or_default(),
         repository,
         runner_label,
         branch,

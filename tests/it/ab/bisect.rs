@@ -26,7 +26,7 @@ const SMALL: [&str; 18] = [
     "--budget",
     "75s",
     "--pairs",
-    "6",
+    "7",
 ];
 
 struct Repository {
@@ -64,8 +64,11 @@ impl Repository {
         match flags {
             Some(flags) => {
                 let ours = env!("CARGO_BIN_EXE_bench-ci");
-                std::fs::write(source, format!("#!/bin/sh\n# {subject}\nexec '{ours}' sim {flags} \"$@\"\n"))
-                    .unwrap();
+                std::fs::write(
+                    source,
+                    format!("#!/bin/sh\n# {subject}\nexec '{ours}' sim {flags} \"$@\"\n"),
+                )
+                .unwrap();
             }
             None => std::fs::remove_file(source).unwrap(),
         }
@@ -200,8 +203,10 @@ fn a_merge_is_one_step_and_with_all_parents_its_own_commit_is_found() {
     let report = repository.report().unwrap_or_else(|| panic!("{}", said(&output)));
     assert_eq!(report["first_bad"]["commit"], merge.as_str(), "{}", said(&output));
     assert!(report["warnings"].to_string().contains("--all-parents"), "{}", report["warnings"]);
-    let output =
-        repository.command(&["--good", &good, "--all-parents", "--budget", "50s"]).output().unwrap();
+    let output = repository
+        .command(&["--good", &good, "--all-parents", "--budget", "50s"])
+        .output()
+        .unwrap();
     let report = repository.report().unwrap();
     assert_eq!(report["first_bad"]["commit"], slower.as_str(), "{}", said(&output));
     assert_eq!(report["confirmed"], true, "its parent is good itself");
@@ -227,7 +232,8 @@ fn what_cannot_be_searched_is_refused_before_anything_is_built() {
     check(&["--good", &good, "--bar", "speed=3%"], "no metric \"speed\"");
     check(&["--good", &good, "--resume"], "no interrupted comparison");
     check(&["--good", &good, "--rate", "3"], "--rate");
-    let output = Command::new("git").args(["clone", "--quiet", "--depth", "1"])
+    let output = Command::new("git")
+        .args(["clone", "--quiet", "--depth", "1"])
         .arg(format!("file://{}", repository.path().display()))
         .arg(repository.path().join("out/clone"))
         .output()

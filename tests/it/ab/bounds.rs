@@ -54,7 +54,8 @@ fn the_whole_call_ends_within_its_budget() {
 #[test]
 fn a_server_that_hangs_does_not_overrun_the_budget() {
     let session = Session::new();
-    let ran = session.run(&["--head-args", "--sim-fault hang-mid --sim-fault-at 60", "--budget", "14s"]);
+    let ran =
+        session.run(&["--head-args", "--sim-fault hang-mid --sim-fault-at 60", "--budget", "14s"]);
     let report = report(&ran);
     let whole = report["run"]["duration_s"].as_f64().unwrap();
     assert!(whole <= PATIENCE * 14.0, "{whole} s of 14: {}", ran.stderr);
@@ -65,7 +66,8 @@ fn a_server_that_hangs_does_not_overrun_the_budget() {
 #[test]
 fn ctrl_c_keeps_what_was_measured_and_a_second_one_does_not_wait() {
     let session = Session::new();
-    let mut child = session.command(&["--aa", "--budget", "120s", "--restart-mode"]).spawn().unwrap();
+    let mut child =
+        session.command(&["--aa", "--budget", "120s", "--restart-mode"]).spawn().unwrap();
     session.wait_for(&mut child, 1);
     send(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -77,7 +79,8 @@ fn ctrl_c_keeps_what_was_measured_and_a_second_one_does_not_wait() {
     assert!(session.out().join("ab-state.json").is_file(), "--resume finds it");
 
     let session = Session::new();
-    let stubborn = ["--stop-grace", "300s", "--base-args", "--sim-fault refuse-stop", "--head-args"];
+    let stubborn =
+        ["--stop-grace", "300s", "--base-args", "--sim-fault refuse-stop", "--head-args"];
     let stubborn = [&stubborn[..], &["--sim-fault refuse-stop", "--budget", "600s"]].concat();
     let mut child = session.command(&stubborn).spawn().unwrap();
     let begun = Instant::now();
@@ -96,11 +99,42 @@ fn ctrl_c_keeps_what_was_measured_and_a_second_one_does_not_wait() {
 /// Times, what was measured, what is sized by how fast the machine was just then, and what is said of
 /// those. Everything else must be the same in two sessions of one plan.
 const VARIES: [&str; 36] = [
-    "id", "started_at", "finished_at", "duration_s", "sittings", "start_s", "exit_code", "causes", "status",
-    "requests", "failed", "prompt_tokens", "output_tokens", "failures", "slice_pairs", "requests_per_slice",
-    "stopped_at", "stopped_because", "pairs_used", "level", "workload_hash", "change_pct", "ci_pct",
-    "ci_level", "p", "p_holm", "q", "resolution_pct", "mde80_pct", "pairs", "outliers", "position_effect_pct",
-    "needed_pairs", "sentence", "unknown", "warnings",
+    "id",
+    "started_at",
+    "finished_at",
+    "duration_s",
+    "sittings",
+    "start_s",
+    "exit_code",
+    "causes",
+    "status",
+    "requests",
+    "failed",
+    "prompt_tokens",
+    "output_tokens",
+    "failures",
+    "slice_pairs",
+    "requests_per_slice",
+    "stopped_at",
+    "stopped_because",
+    "pairs_used",
+    "level",
+    "workload_hash",
+    "change_pct",
+    "ci_pct",
+    "ci_level",
+    "p",
+    "p_holm",
+    "q",
+    "resolution_pct",
+    "mde80_pct",
+    "pairs",
+    "outliers",
+    "position_effect_pct",
+    "needed_pairs",
+    "sentence",
+    "unknown",
+    "warnings",
 ];
 
 /// What is left of a report; of the trials, which were played and in which order.
@@ -174,7 +208,11 @@ fn a_session_killed_in_its_fifth_block_ends_as_one_that_was_never_killed() {
     );
     assert_eq!(resumed_report["design"]["sittings"].as_array().unwrap().len(), 2);
     let trials = resumed_report["trials"].as_array().unwrap();
-    let measured = before["pairs"].as_array().unwrap().iter().flat_map(|pair| pair["trials"].as_array().unwrap());
+    let measured = before["pairs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|pair| pair["trials"].as_array().unwrap());
     for (earlier, kept) in measured.zip(trials) {
         assert_eq!(earlier["metrics"], kept["metrics"]);
         assert_eq!(earlier["folder"], kept["folder"]);

@@ -103,7 +103,8 @@ fn three_machines_that_say_slower_confirm_it() {
 fn of_two_both_must_say_it() {
     let machines = Machines::new();
     machines.holds("a", SLOWER, "regressed", as_it_is);
-    machines.holds("b", UNSURE, "inconclusive", |report| report["comparisons"][0]["p"] = json!(0.3));
+    machines
+        .holds("b", UNSURE, "inconclusive", |report| report["comparisons"][0]["p"] = json!(0.3));
     let said = machines.together(&["a", "b"]);
     assert_eq!(said.exit, 0, "{}", said.stderr);
     assert_eq!(said.report.unwrap()["verdict"], "inconclusive");
@@ -171,7 +172,15 @@ fn what_does_not_belong_together_is_refused_by_name() {
 fn paths_and_ports_of_a_machine_are_no_difference() {
     let machines = Machines::new();
     let command = |folder: &str, port: u16| {
-        json!([format!("{folder}/llama-server"), "--model", format!("{folder}/m.gguf"), "--port", port.to_string(), "--parallel", "4"])
+        json!([
+            format!("{folder}/llama-server"),
+            "--model",
+            format!("{folder}/m.gguf"),
+            "--port",
+            port.to_string(),
+            "--parallel",
+            "4"
+        ])
     };
     for (name, folder, port) in [("a", "/home/one", 8080), ("b", "/mnt/two", 9090)] {
         machines.holds(name, SLOWER, "regressed", |report| {
@@ -214,7 +223,9 @@ fn a_session_that_is_no_evidence_is_named_and_a_small_one_left_out() {
     assert_eq!(report["verdict"], "invalid");
     let reasons = report["reasons"].to_string();
     assert!(reasons.contains("session c is no evidence: head fails more requests: 3"), "{reasons}");
-    assert!(report["reasons"][0].as_str().unwrap().starts_with("head fails more requests: 3 of 4800"));
+    assert!(
+        report["reasons"][0].as_str().unwrap().starts_with("head fails more requests: 3 of 4800")
+    );
 
     machines.holds("c", SAME, "inconclusive", |report| report["design"]["pairs_used"] = json!(3));
     let said = machines.together(&["a", "b", "c"]);
@@ -236,7 +247,10 @@ fn machines_that_cannot_be_told_apart_are_said_to_be_so() {
     }
     let report = machines.together(&["a", "b"]).report.unwrap();
     let warnings = report["warnings"].to_string();
-    assert!(warnings.contains("a and b come from machines that cannot be told apart"), "{warnings}");
+    assert!(
+        warnings.contains("a and b come from machines that cannot be told apart"),
+        "{warnings}"
+    );
 }
 
 #[test]
@@ -282,7 +296,9 @@ fn nothing_is_written_over_what_it_is_made_of() {
 #[test]
 fn flags_of_playing_are_refused_beside_it() {
     let machines = Machines::new();
-    for flag in [["--pairs", "9"], ["--base-server", "sim"], ["--model", "synthetic"], ["--delta", "5%"]] {
+    for flag in
+        [["--pairs", "9"], ["--base-server", "sim"], ["--model", "synthetic"], ["--delta", "5%"]]
+    {
         let said = machines.together(&[&["a", "b"][..], &flag].concat());
         assert_eq!(said.exit, 2, "{flag:?}: {}", said.stderr);
         assert!(said.stderr.contains("cannot be used with"), "{flag:?}: {}", said.stderr);

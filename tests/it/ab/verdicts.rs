@@ -5,7 +5,8 @@ use super::{Session, report};
 #[test]
 fn a_slow_head_regressed_in_blocks_too() {
     let session = Session::new();
-    let ran = session.run(&["--head-args", "--sim-slowdown 120", "--budget", "40s", "--pairs", "7"]);
+    let ran =
+        session.run(&["--head-args", "--sim-slowdown 120", "--budget", "40s", "--pairs", "7"]);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     let report = report(&ran);
     assert_eq!(report["design"]["kind"], "blocks");
@@ -114,7 +115,15 @@ fn an_executable_is_asked_for_its_flags_once() {
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = script.to_str().unwrap();
     let ran = session.run(&[
-        "--aa", "--server", script, "--model", "synthetic", "--budget", "12s", "--pairs", "3",
+        "--aa",
+        "--server",
+        script,
+        "--model",
+        "synthetic",
+        "--budget",
+        "12s",
+        "--pairs",
+        "3",
     ]);
     assert!(report(&ran)["trials"].as_array().unwrap().len() >= 4, "{}", ran.stderr);
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);

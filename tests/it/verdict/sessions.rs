@@ -22,7 +22,14 @@ struct Rates {
 
 /// `sets` sets of `count` sessions each; machines differ in the change by a standard deviation of
 /// `between`, per cent, about `effect`.
-fn rates(machine: Machine, effect: f64, between: f64, count: usize, sets: usize, seed: u64) -> Rates {
+fn rates(
+    machine: Machine,
+    effect: f64,
+    between: f64,
+    count: usize,
+    sets: usize,
+    seed: u64,
+) -> Rates {
     let mut chance = Chance::new(seed);
     let looks = Looks::planned(1);
     let truth = (effect / 100.0).ln_1p();
@@ -80,9 +87,13 @@ fn machines_that_differ_raise_no_more_of_them() {
 
 #[test]
 fn intervals_of_several_sessions_cover() {
-    for (machine, effect, between, count) in
-        [(NOISY, 3.0, 0.0, 2), (NOISY, 3.0, 0.0, 3), (QUIET, 3.0, 0.0, 5), (QUIET, 3.0, 1.0, 3), (QUIET, 0.0, 1.0, 5)]
-    {
+    for (machine, effect, between, count) in [
+        (NOISY, 3.0, 0.0, 2),
+        (NOISY, 3.0, 0.0, 3),
+        (QUIET, 3.0, 0.0, 5),
+        (QUIET, 3.0, 1.0, 3),
+        (QUIET, 0.0, 1.0, 5),
+    ] {
         let found = rates(machine, effect, between, count, 400, 43);
         let least = if between > 0.0 { 0.93 } else { 0.95 };
         assert!(found.covered >= least, "{count} sessions, {effect} ± {between} %: {found:?}");
