@@ -153,12 +153,11 @@ fn check(
 ) -> Result<(Range, Vec<Rule>, Surroundings, serde_json::Value), Error> {
     let surroundings = run::surroundings(provenance)?;
     let line = if args.search.all_parents { Line::AllParents } else { Line::FirstParent };
-    // What is wrong with the flags comes before what is wrong with the repository.
+    let range = Range::find(Path::new("."), &args.search.good, &args.search.bad, line)
+        .map_err(AbError::from)?;
     let first = comparison(args, &args.search.good, &args.search.bad, args.search.budget, false);
     let order = super::order(&first, provenance.clone(), begun)?;
     let rules = order.rules.clone();
-    let range = Range::find(Path::new("."), &args.search.good, &args.search.bad, line)
-        .map_err(AbError::from)?;
     let side =
         sides::plan(crate::verdict::Side::Base, &first, &order.choices[0], None, &surroundings)?;
     let plan = record::plan(args, &range, &rules, &side.plan);
@@ -351,7 +350,9 @@ impl Hunt<'_> {
         let metric = step.metric.clone()?;
         let own = self.rules.iter().find(|rule| rule.metric == metric)?.bar;
         let half = (step.slow_down_pct? / 100.0).ln_1p() / 2.0;
-        Some(Gate { metric, bar: own.max(half.exp_m1()) })
+        // Rounded, so that the bar of a resumed search is the same to the last bit.
+        let half = (1e4 * half.exp_m1()).round() / 1e4;
+        Some(Gate { metric, bar: own.max(half) })
     }
 }
 

@@ -28,6 +28,10 @@ const SEARCH_PAIRS: [usize; 3] = [8, 12, 16];
 /// Pairs of the second comparison, where the first could not tell.
 const MORE_PAIRS: [usize; 2] = [12, 24];
 
+/// A comparison takes so many times as long as its pairs did before: the last one may take longer, and
+/// the servers are stopped.
+const SPARE: f64 = 1.4;
+
 impl Hunt<'_> {
     /// The answer, of a second comparison where the first has none; `None` where time or patience ended.
     pub(super) async fn settled(
@@ -206,7 +210,13 @@ impl Hunt<'_> {
             BisectPurpose::Confirm => 1,
         };
         let share = left / to_come;
-        if attempt > 0 { (2 * share).min(left) } else { share }
+        // A share that is too short for the first look would be spent for nothing.
+        let pace = self.record.steps.iter().filter(|step| step.pairs > 0);
+        let pace = pace.map(|step| step.duration_s / step.pairs as f64).reduce(f64::min);
+        let pairs = self.args.search.pairs.map_or(SEARCH_PAIRS[0], |pairs| pairs as usize);
+        let least = pace.map_or(0.0, |pace| SPARE * pairs as f64 * pace);
+        let share = share.max(Duration::from_secs_f64(least.max(0.0)));
+        if attempt > 0 { (2 * share).min(left) } else { share.min(left) }
     }
 }
 

@@ -192,10 +192,10 @@ fn a_session_killed_in_its_fifth_block_ends_as_one_that_was_never_killed() {
     child.wait().unwrap();
     let state = std::fs::read(killed.out().join("ab-state.json")).unwrap();
     let before: Value = serde_json::from_slice(&state).unwrap();
-    let resumed = killed.run(&[&arguments[..], &["--resume"]].concat());
+    let resumed = killed.complete(&[&arguments[..], &["--resume"]].concat());
     let resumed_report = report(&resumed);
     let whole = Session::new();
-    let whole = whole.run(&arguments);
+    let whole = whole.complete(&arguments);
     let whole_report = report(&whole);
     assert_eq!(resumed_report["design"]["order"], whole_report["design"]["order"]);
     // With time for all pairs both have them all, and only figures tell them apart.
@@ -206,7 +206,7 @@ fn a_session_killed_in_its_fifth_block_ends_as_one_that_was_never_killed() {
         resumed.stderr,
         whole.stderr
     );
-    assert_eq!(resumed_report["design"]["sittings"].as_array().unwrap().len(), 2);
+    assert!(resumed_report["design"]["sittings"].as_array().unwrap().len() >= 2);
     let trials = resumed_report["trials"].as_array().unwrap();
     let measured = before["pairs"]
         .as_array()

@@ -18,15 +18,17 @@ fn a_slow_head_regressed_in_blocks_too() {
 #[test]
 fn one_failed_request_in_a_hundred_is_never_improved() {
     let session = Session::new();
+    // The hundredth of every start fails, so a start must last for more than that: two trials in turn.
     let arguments = [
         "--base-args",
         "--sim-slowdown 25",
         "--head-args",
         "--sim-fault error-before --sim-fault-every 100",
+        "--restart-mode",
         "--budget",
-        "30s",
+        "40s",
         "--pairs",
-        "7",
+        "2",
     ];
     let ran = session.run(&arguments);
     assert_eq!(ran.exit, 5, "{}", ran.stderr);
@@ -44,20 +46,20 @@ fn one_failed_request_in_a_hundred_is_never_improved() {
 fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     let session = Session::new();
     // 20 % slower, which the user does not mind.
-    let ran = session.run(&[
+    let ran = session.complete(&[
         "--head-args",
         "--sim-slowdown 20",
         "--delta",
         "100%",
         "--budget",
-        "25s",
+        "30s",
         "--pairs",
         "7",
     ]);
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     assert_eq!(report(&ran)["verdict"], "no-regression");
     assert_eq!(report(&ran)["design"]["delta_pct"], 100.0);
-    let ran = session.run(&[
+    let ran = session.complete(&[
         "--base-args",
         "--sim-slowdown 150",
         "--fail-on",
@@ -79,7 +81,9 @@ fn gates_come_from_the_scenario_and_flags_stand_over_them() {
                 [[gate]]\nmetric = \"output_tokens_per_second\"\nbar = \"7%\"\n";
     std::fs::write(&scenario, text).unwrap();
     let shown = |more: &[&str]| {
-        let arguments = [&["--aa", "--dry-run", "--scenario", "gates.toml"][..], more].concat();
+        let arguments =
+            [&["--aa", "--dry-run", "--duration", "9s", "--scenario", "gates.toml"][..], more]
+                .concat();
         let output = session.command(&arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
