@@ -54,6 +54,7 @@ pub fn main(argv: Vec<OsString>) -> Result<Done, Error> {
         None => run::main(&cli.run),
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Ab(args)) => ab::main(&args),
+        Some(Command::Bisect(args)) => ab::bisect::main(&args),
         Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::Calibrate(args)) => calibrate::main(&args),
         Some(Command::BenchPy(args)) => bench_py(&args),
@@ -91,7 +92,7 @@ pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, clap::Error> {
     let bare = argv.get(1).is_none_or(is_flag);
     let mut command = Cli::command()
         .mut_args(|arg| if bare { without_empty_variable(arg) } else { without_variable(arg) });
-    for name in ["run", "ab", "doctor", "bench-py"] {
+    for name in ["run", "ab", "bisect", "doctor", "bench-py"] {
         command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty_variable));
     }
     Cli::from_arg_matches(&command.try_get_matches_from(spell_out(argv))?)

@@ -69,6 +69,8 @@ pub enum Event {
 pub enum Stage {
     /// Building a server from its commit.
     Build,
+    /// One comparison of a search for a commit.
+    Bisect,
     /// Measuring this client against the simulator, and the machine's peaks.
     Calibrate,
     /// Finding, downloading or making the model.
@@ -93,6 +95,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Build => "build",
+            Stage::Bisect => "bisect",
             Stage::Calibrate => "calibrate",
             Stage::Model => "model",
             Stage::Dataset => "dataset",

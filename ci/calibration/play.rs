@@ -148,7 +148,8 @@ pub(crate) fn sequential(play: Play, looks: &Looks, sessions: usize, seed: u64) 
     ends
 }
 
-fn one_session(play: Play, looks: &Looks, chance: &mut Chance) -> Judgement {
+/// One session, played through its looks.
+pub(crate) fn one_session(play: Play, looks: &Looks, chance: &mut Chance) -> Judgement {
     let order = pair_order(chance.seed(), looks.most_pairs());
     let metrics: Vec<MetricPairs> = (0..play.metrics)
         .map(|_| metric(play.bar, &order, &differences(play.machine, play.effect, &order, chance)))

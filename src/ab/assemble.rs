@@ -9,9 +9,8 @@ use super::pair::SideState;
 use super::session::{self, Ending};
 use super::state::State;
 use crate::artifact::{
-    AB_SCHEMA, AbReport, AbVerdict, Check, ComparisonRole, Design, DesignKind, FileEntry,
-    MetricComparison, Note, PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport,
-    Sides, Unknowns,
+    AB_SCHEMA, AbReport, AbVerdict, Check, Design, DesignKind, FileEntry, MetricComparison, Note,
+    PairSpread, Phase, PlannedLook, Run, RunStatus, Scenario, SideReport, Sides, Unknowns,
 };
 use crate::exit::ExitCode;
 use crate::plan::RunPlan;
@@ -20,7 +19,7 @@ use crate::run::conclude::{machine, model_section, tool};
 use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
-use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Verdict, Work};
+use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
@@ -46,6 +45,8 @@ pub(super) struct Parts<'a> {
     pub(super) causes: Vec<String>,
     pub(super) workload_hash: Option<String>,
     pub(super) dataset: String,
+    /// What a reader should know about the choice of the commits.
+    pub(super) notes: Vec<String>,
 }
 
 /// The report; `exit` is what the process will leave with, given the verdict.
@@ -55,7 +56,7 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
     let judged =
         session::judgement(parts.state, parts.rules, parts.looks, parts.failures_allowed, stage);
     // A session that could not go on proves nothing, whatever its first pairs look like.
-    let verdict = if parts.ending.is_none() { AbVerdict::Invalid } else { verdict(judged.verdict) };
+    let verdict = if parts.ending.is_none() { AbVerdict::Invalid } else { judged.verdict.into() };
     let exit = exit(verdict);
     let mut reasons = parts.causes.clone();
     reasons.extend(crashes(parts.state));
@@ -79,22 +80,12 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
         checks: checks(parts, &judged),
         sessions: Vec::new(),
+        heterogeneity: Vec::new(),
         verdict,
         reasons,
         warnings: warnings(parts, &judged),
         files: files(),
         unknown,
-    }
-}
-
-/// On the wire.
-pub(super) const fn verdict(verdict: Verdict) -> AbVerdict {
-    match verdict {
-        Verdict::Regressed => AbVerdict::Regressed,
-        Verdict::Improved => AbVerdict::Improved,
-        Verdict::NoRegression => AbVerdict::NoRegression,
-        Verdict::Inconclusive => AbVerdict::Inconclusive,
-        Verdict::Invalid => AbVerdict::Invalid,
     }
 }
 
@@ -371,11 +362,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         metric: rule.metric.clone(),
         unit: rule.unit.clone(),
         better: rule.better,
-        role: match rule.role {
-            Role::Gate => ComparisonRole::Gate,
-            Role::Observe => ComparisonRole::Observe,
-            Role::Exact => ComparisonRole::Exact,
-        },
+        role: rule.role.into(),
         base: spread(of.base),
         head: spread(of.head),
         change_pct: number("change_pct", of.change_pct(), "base is nothing"),
@@ -397,7 +384,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         ci_pct: unknown.option("ci_pct", of.ci_pct(), untested),
         verdict: unknown.option(
             "verdict",
-            of.verdict.filter(|_| gate).map(verdict),
+            of.verdict.filter(|_| gate).map(AbVerdict::from),
             "it decides nothing",
         ),
         needed_pairs: unknown.option(
@@ -500,6 +487,7 @@ fn warnings(parts: &Parts<'_>, judged: &Judgement) -> Vec<Note> {
         .warnings
         .iter()
         .map(|message| note("session", message))
+        .chain(parts.notes.iter().map(|message| note("commits", message)))
         .chain(judged.warnings.iter().map(|message| note("verdict", message)))
         .chain(parts.provenance.notes.iter().map(|message| note("provenance", message)))
         .collect()

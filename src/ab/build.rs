@@ -47,7 +47,8 @@ const SHOWN_LINES: usize = 12;
 /// Marks a build that came to its end.
 const DONE: &str = "built.ok";
 
-/// Both sides, built where they are commits, planned to the end.
+/// Both sides, built where they are commits, planned to the end; and what a reader should know about
+/// the choice of the commits.
 pub(super) async fn sides(
     args: &AbArgs,
     choices: &[SideChoice; 2],
@@ -55,7 +56,7 @@ pub(super) async fn sides(
     out_dir: &Path,
     events: &Events,
     until: &Until,
-) -> Result<[SidePlan; 2], Error> {
+) -> Result<([SidePlan; 2], Vec<String>), Error> {
     let reference = |choice: &SideChoice| match choice {
         SideChoice::Reference(reference) => Some(reference.clone()),
         SideChoice::Program(_) => None,
@@ -94,7 +95,7 @@ pub(super) async fn sides(
     }
     let head = planned.pop().expect("two sides were planned");
     let base = planned.pop().expect("two sides were planned");
-    Ok([base, head])
+    Ok(([base, head], commits.map_or_else(Vec::new, |commits| commits.notes)))
 }
 
 fn short(commit: &str) -> &str {
@@ -102,7 +103,7 @@ fn short(commit: &str) -> &str {
 }
 
 /// Builds one commit, or finds that it was built before.
-async fn one(
+pub(super) async fn one(
     side: Side,
     args: &AbArgs,
     commits: &Commits,

@@ -12,6 +12,7 @@
 //! nothing when it is interrupted.
 
 mod assemble;
+pub(crate) mod bisect;
 mod build;
 mod course;
 mod error;
@@ -20,6 +21,7 @@ mod metrics;
 mod notes;
 mod pair;
 mod session;
+mod sessions;
 mod sides;
 mod state;
 mod turn;
@@ -59,7 +61,7 @@ use turn::Until;
 pub(crate) const AB_JSON: &str = "ab.json";
 pub(crate) const AB_MD: &str = "ab.md";
 /// What a later reader of the folder would take for the outcome.
-pub(crate) const REPORTS: [&str; 2] = [AB_JSON, AB_MD];
+pub(crate) const REPORTS: [&str; 4] = [AB_JSON, AB_MD, bisect::BISECT_JSON, bisect::BISECT_MD];
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.
@@ -83,6 +85,9 @@ struct Order<'a> {
 pub fn main(args: &AbArgs) -> Result<Done, Error> {
     let begun = Instant::now();
     let provenance = Provenance::here();
+    if !args.sessions.sessions.is_empty() {
+        return sessions::main(args, &provenance, begun);
+    }
     let order = match order(args, provenance, begun) {
         Ok(order) => order,
         Err(error) => {
@@ -161,7 +166,7 @@ async fn play(
     let args = order.args;
     let deadline = order.begun + args.design.budget.saturating_sub(TEARDOWN);
     let until = Until { deadline, cancel: cancel.clone() };
-    let [mut base, mut head] =
+    let ([mut base, mut head], notes) =
         build::sides(args, &order.choices, surroundings, out_dir, events, &until).await?;
     sides::even_out(&mut base, &mut head);
     warn_of_ignored(args, events);
@@ -242,6 +247,7 @@ async fn play(
             || sides[0].plan.plan.workload.dataset.to_string(),
             |prompts| prompts.source.clone(),
         ),
+        notes,
     };
     let report = assemble::assemble(&parts, |verdict| {
         error.as_ref().map_or_else(
@@ -292,14 +298,7 @@ fn exit_of(
     if let Some(reason) = stopped {
         return reason.into();
     }
-    match (verdict, fail_on) {
-        (_, FailOn::Never) => ExitCode::Ok,
-        (AbVerdict::Regressed, _) => ExitCode::Regressed,
-        (AbVerdict::Invalid, _) => ExitCode::NotEvidence,
-        (AbVerdict::Inconclusive, FailOn::Inconclusive) => ExitCode::Inconclusive,
-        (AbVerdict::Improved, FailOn::Improved) => ExitCode::Regressed,
-        _ => ExitCode::Ok,
-    }
+    fail_on.exit(verdict.into())
 }
 
 /// Drawn for each session, unless the user wants the same again.

@@ -195,7 +195,7 @@ impl State {
 }
 
 /// The path of the first setting that differs, such as `base.target.extra_args`.
-fn first_difference(one: &Value, other: &Value, path: &str) -> Option<String> {
+pub(super) fn first_difference(one: &Value, other: &Value, path: &str) -> Option<String> {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {

@@ -14,6 +14,7 @@ use super::report::{FileEntry, Machine, Model, Run, Scenario, Tool};
 use super::sections::Note;
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::stats::{Better, ServerKind};
+use crate::verdict::{Role, Verdict};
 
 /// The version that this build writes, and the newest it reads.
 pub const AB_SCHEMA_VERSION: u32 = 1;
@@ -49,6 +50,9 @@ pub struct AbReport {
     /// The reports that were put together by `--sessions`; empty for one session.
     #[serde(default)]
     pub sessions: Vec<SessionSummary>,
+    /// How much the change differs between those sessions, one a metric; empty for one session.
+    #[serde(default)]
+    pub heterogeneity: Vec<Heterogeneity>,
     /// What it comes to.
     pub verdict: AbVerdict,
     /// Why, worst first, as fragments for a reader.
@@ -108,6 +112,30 @@ impl AbVerdict {
             AbVerdict::NoRegression => "no-regression",
             AbVerdict::Inconclusive => "inconclusive",
             AbVerdict::Invalid => "invalid",
+        }
+    }
+}
+
+impl From<Verdict> for AbVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Regressed => AbVerdict::Regressed,
+            Verdict::Improved => AbVerdict::Improved,
+            Verdict::NoRegression => AbVerdict::NoRegression,
+            Verdict::Inconclusive => AbVerdict::Inconclusive,
+            Verdict::Invalid => AbVerdict::Invalid,
+        }
+    }
+}
+
+impl From<AbVerdict> for Verdict {
+    fn from(verdict: AbVerdict) -> Self {
+        match verdict {
+            AbVerdict::Regressed => Verdict::Regressed,
+            AbVerdict::Improved => Verdict::Improved,
+            AbVerdict::NoRegression => Verdict::NoRegression,
+            AbVerdict::Inconclusive => Verdict::Inconclusive,
+            AbVerdict::Invalid => Verdict::Invalid,
         }
     }
 }
@@ -356,6 +384,16 @@ pub enum ComparisonRole {
     Exact,
 }
 
+impl From<Role> for ComparisonRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Gate => ComparisonRole::Gate,
+            Role::Observe => ComparisonRole::Observe,
+            Role::Exact => ComparisonRole::Exact,
+        }
+    }
+}
+
 /// Where the values of one side lie, over the pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairSpread {
@@ -433,8 +471,11 @@ pub struct Check {
 /// A session that was put together with others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionSummary {
-    /// The file, without the machine's folders.
+    /// The file as it was named.
     pub file: String,
+    /// Its cell, where several configurations are judged together; else empty.
+    #[serde(default)]
+    pub cell: String,
     /// `run.id` of that report.
     pub id: String,
     /// The machine's label.
@@ -447,7 +488,29 @@ pub struct SessionSummary {
     pub verdict: AbVerdict,
     /// The change of each gated metric, per cent of base.
     pub change_pct: BTreeMap<String, f64>,
+    /// Its interval, lower end first.
+    #[serde(default)]
+    pub ci_pct: BTreeMap<String, [f64; 2]>,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+/// How much a change differs from machine to machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Heterogeneity {
+    /// As in `comparisons`.
+    pub metric: String,
+    /// Sessions with a value.
+    pub sessions: u64,
+    /// How they were put together: `random-effects` of three or more, `both` of two, `one`.
+    pub method: String,
+    /// τ: standard deviation of the true change between machines, per cent (Paule and Mandel).
+    pub tau_pct: f64,
+    /// I²: the share of the variation between sessions that is not noise within them, per cent.
+    pub i_squared_pct: f64,
+    /// Cochran's Q.
+    pub q: f64,
+    /// The middle one of the sessions' changes, per cent of base: the second opinion.
+    pub median_pct: f64,
 }

@@ -7,7 +7,9 @@
 //! A number that is not known is `null`, and the object it sits in says why in `unknown`.
 
 mod ab;
+mod bisect;
 mod calibration;
+mod comparison;
 pub mod derived;
 mod from_stats;
 mod prompts;
@@ -22,10 +24,18 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, MetricComparison, PairSpread, PlannedLook, SessionSummary, SideReport, Sides,
-    Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+    DesignKind, Heterogeneity, MetricComparison, PairSpread, PlannedLook, SessionSummary,
+    SideReport, Sides, Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
+};
+pub use bisect::{
+    BISECT_SCHEMA, BisectCommit, BisectEvidence, BisectFinding, BisectOutcome, BisectPurpose,
+    BisectReport, BisectStep,
 };
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
+pub use comparison::{
+    COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport, CompareRow,
+    CompareRun, CompareSides, CompareValue,
+};
 pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, phase_figures, sections};
 pub use prompts::{LengthSpread, Prompts};
@@ -36,8 +46,9 @@ pub use report::{
 pub(crate) use rows::csv_line;
 pub use rows::{RequestRow, csv, jsonl, row_schema, write_csv, write_jsonl};
 pub use schema::{
-    AB_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, SCHEMA_FILE, SUITE_SCHEMA_FILE, ab_json_schema,
-    calibration_json_schema, json_schema, suite_json_schema,
+    AB_SCHEMA_FILE, BISECT_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, COMPARE_SCHEMA_FILE, SCHEMA_FILE,
+    SUITE_SCHEMA_FILE, ab_json_schema, bisect_json_schema, calibration_json_schema,
+    compare_json_schema, json_schema, suite_json_schema,
 };
 pub(crate) use scrapes::unix_s;
 pub use scrapes::{ScrapeRow, began_unix_s, scrape_rows};

@@ -1,11 +1,11 @@
-//! The JSON Schemas of `report.json`, `ab.json`, `suite.json` and `calibration.json`, made from the types.
+//! The JSON Schemas of everything that is written for programs, made from the types.
 //!
 //! Main functions: [`json_schema`], [`ab_json_schema`]. The committed files are checked against them by
 //! a test; `UPDATE_SCHEMA=1 cargo test --test it report` writes them anew.
 
 use serde_json::Value;
 
-use super::{AbReport, Calibration, Report, SuiteReport};
+use super::{AbReport, BisectReport, Calibration, CompareReport, Report, SuiteReport};
 
 /// Where the schema is committed, from the repository's root.
 pub const SCHEMA_FILE: &str = "schema/bench-ci.report.1.json";
@@ -43,8 +43,30 @@ pub fn calibration_json_schema() -> Value {
     finished(schemars::schema_for!(Calibration).to_value(), super::CALIBRATION_SCHEMA)
 }
 
+/// Where the schema of `bisect.json` is committed.
+pub const BISECT_SCHEMA_FILE: &str = "schema/bench-ci.bisect.1.json";
+
+/// JSON Schema of `bisect.json`, likewise.
+#[must_use]
+pub fn bisect_json_schema() -> Value {
+    finished(schemars::schema_for!(BisectReport).to_value(), super::BISECT_SCHEMA)
+}
+
+/// Where the schema of `compare --format json` is committed.
+pub const COMPARE_SCHEMA_FILE: &str = "schema/bench-ci.compare.1.json";
+
+/// JSON Schema of `compare --format json`, likewise. What only pairs have is absent without them.
+#[must_use]
+pub fn compare_json_schema() -> Value {
+    named(schemars::schema_for!(CompareReport).to_value(), super::COMPARE_SCHEMA)
+}
+
 fn finished(mut schema: Value, name: &str) -> Value {
     require_nullable(&mut schema);
+    named(schema, name)
+}
+
+fn named(mut schema: Value, name: &str) -> Value {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert(
             "schema".to_owned(),

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
-    DerivedArgs, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs, SuiteArgs,
-    TagArgs, WorkloadArgs,
+    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs,
+    SuiteArgs, TagArgs, WorkloadArgs,
 };
 use crate::plan::{duration, percent};
 
@@ -23,9 +23,35 @@ pub struct AbArgs {
     /// The comparison.
     #[command(flatten)]
     pub design: DesignArgs,
+    /// Finished comparisons.
+    #[command(flatten)]
+    pub sessions: SessionArgs,
     /// For both sides.
     #[command(flatten)]
     pub run: BothArgs,
+}
+
+/// Finished comparisons that are put together.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Several machines (nothing is played)")]
+pub struct SessionArgs {
+    /// Put the ab.json of several machines together, in place of playing one
+    ///
+    /// Or their folders. Of two, both must say it; from three on a change is the mean over machines (random
+    /// effects), with an interval that knows how much they differ. What does not belong together is refused by
+    /// name. Bars are those of the sessions. Writes ab.json and ab.md to an --out-dir of its own.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = [
+        "base_server", "head_server", "base_ref", "head_ref", "build", "base_args", "head_args", "base_env",
+        "head_env", "aa", "budget", "pairs", "delta", "bars", "floors", "resume", "restart_mode", "model",
+        "hf_repo", "url", "users", "extra_args",
+    ])]
+    pub sessions: Vec<PathBuf>,
+    /// Sessions of different models, workloads or flags are cells of a matrix, judged together
+    ///
+    /// Each cell is put together of its own sessions, of which one is enough. Holm's rule goes over the deciding
+    /// metrics of all cells, so that a large matrix raises no more false alarms than one cell.
+    #[arg(long, requires = "sessions")]
+    pub matrix: bool,
 }
 
 /// The flags of `run` that both sides have: all but those of sweeps and searches, whose words mean
@@ -153,19 +179,6 @@ pub struct DesignArgs {
     /// It is chosen by itself where both servers do not fit at once.
     #[arg(long)]
     pub restart_mode: bool,
-}
-
-/// Which verdicts fail the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    /// Head is slower
-    Regressed,
-    /// Head is slower, or nobody can tell
-    Inconclusive,
-    /// Head is slower or faster: nothing may change
-    Improved,
-    /// None
-    Never,
 }
 
 /// `NAME=VALUE`.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::FailOn;
+
 /// `bench-ci compare`
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
@@ -36,7 +38,7 @@ pub struct CompareArgs {
     /// regressed: exit 3 where head is slower. inconclusive: also exit 4 where it cannot tell. improved: also
     /// exit 3 where head is faster. Numbers that are no evidence always end in exit 5, except with never.
     #[arg(long, value_name = "VERDICT", value_enum)]
-    pub fail_on: Option<FailOnArg>,
+    pub fail_on: Option<FailOn>,
 }
 
 /// A difference that forbids a comparison unless it is accepted.
@@ -59,17 +61,4 @@ pub enum CompareFormat {
     Markdown,
     /// For a program: schema bench-ci.compare/1
     Json,
-}
-
-/// Which verdicts fail the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FailOnArg {
-    /// Head is slower
-    Regressed,
-    /// Head is slower, or nobody can tell
-    Inconclusive,
-    /// Head is slower or faster: nothing may change
-    Improved,
-    /// None
-    Never,
 }

@@ -6,11 +6,13 @@
 
 mod ab;
 mod bench_py;
+mod bisect;
 mod calibrate;
 mod comment;
 mod compare;
 mod derived;
 pub mod environment;
+mod fail_on;
 mod history;
 mod report;
 mod request;
@@ -20,12 +22,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use ab::{AbArgs, BarArg, DesignArgs, FailOn, FloorArg, KeyValue, SideArgs};
+pub use ab::{AbArgs, BarArg, BothArgs, DesignArgs, FloorArg, KeyValue, SessionArgs, SideArgs};
 pub use bench_py::BenchPyArgs;
+pub use bisect::{BisectArgs, SearchArgs};
 pub use calibrate::CalibrateArgs;
 pub use comment::{CommentArgs, CommentWhen};
-pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
+pub use compare::{AcceptArg, CompareArgs, CompareFormat};
 pub use derived::DerivedArgs;
+pub use fail_on::FailOn;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
 pub use report::{ReportArgs, ReportFormat};
 pub use request::RequestArgs;
@@ -97,6 +101,18 @@ pub enum Command {
     /// Writes ab.json and ab.md. Exit codes: 0, 3 regressed, 5 no evidence, 4 where --fail-on says so.
     #[command(verbatim_doc_comment)]
     Ab(Box<AbArgs>),
+    /// Find the commit that made it slower, by comparisons on this machine
+    ///
+    /// First compares --bad with --good: only if it is slower is there something to find. Then halves what lies
+    /// between, each commit against --good, and at last compares the commit that it found with its own parent.
+    /// A commit that does not build is gone round; one that cannot be told gets a longer comparison.
+    ///
+    ///   bench-ci bisect --good v1.2 --bad main --build make --server-path ./llama-server --model MODEL.gguf
+    ///
+    /// Writes bisect.json and bisect.md; every comparison is kept below steps/. Exit codes: 0, 5 no evidence,
+    /// 3 and 4 where --fail-on says so.
+    #[command(verbatim_doc_comment)]
+    Bisect(Box<BisectArgs>),
     /// Check everything a run needs, send one request, explain what is missing
     ///
     /// Takes the flags of `run`, so put `doctor` before those that you want to run with. Looks at the

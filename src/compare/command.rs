@@ -3,12 +3,11 @@
 //! Main function: [`main`].
 
 use super::{Comparison, What, compare, read};
-use crate::cli::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
+use crate::cli::{AcceptArg, CompareArgs, CompareFormat, FailOn};
 use crate::commands::{Done, terminal_width};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::report;
-use crate::verdict::Verdict;
 
 /// Carries out `compare`.
 ///
@@ -30,7 +29,7 @@ pub fn main(args: &CompareArgs) -> Result<Done, Error> {
         })
         .collect();
     let mut comparison = compare(&base, &head, &accepted)?;
-    if comparison.verdict.is_none() && args.fail_on.is_some_and(|asked| asked != FailOnArg::Never) {
+    if comparison.verdict.is_none() && args.fail_on.is_some_and(|asked| asked != FailOn::Never) {
         comparison.warnings.push(
             "--fail-on has nothing to act on: without repeated runs there is no verdict".to_owned(),
         );
@@ -40,21 +39,15 @@ pub fn main(args: &CompareArgs) -> Result<Done, Error> {
         CompareFormat::Markdown => report::compare::markdown(&base, &head, &comparison),
         CompareFormat::Json => report::compare::json(&base, &head, &comparison),
     };
-    Ok(Done { stdout, exit: exit(&comparison, args.fail_on.unwrap_or(FailOnArg::Regressed)) })
+    Ok(Done { stdout, exit: exit(&comparison, args.fail_on.unwrap_or(FailOn::Regressed)) })
 }
 
-fn exit(comparison: &Comparison, fail_on: FailOnArg) -> ExitCode {
-    if fail_on == FailOnArg::Never {
+fn exit(comparison: &Comparison, fail_on: FailOn) -> ExitCode {
+    if fail_on == FailOn::Never {
         return ExitCode::Ok;
     }
     if !comparison.doubts.is_empty() {
         return ExitCode::NotEvidence;
     }
-    match comparison.verdict {
-        Some(Verdict::Invalid) => ExitCode::NotEvidence,
-        Some(Verdict::Regressed) => ExitCode::Regressed,
-        Some(Verdict::Improved) if fail_on == FailOnArg::Improved => ExitCode::Regressed,
-        Some(Verdict::Inconclusive) if fail_on == FailOnArg::Inconclusive => ExitCode::Inconclusive,
-        _ => ExitCode::Ok,
-    }
+    comparison.verdict.map_or(ExitCode::Ok, |verdict| fail_on.exit(verdict))
 }

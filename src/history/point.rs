@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::artifact::{AbReport, AbVerdict, ComparisonRole, Report};
@@ -23,7 +25,7 @@ const MAX_TEXT_BYTES: usize = 1_000;
 const MAX_METRICS: usize = 64;
 
 /// One commit on one machine: a line of a shard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Digest of the runs it was made of: the same runs give the same point.
     pub id: String,
@@ -44,7 +46,7 @@ pub struct Point {
 }
 
 /// One metric of a point.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reading {
     /// In `unit`; above 0.
     pub value: f64,
@@ -55,7 +57,7 @@ pub struct Reading {
 }
 
 /// A change that somebody accepted: from here on, a new epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Annotation {
     /// When it was made: RFC 3339, UTC. Points after it are of the new epoch.
     pub at: String,
@@ -69,8 +71,30 @@ pub struct Annotation {
     pub reason: String,
 }
 
+/// A line of the branch, or the `about.json` of a series.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there for its schema alone")]
+enum Record {
+    /// A line of a shard.
+    Point(Point),
+    /// A line of the annotations.
+    Annotation(Annotation),
+    /// What a series is of.
+    About(About),
+}
+
+/// Where the schema of the branch's lines is committed.
+pub const SCHEMA_FILE: &str = "schema/bench-ci.history.1.json";
+
+/// JSON Schema of everything in the branch, draft 2020-12.
+#[must_use]
+pub fn json_schema() -> Value {
+    schemars::schema_for!(Record).to_value()
+}
+
 /// What all points of a series have in common; its digest is the key of the series.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct About {
     /// Name of the scenario.
     pub scenario: String,

@@ -9,6 +9,7 @@ mod ci;
 mod command;
 mod cpu_limit;
 mod machine;
+pub mod range;
 pub mod refs;
 mod repository;
 

@@ -81,6 +81,24 @@ pub enum RefsError {
         /// Its name.
         branch: String,
     },
+    /// Both are one commit.
+    #[error("good \"{good}\" and bad \"{bad}\" are the same commit")]
+    SameCommit {
+        /// As typed.
+        good: String,
+        /// As typed.
+        bad: String,
+    },
+    /// The way from one to the other does not exist.
+    #[error("good \"{good}\" is no ancestor of bad \"{bad}\", so nothing lies between them")]
+    NotAncestor {
+        /// As typed.
+        good: String,
+        /// As typed.
+        bad: String,
+        /// Where both come from, full hash.
+        base: Option<String>,
+    },
     /// The files could not be written, or the repository not read.
     #[error("git cannot {attempt}: {message}")]
     Git {
@@ -120,6 +138,16 @@ impl RefsError {
                     .to_owned(),
             ),
             RefsError::Unrelated { .. } => Some("name the base with --base-ref".to_owned()),
+            RefsError::SameCommit { .. } => {
+                Some("name the last commit that was fast with --good".to_owned())
+            }
+            RefsError::NotAncestor { base: Some(base), .. } => Some(format!(
+                "both come from {}: try --good {0}, or change the two about",
+                short(base)
+            )),
+            RefsError::NotAncestor { base: None, .. } => {
+                Some("the two have no commit in common".to_owned())
+            }
             RefsError::Git { .. } => None,
         }
     }
@@ -214,17 +242,8 @@ impl Finder<'_> {
         })
     }
 
-    /// A branch, of the remote too, a tag or a hash.
     fn commit(&self, reference: &str) -> Result<Oid, RefsError> {
-        let unknown = || RefsError::Unknown {
-            reference: reference.to_owned(),
-            shallow: self.repository.is_shallow(),
-        };
-        let found = [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
-            .iter()
-            .find_map(|name| self.repository.revparse_single(name).ok())
-            .ok_or_else(unknown)?;
-        Ok(found.peel(ObjectType::Commit).map_err(|_not_a_commit| unknown())?.id())
+        commit_of(self.repository, reference)
     }
 
     /// The commit from which the changes of `head` begin.
@@ -336,6 +355,17 @@ impl Finder<'_> {
             Some((short.to_owned(), tip))
         })
     }
+}
+
+/// A branch, of the remote too, a tag or a hash.
+pub(super) fn commit_of(repository: &Repository, reference: &str) -> Result<Oid, RefsError> {
+    let unknown =
+        || RefsError::Unknown { reference: reference.to_owned(), shallow: repository.is_shallow() };
+    let found = [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
+        .iter()
+        .find_map(|name| repository.revparse_single(name).ok())
+        .ok_or_else(unknown)?;
+    Ok(found.peel(ObjectType::Commit).map_err(|_not_a_commit| unknown())?.id())
 }
 
 /// The first ten digits of a hash, for a sentence.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::ab_sessions;
 use super::escape::{escape, fenced};
 use super::number::{seconds, short, whole};
 use crate::artifact::{
@@ -16,6 +17,9 @@ use crate::stats::{Better, ServerKind};
 #[must_use]
 pub fn headline(report: &AbReport) -> String {
     let mut line = sentence(report);
+    if let Some(sessions) = ab_sessions::confirmed_by(report) {
+        line.push_str(&format!("; confirmed by {sessions} sessions"));
+    }
     if report.run.status != RunStatus::Completed && report.verdict != AbVerdict::Invalid {
         line.push_str("; it was interrupted, --resume carries on");
     }
@@ -53,7 +57,12 @@ fn sentence(report: &AbReport) -> String {
         AbVerdict::NoRegression => {
             let least = gates().filter_map(|comparison| comparison.resolution_pct);
             let least = least.fold(0.0, f64::max);
-            format!("No slow-down that matters (this session resolves ±{} %)", short(least))
+            let resolves = if report.design.kind == DesignKind::Sessions {
+                "these sessions resolve"
+            } else {
+                "this session resolves"
+            };
+            format!("No slow-down that matters ({resolves} ±{} %)", short(least))
         }
         AbVerdict::Inconclusive if failing => {
             let why = report.reasons.first().map_or("head fails more requests", String::as_str);
@@ -65,7 +74,12 @@ fn sentence(report: &AbReport) -> String {
                     format!("; a slow-down up to {} % cannot be excluded", short(most))
                 });
                 let needed = found.needed_pairs.map_or_else(String::new, |pairs| {
-                    format!(", about {pairs} pairs would settle it")
+                    let unit = if report.design.kind == DesignKind::Sessions {
+                        "sessions"
+                    } else {
+                        "pairs"
+                    };
+                    format!(", about {pairs} {unit} would settle it")
                 });
                 format!("Cannot tell: {}{most}{needed}", change(found))
             }
@@ -119,7 +133,7 @@ pub(crate) fn gated(report: &AbReport) -> impl Iterator<Item = &MetricComparison
 }
 
 /// A sign and a word: colours alone are not for everybody.
-const fn mark(verdict: AbVerdict) -> &'static str {
+pub(super) const fn mark(verdict: AbVerdict) -> &'static str {
     match verdict {
         AbVerdict::Regressed => "❌ regressed",
         AbVerdict::Improved => "✅ improved",
@@ -184,7 +198,9 @@ pub fn render(report: &AbReport) -> String {
         }
     }
     let gates: Vec<&MetricComparison> = gated(report).collect();
-    if !gates.is_empty() {
+    if report.design.kind == DesignKind::Sessions {
+        ab_sessions::table(report, &mut line);
+    } else if !gates.is_empty() {
         line("");
         line("How small a change this session could have seen, in 80 of 100 such sessions: ");
         let seen: Vec<String> = gates
@@ -212,6 +228,9 @@ pub fn render(report: &AbReport) -> String {
         for warning in &report.warnings {
             line(&format!("- {}", escape(&warning.message)));
         }
+    }
+    if report.design.kind == DesignKind::Sessions {
+        return page;
     }
     line("");
     line("<details><summary>Every pair</summary>");
@@ -258,7 +277,9 @@ fn pairs_in_words(report: &AbReport) -> String {
     let mut words = match design.kind {
         DesignKind::Blocks => format!("{} pairs of fresh starts", design.pairs_used),
         DesignKind::Restart => format!("{} pairs, one server at a time", design.pairs_used),
-        DesignKind::Sessions => format!("{} sessions put together", design.pairs_used),
+        DesignKind::Sessions => {
+            format!("{} of {} sessions put together", design.pairs_used, design.pairs_planned)
+        }
     };
     if let Some(turns) = design.slice_pairs {
         write!(words, " of {turns} pairs of turns").expect("a string takes any text");

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::ab_markdown::{gated, headline, percent, signed};
 use super::escape::clean;
 use super::number::short;
-use crate::artifact::{AbReport, AbVerdict};
+use crate::artifact::{AbReport, AbVerdict, DesignKind};
 
 /// Ends with a line end. Escape codes only with `colour`.
 #[must_use]
@@ -44,11 +44,12 @@ pub fn render(report: &AbReport, colour: bool) -> String {
         line(format!("  look here: {}, {}", check.name, clean(&check.detail)));
     }
     line(format!(
-        "  base {} · head {} · {} of {} pairs",
+        "  base {} · head {} · {} of {} {}",
         clean(&report.sides.base.label),
         clean(&report.sides.head.label),
         report.design.pairs_used,
         report.design.pairs_planned,
+        if report.design.kind == DesignKind::Sessions { "sessions" } else { "pairs" },
     ));
     text
 }

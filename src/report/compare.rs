@@ -3,16 +3,15 @@
 //! Main functions: [`text`], [`markdown`] and [`json()`]. The first line is what may be said, and what
 //! may not.
 
-use serde_json::{Map, Value, json};
-
 use super::escape::{clean, escape};
 use super::number::short;
+use crate::artifact::{
+    AbVerdict, COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport,
+    CompareRow, CompareRun, CompareSides, CompareValue,
+};
 use crate::compare::{Check, Comparison, Design, Row, Side, SideValue, Trial};
 use crate::stats::Better;
 use crate::verdict::Role;
-
-/// Name of the JSON of a comparison.
-pub const SCHEMA: &str = "bench-ci.compare/1";
 
 /// For a terminal: at most `width` columns, where the names of metrics allow it.
 #[must_use]
@@ -98,95 +97,100 @@ pub fn markdown(base: &Side, head: &Side, of: &Comparison) -> String {
 /// For a program: schema `bench-ci.compare/1`. Every `null` of a metric has its reason in words beside.
 #[must_use]
 pub fn json(base: &Side, head: &Side, of: &Comparison) -> String {
-    let design = match &of.design {
-        Design::Single => json!({"kind": "single", "pairs": null, "order": []}),
-        Design::Repeated { why_not } => {
-            json!({"kind": "repeated", "pairs": null, "order": [], "why_no_verdict": why_not})
-        }
-        Design::Paired { orders } => {
-            let order: Vec<&str> = orders.iter().map(|order| order.name()).collect();
-            json!({"kind": "paired", "pairs": order.len(), "order": order})
-        }
+    let run = |trial: &Trial| CompareRun {
+        file: trial.file.clone(),
+        tool: trial.source.name().to_owned(),
+        run: trial.id.clone(),
+        commit: trial.commit.clone(),
+        started_at: trial.started_at.clone(),
+        requests: trial.work.map(|work| work.requests),
+        failed: trial.work.map(|work| work.failed),
+        evidence: trial.doubts.is_empty(),
+        doubts: trial.doubts.clone(),
     };
-    let sides: Map<String, Value> = [("base", base), ("head", head)]
-        .into_iter()
-        .map(|(name, side)| (name.to_owned(), side.trials.iter().map(trial_json).collect()))
-        .collect();
-    let checks: Vec<Value> = of
-        .checks
-        .iter()
-        .map(|check| {
-            json!({
-                "what": check.what.name(),
-                "same": check.same,
-                "base": check.base,
-                "head": check.head,
-            })
-        })
-        .collect();
-    let document = json!({
-        "schema": SCHEMA,
-        "headline": of.headline,
-        "verdict": of.verdict.map(|verdict| verdict.name()),
-        "reasons": of.reasons,
-        "warnings": of.warnings,
-        "doubts": of.doubts,
-        "design": design,
-        "sides": sides,
-        "checks": checks,
-        "comparisons": of.rows.iter().map(row_json).collect::<Vec<Value>>(),
-    });
-    let mut text = serde_json::to_string_pretty(&document).expect("a JSON value always has a text");
+    let check = |check: &Check| CompareCheck {
+        what: check.what.name().to_owned(),
+        same: check.same,
+        base: check.base.clone(),
+        head: check.head.clone(),
+    };
+    let report = CompareReport {
+        schema: COMPARE_SCHEMA.to_owned(),
+        headline: of.headline.clone(),
+        verdict: of.verdict.map(AbVerdict::from),
+        reasons: of.reasons.clone(),
+        warnings: of.warnings.clone(),
+        doubts: of.doubts.clone(),
+        design: design(&of.design),
+        sides: CompareSides {
+            base: base.trials.iter().map(run).collect(),
+            head: head.trials.iter().map(run).collect(),
+        },
+        checks: of.checks.iter().map(check).collect(),
+        comparisons: of.rows.iter().map(row).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&report)
+        .expect("keys are strings, and no type here has a serializer that fails");
     text.push('\n');
     text
 }
 
-fn trial_json(trial: &Trial) -> Value {
-    json!({
-        "file": trial.file,
-        "tool": trial.source.name(),
-        "run": trial.id,
-        "commit": trial.commit,
-        "started_at": trial.started_at,
-        "requests": trial.work.map(|work| work.requests),
-        "failed": trial.work.map(|work| work.failed),
-        "evidence": trial.doubts.is_empty(),
-        "doubts": trial.doubts,
-    })
+fn design(of: &Design) -> CompareDesign {
+    let none = |kind: &str| CompareDesign {
+        kind: kind.to_owned(),
+        pairs: None,
+        order: Vec::new(),
+        why_no_verdict: None,
+    };
+    match of {
+        Design::Single => none("single"),
+        Design::Repeated { why_not } => {
+            CompareDesign { why_no_verdict: Some(why_not.clone()), ..none("repeated") }
+        }
+        Design::Paired { orders } => CompareDesign {
+            pairs: Some(orders.len() as u64),
+            order: orders.iter().map(|order| order.name().to_owned()).collect(),
+            ..none("paired")
+        },
+    }
 }
 
-fn row_json(row: &Row) -> Value {
-    let side =
-        |side: &SideValue| json!({"value": side.value, "spread": side.spread, "runs": side.trials});
-    let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| {
-        fields.insert(name.to_owned(), value);
+fn row(of: &Row) -> CompareRow {
+    let side = |side: &SideValue| CompareValue {
+        value: side.value,
+        spread: side.spread,
+        runs: side.trials as u64,
     };
-    put("metric", json!(row.rule.metric));
-    put("unit", json!(row.rule.unit));
-    put("better", json!(row.rule.better));
-    put("role", json!(row.rule.role.name()));
-    put("bar_pct", json!(100.0 * row.rule.bar));
-    put("base", side(&row.base));
-    put("head", side(&row.head));
-    put("change_pct", json!(row.change_pct));
-    put("looks", json!(row.impression.map(|impression| impression.name())));
-    if let Some(judged) = &row.judged {
-        put("verdict", json!(judged.verdict.map(|verdict| verdict.name())));
-        put("ci_pct", json!(judged.ci_pct()));
-        put("ci_level", json!(judged.found.as_ref().map(|found| found.interval.level)));
-        put("p", json!(judged.found.as_ref().map(|found| found.p)));
-        let adjusted = |role: Role| judged.p_adjusted.filter(|_| row.rule.role == role);
-        put("p_holm", json!(adjusted(Role::Gate)));
-        put("q", json!(adjusted(Role::Observe)));
-        put("resolution_pct", json!(judged.resolution_pct()));
-        put("mde80_pct", json!(judged.mde80_pct()));
-        put("pairs", json!(judged.found.as_ref().map(|found| found.pairs)));
-        put("position_effect_pct", json!(judged.position_effect_pct()));
-        put("needed_pairs", json!(judged.needed_pairs));
-        put("sentence", json!(judged.sentence));
+    let judged = of.judged.as_ref().map(|judged| {
+        let adjusted = |role: Role| judged.p_adjusted.filter(|_| of.rule.role == role);
+        let found = judged.found.as_ref();
+        CompareJudged {
+            verdict: judged.verdict.map(AbVerdict::from),
+            ci_pct: judged.ci_pct(),
+            ci_level: found.map(|found| found.interval.level),
+            p: found.map(|found| found.p),
+            p_holm: adjusted(Role::Gate),
+            q: adjusted(Role::Observe),
+            resolution_pct: judged.resolution_pct(),
+            mde80_pct: judged.mde80_pct(),
+            pairs: found.map(|found| found.pairs as u64),
+            position_effect_pct: judged.position_effect_pct(),
+            needed_pairs: judged.needed_pairs.map(|pairs| pairs as u64),
+            sentence: judged.sentence.clone(),
+        }
+    });
+    CompareRow {
+        metric: of.rule.metric.clone(),
+        unit: of.rule.unit.clone(),
+        better: of.rule.better,
+        role: of.rule.role.into(),
+        bar_pct: 100.0 * of.rule.bar,
+        base: side(&of.base),
+        head: side(&of.head),
+        change_pct: of.change_pct,
+        looks: of.impression.map(|impression| impression.name().to_owned()),
+        judged,
     }
-    Value::Object(fields)
 }
 
 fn runs(side: &Side) -> String {

@@ -6,9 +6,11 @@
 //! report; only [`k6`] and [`llama_bench`] form their own, by those tools' definitions.
 
 pub mod ab_markdown;
+mod ab_sessions;
 pub mod ab_terminal;
 pub mod bencher;
 pub mod benchmark_action;
+pub mod bisect;
 pub mod calibration;
 pub mod comment;
 pub mod compare;

@@ -2,9 +2,11 @@
 //!
 //! Main function: [`probe`]. It starts no server; reading the answers is [`super::capabilities`]'s.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -22,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// More than any help text (60 kB today); a program that floods its output is cut here.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Runs `program --help` and `program --version`, at the same time.
+/// Runs `program --help` and `program --version`, at the same time, once for each executable.
 ///
 /// With a `guard`, neither outlives us, however we end.
 ///
@@ -33,6 +35,55 @@ const MOST_BYTES: u64 = 1 << 20;
 /// # Errors
 /// If the program cannot run at all: it is missing, not executable, or lacks a shared library.
 pub async fn probe(program: &Path, guard: Option<&Guard>) -> Result<Capabilities, ServerError> {
+    let stamp = Stamp::of(program);
+    if let Some(known) = stamp.as_ref().and_then(Stamp::known) {
+        return Ok(known);
+    }
+    let capabilities = ask_anew(program, guard).await?;
+    // An answer that did not come this time may come the next.
+    if let Some(stamp) = stamp.filter(|_| capabilities.warnings.is_empty()) {
+        stamp.remember(&capabilities);
+    }
+    Ok(capabilities)
+}
+
+/// What tells an executable from the one that it was before: a comparison starts two of them dozens of
+/// times, and each need be asked once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Stamp {
+    path: PathBuf,
+    bytes: u64,
+    modified: SystemTime,
+    inode: u64,
+}
+
+/// Answers of this process.
+static KNOWN: Mutex<Vec<(Stamp, Capabilities)>> = Mutex::new(Vec::new());
+
+impl Stamp {
+    fn of(program: &Path) -> Option<Self> {
+        let about = std::fs::metadata(program).ok()?;
+        Some(Self {
+            path: program.to_owned(),
+            bytes: about.len(),
+            modified: about.modified().ok()?,
+            inode: about.ino(),
+        })
+    }
+
+    fn known(&self) -> Option<Capabilities> {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(stamp, _)| stamp == self).map(|(_, found)| found.clone())
+    }
+
+    fn remember(self, capabilities: &Capabilities) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(stamp, _)| stamp.path != self.path);
+        known.push((self, capabilities.clone()));
+    }
+}
+
+async fn ask_anew(program: &Path, guard: Option<&Guard>) -> Result<Capabilities, ServerError> {
     let (help, version) =
         tokio::join!(ask(program, "--help", guard), ask(program, "--version", guard));
     let (help, version) = (help?, version?);

@@ -110,6 +110,24 @@ pub enum Invalid {
         /// The fewest that can decide.
         needed: usize,
     },
+    /// One of the sessions that are put together proves nothing.
+    #[error("session {session} is no evidence: {why}")]
+    Session {
+        /// Its file.
+        session: String,
+        /// Its own first reason.
+        why: String,
+    },
+    /// Too few sessions with an interval of their own.
+    #[error("only {valid} of {given} sessions could be used, {needed} are needed")]
+    TooFewSessions {
+        /// With figures that count.
+        valid: usize,
+        /// All.
+        given: usize,
+        /// The fewest that can decide.
+        needed: usize,
+    },
 }
 
 impl Evidence {

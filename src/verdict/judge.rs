@@ -14,7 +14,7 @@ use super::multiple::{benjamini_hochberg, holm};
 use super::power::{mde80, pairs_to_settle, stddev};
 use super::rule::{Inconclusive, Role, Rule, Verdict};
 use super::scale::{change_pct, difference, slow_down_pct};
-use super::sentence::sentence;
+use super::sentence::{Unit, sentence};
 use super::signed_rank::SignedRank;
 use crate::stats::Better;
 
@@ -261,7 +261,7 @@ pub fn judge(session: &Session<'_>) -> Judgement {
     adjust(&mut comparisons, Role::Observe, benjamini_hochberg);
     for comparison in &mut comparisons {
         decide(comparison, level, least);
-        comparison.sentence = sentence(comparison, gated, least, level);
+        comparison.sentence = sentence(comparison, gated, least, level, Unit::Pair);
     }
 
     let invalid = invalid(session, least);
@@ -332,7 +332,7 @@ fn outliers(differences: &[f64]) -> usize {
     distances.filter(|distance| *distance > MADS * mad).count()
 }
 
-fn adjust(comparisons: &mut [Comparison], role: Role, rule: fn(&[f64]) -> Vec<f64>) {
+pub(super) fn adjust(comparisons: &mut [Comparison], role: Role, rule: fn(&[f64]) -> Vec<f64>) {
     let of_role: Vec<&mut Comparison> =
         comparisons.iter_mut().filter(|comparison| comparison.rule.role == role).collect();
     // A metric without a value keeps its place among those that are judged together.
@@ -395,7 +395,7 @@ fn invalid(session: &Session<'_>, least: usize) -> Vec<Invalid> {
 }
 
 /// The verdict of all, and whether an improvement was withheld because of failures.
-fn overall(
+pub(super) fn overall(
     comparisons: &[Comparison],
     invalid: &[Invalid],
     failures_rise: bool,
@@ -422,7 +422,7 @@ fn overall(
     }
 }
 
-fn reasons(
+pub(super) fn reasons(
     comparisons: &[Comparison],
     invalid: &[Invalid],
     rise: Option<String>,

@@ -5,7 +5,8 @@
 //! what is played ([`design`]), the value of a block ([`block`]), which blocks are repeated
 //! ([`contamination`]), the signed-rank test and its interval ([`signed_rank`]), a cross-check
 //! ([`crossover`]), several metrics ([`multiple`]) and several looks ([`looks`]) at one session, what
-//! a session could have seen ([`power`]), and the rule for one metric ([`rule`]).
+//! a session could have seen ([`power`]), the rule for one metric ([`rule`]), and several sessions on
+//! machines of their own put together ([`sessions`]).
 //!
 //! Nothing here starts a server, reads a clock or knows a file. A *pair* is one base and one head
 //! measurement at the level that is analysed: a block of fresh starts, or two adjacent trials. It is
@@ -28,6 +29,7 @@ pub mod power;
 pub mod rule;
 mod scale;
 mod sentence;
+pub mod sessions;
 pub mod signed_rank;
 pub mod student_t;
 

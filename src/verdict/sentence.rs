@@ -8,33 +8,58 @@ use super::rule::{Inconclusive, Rule, Verdict};
 use super::scale::slow_down_pct;
 use super::signed_rank::SignedRank;
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Of one session.
+    Pair,
+    /// Several put together.
+    Session,
+}
+
+impl Unit {
+    const fn name(self) -> &'static str {
+        match self {
+            Unit::Pair => "pair",
+            Unit::Session => "session",
+        }
+    }
+}
+
 /// A fragment without final full stop. `least_pairs` and `level` are those of the session.
-pub(super) fn sentence(of: &Comparison, gated: usize, least_pairs: usize, level: f64) -> String {
+pub(super) fn sentence(
+    of: &Comparison,
+    gated: usize,
+    least_pairs: usize,
+    level: f64,
+    unit: Unit,
+) -> String {
     let Some((found, verdict)) = of.found.as_ref().zip(of.verdict) else {
         return match of.change_pct() {
             Some(change) => format!("{} ({})", values(of), percent_signed(change)),
-            None => format!("{}: no pair has a value", of.rule.metric),
+            None => format!("{}: no {} has a value", of.rule.metric, unit.name()),
         };
     };
-    let numbers = numbers(of, found);
+    let numbers = numbers(of, found, unit);
     match (verdict, of.why) {
         (Verdict::NoRegression, _) => format!("{numbers}: {}", harmless(of, found)),
         (Verdict::Inconclusive, Some(why)) => {
-            format!("{numbers}: {}", undecided(of, found, why, gated, least_pairs, level))
+            format!("{numbers}: {}", undecided(of, found, why, gated, least_pairs, level, unit))
         }
         _ => numbers,
     }
 }
 
 /// `itl_ms 40.1 → 41.5 ms (+3.4 %, 95.8 % CI +2.3 … +4.6, 12 pairs, bar 2 %)`.
-fn numbers(of: &Comparison, found: &SignedRank) -> String {
+fn numbers(of: &Comparison, found: &SignedRank, unit: Unit) -> String {
     let change = of.change_pct().map_or_else(String::new, percent_signed);
     let interval = of.ci_pct().map_or_else(String::new, |[low, high]| {
         format!("{:.1} % CI {} … {}", 100.0 * found.interval.level, signed(low), signed(high))
     });
     let pairs = found.pairs;
     let plural = if pairs == 1 { "" } else { "s" };
-    format!("{} ({change}, {interval}, {pairs} pair{plural}, {})", values(of), bar(&of.rule))
+    let unit = unit.name();
+    format!("{} ({change}, {interval}, {pairs} {unit}{plural}, {})", values(of), bar(&of.rule))
 }
 
 fn values(of: &Comparison) -> String {
@@ -71,19 +96,29 @@ fn undecided(
     gated: usize,
     least_pairs: usize,
     level: f64,
+    unit: Unit,
 ) -> String {
     let settle = match of.needed_pairs {
-        Some(needed) => format!("about {needed} pairs would settle it"),
-        None => "more pairs would not settle it, the change lies at the bar".to_owned(),
+        Some(needed) => format!("about {needed} {}s would settle it", unit.name()),
+        None => {
+            format!("more {}s would not settle it, the change lies at the bar", unit.name())
+        }
     };
     let most = slow_down_pct(found.interval.high);
     let cannot = format!("cannot exclude a slow-down up to {} %; {settle}", plain(most));
     match why {
         Inconclusive::TooWide => cannot,
+        Inconclusive::NotSignificant if unit == Unit::Session => format!(
+            "p = {:.3} after Holm over {gated} metrics is above {level}; {cannot}",
+            of.p_adjusted.unwrap_or(1.0)
+        ),
         Inconclusive::NotSignificant => format!(
             "p = {:.3} after Holm is above the level {level:.4} of this look; {cannot}",
             of.p_adjusted.unwrap_or(1.0)
         ),
+        Inconclusive::EstimatorsDisagree if unit == Unit::Session => {
+            "mean and median of the sessions disagree on the direction".to_owned()
+        }
         Inconclusive::EstimatorsDisagree => {
             let other = of.crossover.as_ref().map_or(0.0, |crossover| crossover.estimate);
             format!(

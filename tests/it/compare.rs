@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use bench_ci::artifact::Report;
+use bench_ci::artifact::{Report, compare_json_schema};
 use serde_json::{Value, json};
 
 use crate::report::fixture;
@@ -44,9 +44,17 @@ impl Desk {
             .env_clear()
             .output()
             .unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        if stdout.starts_with('{') {
+            let validator = jsonschema::validator_for(&compare_json_schema()).unwrap();
+            let json: Value = serde_json::from_str(&stdout).unwrap();
+            let violations: Vec<String> =
+                validator.iter_errors(&json).map(|error| error.to_string()).collect();
+            assert_eq!(violations, [""; 0]);
+        }
         Said {
             exit: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
+            stdout,
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }

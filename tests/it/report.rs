@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bench_ci::artifact::{self, Report, RequestRow, store, unexplained_nulls};
 use bench_ci::exit::ExitCode;
+use bench_ci::history::point;
 use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
@@ -22,6 +23,9 @@ fn the_committed_schemas_are_those_of_the_types() {
     for (name, schema) in [
         (artifact::SCHEMA_FILE, artifact::json_schema()),
         (artifact::AB_SCHEMA_FILE, artifact::ab_json_schema()),
+        (artifact::BISECT_SCHEMA_FILE, artifact::bisect_json_schema()),
+        (artifact::COMPARE_SCHEMA_FILE, artifact::compare_json_schema()),
+        (point::SCHEMA_FILE, point::json_schema()),
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let mut text = serde_json::to_string_pretty(&schema).expect("a value");

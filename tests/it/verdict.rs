@@ -4,6 +4,7 @@
 mod calibration;
 mod golden;
 mod judging;
+mod sessions;
 
 #[path = "../../ci/calibration/model.rs"]
 mod model;

@@ -2,6 +2,7 @@
 
 use super::cell::{Cell, Standing, worst_first};
 use super::words::{clip, is_evidence, label, signed};
+use crate::artifact::DesignKind;
 use crate::report::escape::clean;
 use crate::report::number::whole;
 
@@ -40,8 +41,10 @@ pub fn status_line(cells: &[Cell]) -> String {
     if let Some(report) = worst.comparison()
         && report.design.pairs_used > 0
     {
-        let noun = if report.design.pairs_used == 1 { "pair" } else { "pairs" };
-        facts.push(format!("{} {noun}", whole(report.design.pairs_used)));
+        let sessions = report.design.kind == DesignKind::Sessions;
+        let noun = if sessions { "session" } else { "pair" };
+        let plural = if report.design.pairs_used == 1 { "" } else { "s" };
+        facts.push(format!("{} {noun}{plural}", whole(report.design.pairs_used)));
     }
     facts.retain(|fact| !fact.is_empty());
     let room = MOST_CHARACTERS - end.chars().count() - " · ".chars().count();

@@ -5,7 +5,7 @@ use super::cell::{Cell, Content, Standing, size};
 use super::words::{
     arrow, change, change_in_full, clip, commit, is_evidence, label, name, share, value,
 };
-use crate::artifact::{AbReport, AbVerdict, MetricComparison};
+use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
 use crate::report::escape::escape;
 use crate::report::number::{short, whole};
 use crate::stats::ServerKind;
@@ -105,8 +105,12 @@ pub(super) fn subline(origin: &Origin, cells: &[&Cell]) -> String {
 
 fn evidence(report: &AbReport) -> String {
     let pairs = report.design.pairs_used;
-    let noun = if pairs == 1 { "pair" } else { "pairs" };
-    let mut words = format!("{} {noun} on one machine", whole(pairs));
+    let mut words = match (report.design.kind, pairs) {
+        (DesignKind::Sessions, 1) => "1 session".to_owned(),
+        (DesignKind::Sessions, _) => format!("{} sessions", whole(pairs)),
+        (_, 1) => "1 pair on one machine".to_owned(),
+        (_, _) => format!("{} pairs on one machine", whole(pairs)),
+    };
     let resolution = finest(report, |of| of.resolution_pct.filter(|_| is_evidence(of)));
     if let Some(resolution) = resolution {
         words.push_str(&format!(", resolves ±{}", share(resolution)));

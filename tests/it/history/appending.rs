@@ -22,6 +22,9 @@ fn fifty_writers_at_once_lose_nothing() {
     }
     let mut lines = place.lines(&repository);
     assert_eq!(lines.len(), 50);
+    let validator = jsonschema::validator_for(&bench_ci::history::point::json_schema()).unwrap();
+    assert!(lines.iter().all(|line| validator.is_valid(&serde_json::from_str(line).unwrap())));
+    assert!(!validator.is_valid(&serde_json::json!({"id": "a point without anything else"})));
     lines.sort();
     lines.dedup();
     assert_eq!(lines.len(), 50);

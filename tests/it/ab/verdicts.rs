@@ -1,0 +1,134 @@
+//! What the verdict is, and what becomes of it: bars, gates, `--fail-on`.
+
+use super::{Session, report};
+
+#[test]
+fn a_slow_head_regressed_in_blocks_too() {
+    let session = Session::new();
+    let ran =
+        session.run(&["--head-args", "--sim-slowdown 120", "--budget", "40s", "--pairs", "7"]);
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let report = report(&ran);
+    assert_eq!(report["design"]["kind"], "blocks");
+    assert_eq!(report["verdict"], "regressed");
+    let change = report["comparisons"][0]["change_pct"].as_f64().unwrap();
+    assert!((-70.0..-40.0).contains(&change), "{change}");
+}
+
+#[test]
+fn one_failed_request_in_a_hundred_is_never_improved() {
+    let session = Session::new();
+    // The hundredth of every start fails, so a start must last for more than that: two trials in turn.
+    let arguments = [
+        "--base-args",
+        "--sim-slowdown 25",
+        "--head-args",
+        "--sim-fault error-before --sim-fault-every 100",
+        "--restart-mode",
+        "--budget",
+        "40s",
+        "--pairs",
+        "2",
+    ];
+    let ran = session.run(&arguments);
+    assert_eq!(ran.exit, 5, "{}", ran.stderr);
+    assert_eq!(report(&ran)["verdict"], "invalid");
+    let first = report(&ran)["reasons"][0].as_str().unwrap().to_owned();
+    assert!(first.starts_with("head fails more requests: "), "{first}");
+    // Not even where the user accepts failures.
+    let ran = session.run(&[&arguments[..], &["--max-failed", "1000000"]].concat());
+    assert_ne!(report(&ran)["verdict"], "improved", "{}", ran.stderr);
+    let first = report(&ran)["reasons"][0].as_str().unwrap().to_owned();
+    assert!(first.starts_with("head fails more requests: "), "{first}");
+}
+
+#[test]
+fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
+    let session = Session::new();
+    // 20 % slower, which the user does not mind.
+    let ran = session.complete(&[
+        "--head-args",
+        "--sim-slowdown 20",
+        "--delta",
+        "100%",
+        "--budget",
+        "30s",
+        "--pairs",
+        "7",
+    ]);
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert_eq!(report(&ran)["verdict"], "no-regression");
+    assert_eq!(report(&ran)["design"]["delta_pct"], 100.0);
+    let ran = session.complete(&[
+        "--base-args",
+        "--sim-slowdown 150",
+        "--fail-on",
+        "improved",
+        "--budget",
+        "30s",
+        "--pairs",
+        "7",
+    ]);
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    assert_eq!(report(&ran)["verdict"], "improved");
+}
+
+#[test]
+fn gates_come_from_the_scenario_and_flags_stand_over_them() {
+    let session = Session::new();
+    let scenario = session.folder.path().join("gates.toml");
+    let text = "[[gate]]\nmetric = \"e2e_ms_p50\"\nbar = \"4%\"\nfloor = 2.5\n\n\
+                [[gate]]\nmetric = \"output_tokens_per_second\"\nbar = \"7%\"\n";
+    std::fs::write(&scenario, text).unwrap();
+    let shown = |more: &[&str]| {
+        let arguments =
+            [&["--aa", "--dry-run", "--duration", "9s", "--scenario", "gates.toml"][..], more]
+                .concat();
+        let output = session.command(&arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let gates = text.lines().filter_map(|line| line.strip_prefix("gate"));
+        gates.map(|gate| gate.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let gates = shown(&[]);
+    assert!(gates.contains(&"output_tokens_per_second: bar 7 %".to_owned()), "{gates:?}");
+    assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 2.5 ms".to_owned()), "{gates:?}");
+    assert_eq!(gates.len(), 4, "{gates:?}");
+    let gates = shown(&["--bar", "output_tokens_per_second=9%", "--floor", "e2e_ms_p50=4ms"]);
+    assert!(gates.contains(&"output_tokens_per_second: bar 9 %".to_owned()), "{gates:?}");
+    assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 4 ms".to_owned()), "{gates:?}");
+    std::fs::write(&scenario, "[[gate]]\nmetric = \"speed\"\nbar = \"4%\"\n").unwrap();
+    let ran = session.run(&["--aa", "--scenario", "gates.toml"]);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("speed"), "{}", ran.stderr);
+}
+
+/// Every block starts both servers anew; their flags stay what they were.
+#[test]
+fn an_executable_is_asked_for_its_flags_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let session = Session::new();
+    let script = session.folder.path().join("server");
+    let log = session.folder.path().join("asked");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *--help*) echo asked >> '{}';; esac\nexec '{}' sim \"$@\"\n",
+        log.display(),
+        env!("CARGO_BIN_EXE_bench-ci"),
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    let ran = session.run(&[
+        "--aa",
+        "--server",
+        script,
+        "--model",
+        "synthetic",
+        "--budget",
+        "12s",
+        "--pairs",
+        "3",
+    ]);
+    assert!(report(&ran)["trials"].as_array().unwrap().len() >= 4, "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
