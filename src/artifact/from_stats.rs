@@ -400,6 +400,7 @@ fn client(
             "this system does not say how much processor time a thread used",
         ),
         rss_peak_bytes: None,
+        sampling_cpu_s: None,
         limits: Limits {
             max_failed,
             max_lateness_ratio,

@@ -18,6 +18,7 @@ mod scrapes;
 mod sections;
 pub mod store;
 mod suite;
+pub mod timeline;
 mod unknowns;
 
 pub use ab::{
@@ -26,7 +27,7 @@ pub use ab::{
     Sitting, Trial, TrialProbe, TrialTokens, TrialWarmUp,
 };
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
-pub use derived::{Derived, Timeline};
+pub use derived::Derived;
 pub use from_stats::{Sections, phase_figures, sections};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
@@ -50,4 +51,5 @@ pub use suite::{
     AxisValue, CellMetric, CellRates, CellRequests, CellStatus, SUITE_SCHEMA, SUITE_SCHEMA_VERSION,
     SearchKind, SearchPoint, SearchReport, SuiteCell, SuiteReport, SuiteRun, SuiteServer,
 };
+pub use timeline::Timeline;
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calibration::CalibrationStep;
-use super::derived::{Derived, Timeline};
+use super::derived::Derived;
 use super::prompts::Prompts;
 use super::sections::{
     Client, Conversations, HeaderFigures, MetricSummary, Note, PhaseFigures, Rates, Reconciliation,
     RequestsSection, Resources, ServerMetric, Threshold,
 };
+use super::timeline::Timeline;
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
 use crate::stats::ServerKind;

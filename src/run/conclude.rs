@@ -520,7 +520,7 @@ fn resources(findings: &Findings) -> artifact::Resources {
     let used = |resources: ResourceSummary| ProcessUse {
         cpu_s: Some(resources.cpu_s),
         rss_peak_bytes: Some(resources.rss_peak_bytes),
-        unknown: Unknowns::none(),
+        ..ProcessUse::default()
     };
     let why_not = "no sample of its processes was taken";
     artifact::Resources {
