@@ -10,6 +10,7 @@ mod ab;
 mod calibration;
 pub mod derived;
 mod from_stats;
+mod pretty;
 mod prompts;
 mod report;
 mod rows;

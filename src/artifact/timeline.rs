@@ -184,34 +184,96 @@ pub struct GpuColumns {
 }
 
 /// With three decimals: what is drawn needs no more, and a report is read by people too.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
 fn column(values: &[f64]) -> Vec<f64> {
-    values.iter().map(|value| (value * 1e3).round() / 1e3).collect()
+    values.iter().map(|value| rounded(*value)).collect()
+}
+
+/// A column as it is written, with the reason for its gaps under its name; `None`, with that reason,
+/// if it has nothing else.
+pub(crate) fn column_with_gaps(
+    unknown: &mut Unknowns,
+    name: &str,
+    values: &stats::Column,
+    why: &str,
+) -> Option<Column> {
+    let value = |value: &Option<f64>| value.filter(|value| value.is_finite()).map(rounded);
+    let column: Column = values.iter().map(value).collect();
+    let missing = column.iter().filter(|value| value.is_none()).count();
+    if missing == column.len() {
+        unknown.note(name, why);
+        return None;
+    }
+    if missing > 0 {
+        unknown.note(name, format!("{missing} of {} steps: {why}", column.len()));
+    }
+    Some(column)
 }
 
 impl From<&stats::Timeline> for Timeline {
     fn from(line: &stats::Timeline) -> Self {
+        // Destructured so that a new column cannot be forgotten here.
+        let stats::Timeline {
+            steps,
+            course,
+            in_flight,
+            started,
+            completed,
+            failed,
+            output_tokens,
+            output_tokens_per_second,
+            ttft_ms,
+            itl_ms,
+        } = line;
         let mut unknown = Unknowns::none();
+        let course = course.as_ref();
+        if let Err(reason) = course {
+            for field in ["unit", "planned", "achieved"] {
+                unknown.note(field, reason.reason());
+            }
+        }
+        let course = course.ok();
+        let unit = |course: &stats::CourseColumns| match course.unit {
+            CourseUnit::Users => "users".to_owned(),
+            CourseUnit::RequestsPerSecond => "requests_per_second".to_owned(),
+        };
+        let mut known = |name: &str, found: &stats::Known<Vec<f64>>| {
+            unknown.take(name, found.clone()).map(|values| column(&values))
+        };
+        let output_tokens = known("output_tokens", output_tokens);
+        let output_tokens_per_second = known("output_tokens_per_second", output_tokens_per_second);
+        let mut band = |name: &str, values: &stats::Column, why: &str| {
+            column_with_gaps(&mut unknown, name, values, why)
+        };
+        let (no_content, no_gap) = ("no first content came", "no gap between deltas ended");
+        let too_few = "needs 20 values";
         Self {
-            step_s: line.step.as_secs_f64(),
-            unit: Some(
-                match line.unit {
-                    CourseUnit::Users => "users",
-                    CourseUnit::RequestsPerSecond => "requests_per_second",
-                }
-                .to_owned(),
-            ),
-            varies: line.varies,
-            planned: Some(column(&line.planned)),
-            achieved: Some(column(&line.achieved)),
-            in_flight: column(&line.in_flight),
-            started: line.started.clone(),
-            completed: line.completed.clone(),
-            failed: line.failed.clone(),
-            output_tokens: unknown
-                .take("output_tokens", line.output_tokens.clone())
-                .map(|tokens| column(&tokens)),
+            step_s: steps.step().as_secs_f64(),
+            duration_s: Some(steps.length().as_secs_f64()),
+            started_at: None,
+            unit: course.map(unit),
+            varies: course.is_some_and(|course| course.varies),
+            planned: course.map(|course| column(&course.planned)),
+            achieved: course.map(|course| column(&course.achieved)),
+            in_flight: column(in_flight),
+            started: started.clone(),
+            completed: completed.clone(),
+            failed: failed.clone(),
+            output_tokens,
+            output_tokens_per_second,
+            ttft_ms_p50: band("ttft_ms_p50", &ttft_ms.p50, no_content),
+            ttft_ms_p95: band("ttft_ms_p95", &ttft_ms.p95, too_few),
+            ttft_ms_max: band("ttft_ms_max", &ttft_ms.max, no_content),
+            itl_ms_p50: band("itl_ms_p50", &itl_ms.p50, no_gap),
+            itl_ms_p95: band("itl_ms_p95", &itl_ms.p95, too_few),
+            itl_ms_max: band("itl_ms_max", &itl_ms.max, no_gap),
+            slots_busy_ratio: None,
+            server_metrics: BTreeMap::new(),
+            resources: None,
             unknown,
-            ..Self::default()
         }
     }
 }

@@ -22,6 +22,7 @@ mod report;
 mod requests;
 mod run;
 mod scrape;
+mod series;
 mod server;
 mod sim;
 mod sse;

@@ -32,6 +32,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("load/answer", &[]),
     ("load/chunked", &[]),
     ("load/delta", &[]),
+    ("load/gaps", &[]),
     ("load/http", &[]),
     ("load/live", &[]),
     ("load/outcome", &[]),
