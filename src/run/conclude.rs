@@ -121,9 +121,8 @@ pub(crate) fn conclude(
     }
     report.client.rss_peak_bytes =
         report.resources.client.as_ref().and_then(|client| client.rss_peak_bytes);
-    let sampling = findings.scrape.as_ref().map(|scrape| scrape.sampling_cpu.as_secs_f64());
     report.client.sampling_cpu_s =
-        report.client.unknown.option("sampling_cpu_s", sampling, "nothing was sampled to its end");
+        findings.scrape.as_ref().map(|scrape| scrape.sampling_cpu.as_secs_f64());
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }

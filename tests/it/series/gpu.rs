@@ -77,7 +77,9 @@ fn two_devices_are_told_apart_and_the_servers_is_known() {
     constant(&columns[0]["memory_clock_mhz"], 6251.0);
     let lines = json_lines(&ran.file("resources.jsonl"));
     assert!(lines.iter().all(|line| line["gpus"].as_array().unwrap().len() == 2));
-    assert!(ran.file("report.md").contains("Fake L4 0"));
+    let page = ran.file("report.md");
+    assert!(page.contains("| Fake L4 0 (the server's) |"), "{page}");
+    assert!(page.contains("| Fake L4 1 (not the server's) |"), "{page}");
 }
 
 #[test]
