@@ -188,12 +188,10 @@ impl Recorder {
         // An interval of zero would be a busy loop.
         let interval = interval.max(Duration::from_millis(10));
         let mut next = self.began + interval;
-        loop {
-            match stopped.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Timeout) => self.sample(),
-                // Dropping the sender is the message.
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        let until = |next: Instant| next.saturating_duration_since(Instant::now());
+        // Dropping the sender is the message, and ends this.
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(until(next)) {
+            self.sample();
             // Samples that were missed are not made up for.
             let now = Instant::now();
             while next <= now {

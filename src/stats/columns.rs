@@ -218,7 +218,10 @@ mod tests {
             assert!((1..=300).contains(&steps.count()), "{seconds} s: {}", steps.count());
             let shortest = Duration::from_nanos(SHORTEST_NS);
             let times = steps.step().as_nanos() / shortest.as_nanos();
-            assert!(times.is_power_of_two() && steps.step().as_nanos() % shortest.as_nanos() == 0);
+            assert!(
+                times.is_power_of_two()
+                    && steps.step().as_nanos().is_multiple_of(shortest.as_nanos())
+            );
         }
         assert_eq!(steps(60_000.0).step(), Duration::from_secs(1));
         assert_eq!(steps(3_000.0).step(), Duration::from_millis(125));
