@@ -28,6 +28,7 @@ pub mod model;
 pub mod server;
 pub mod sim;
 
+pub mod gpu;
 pub mod load;
 pub mod scrape;
 pub mod transport;

@@ -8,10 +8,12 @@
     python3 ci/measure/measure.py startup    start to first request, and what a run adds around its load
     python3 ci/measure/measure.py rate       achieved rate and lateness of open loops up to 2,000 requests/s
     python3 ci/measure/measure.py hog        what a busy client does to ITL, with kernel stamps and without
+    python3 ci/measure/measure.py sampling   what sampling at 1 s costs, and whether it moves TTFT p99
     python3 ci/measure/measure.py all        all of the above, and one table of figures beside their aims
     python3 ci/measure/measure.py soak       resident memory over 10 minutes with 64 users (or --minutes N)
 
-Exits 1 if a figure misses its aim. Needs python3, a C compiler for the floor, and `cargo build --release`. Everything stays on
+Exits 1 if a figure misses its aim. Needs python3, a C compiler for the floor, and `cargo build --release`
+(or BENCH_CI_MEASURED, another binary). Everything stays on
 loopback and stops by itself. Shared machines are noisy: medians of --runs (five) are shown, and
 ratios within one run are worth more than absolute figures.
 """
@@ -31,7 +33,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "bench-ci"
+BINARY = pathlib.Path(os.environ.get("BENCH_CI_MEASURED", ROOT / "target" / "release" / "bench-ci"))
 
 
 def quantile(values, share):
@@ -365,6 +367,27 @@ def hog(folder, runs):
     TABLE.add("the same with our own clock, over kernel stamps", [moved["user"] - moved["auto"]], 0, "ms", at_least=True)
 
 
+def sampling(folder, runs):
+    """The same load in turns, sampled every second and only before and after it."""
+    print("64 users, 20 ms to the first token, 10 ms between tokens; in turns, sampled every second and not at all")
+    runs = max(runs, 3)  # the noise of fewer is no noise
+    shares, p99 = [], {"1s": [], "1h": []}
+    for _ in range(runs):
+        for interval in p99:
+            run = Run(folder, 64, 1280, 60, 20, 10, "--scrape-interval", interval)
+            p99[interval].append(run.report["metrics"]["ttft_ms"]["p99"])
+            if interval == "1s":
+                columns = run.report["timeline"]["resources"]
+                seconds = run.report["rates"]["window"]["duration_s"]
+                shares.append(run.report["client"]["sampling_cpu_s"] / seconds * 100)
+                print(f"  {columns['samples']} samples in {seconds:.1f} s: {shares[-1]:.3f} % of a core")
+    sampled, alone = p99["1s"], p99["1h"]
+    moved, noise = median(sampled) - median(alone), max(alone) - min(alone)
+    TABLE.add("processor time of sampling at 1 s", shares, 0.5, "% core")
+    TABLE.add("TTFT p99 moved by sampling, over the noise", [abs(moved) / max(noise, 1e-6)], 1, "×")
+    print(f"TTFT p99 with {spread(sampled)} ms, without {spread(alone)} ms: moved by {moved:+.3f}, noise {noise:.3f}")
+
+
 def soak(folder, minutes):
     """Resident memory of bench-ci while 64 users chat."""
     if minutes < 3:
@@ -410,19 +433,19 @@ def soak(folder, minutes):
 
 def everything(folder, runs):
     """Every figure but the soak, which takes its own time."""
-    for figure in (startup, accuracy, cost, flat_out, streams, rate, hog):
+    for figure in (startup, accuracy, cost, flat_out, streams, rate, hog, sampling):
         print(f"--- {figure.__name__.replace('_', '-')}")
         figure(folder, runs)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["accuracy", "cost", "flat-out", "streams", "startup", "rate", "hog", "all", "soak"])
+    parser.add_argument("what", choices=["accuracy", "cost", "flat-out", "streams", "startup", "rate", "hog", "sampling", "all", "soak"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--minutes", type=int, default=10)
     arguments = parser.parse_args()
     if not BINARY.exists():
-        raise SystemExit(f"measure.py: no {BINARY.relative_to(ROOT)}: run `cargo build --release` first")
+        raise SystemExit(f"measure.py: no {BINARY}: run `cargo build --release` first")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if arguments.what == "soak":

@@ -1,12 +1,11 @@
 //! The parts of `report.json` that are derived from the measurement, with what was assumed for them.
 //!
-//! Main types: [`Derived`] and [`Timeline`]. Formulas are in `stats`; nothing is computed here.
+//! Main type: [`Derived`]. Formulas are in `stats`; nothing is computed here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::unknowns::Unknowns;
-use crate::plan::CourseUnit;
 use crate::stats;
 
 /// Figures that need more than one request's stamps, or more than stamps.
@@ -133,64 +132,6 @@ pub struct TpotDifference {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
-}
-
-/// The load over time, in at most 120 steps of equal length; one value a step in each column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Timeline {
-    /// Length of a step; the last may be shorter.
-    pub step_s: f64,
-    /// What `planned` and `achieved` count: `users` or `requests_per_second`.
-    pub unit: String,
-    /// Whether the plan changes over time.
-    pub varies: bool,
-    /// The plan's mean over the step.
-    pub planned: Vec<f64>,
-    /// Users at work or pausing; in an open loop, requests sent per second.
-    pub achieved: Vec<f64>,
-    /// Mean number of requests in flight.
-    pub in_flight: Vec<f64>,
-    /// Requests sent.
-    pub started: Vec<u64>,
-    /// Requests that ended well.
-    pub completed: Vec<u64>,
-    /// Requests that ended badly.
-    pub failed: Vec<u64>,
-    /// Generated tokens of completed requests, evenly between first and last content.
-    pub output_tokens: Option<Vec<f64>>,
-    /// Why a field of this object is `null`.
-    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
-    pub unknown: Unknowns,
-}
-
-/// A column with three decimals: what is drawn needs no more, and a report is read by people too.
-fn column(values: &[f64]) -> Vec<f64> {
-    values.iter().map(|value| (value * 1e3).round() / 1e3).collect()
-}
-
-impl From<&stats::Timeline> for Timeline {
-    fn from(line: &stats::Timeline) -> Self {
-        let mut unknown = Unknowns::none();
-        Self {
-            step_s: line.step.as_secs_f64(),
-            unit: match line.unit {
-                CourseUnit::Users => "users",
-                CourseUnit::RequestsPerSecond => "requests_per_second",
-            }
-            .to_owned(),
-            varies: line.varies,
-            planned: column(&line.planned),
-            achieved: column(&line.achieved),
-            in_flight: column(&line.in_flight),
-            started: line.started.clone(),
-            completed: line.completed.clone(),
-            failed: line.failed.clone(),
-            output_tokens: unknown
-                .take("output_tokens", line.output_tokens.clone())
-                .map(|tokens| column(&tokens)),
-            unknown,
-        }
-    }
 }
 
 impl From<&stats::ServerRates> for ServerRates {

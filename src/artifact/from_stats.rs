@@ -386,6 +386,7 @@ fn client(
     let mut unknown = Unknowns::none();
     unknown
         .note("rss_peak_bytes", "this system does not say how much memory a process used at most");
+    unknown.note("sampling_cpu_s", "nothing was sampled to its end");
     Client {
         valid: validity.valid,
         reasons: validity.reasons.iter().map(|reason| note(reason.code, &reason.message)).collect(),
@@ -400,6 +401,7 @@ fn client(
             "this system does not say how much processor time a thread used",
         ),
         rss_peak_bytes: None,
+        sampling_cpu_s: None,
         limits: Limits {
             max_failed,
             max_lateness_ratio,

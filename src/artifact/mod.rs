@@ -12,6 +12,7 @@ mod calibration;
 mod comparison;
 pub mod derived;
 mod from_stats;
+mod pretty;
 mod prompts;
 mod report;
 mod rows;
@@ -20,6 +21,7 @@ mod scrapes;
 mod sections;
 pub mod store;
 mod suite;
+pub mod timeline;
 mod unknowns;
 
 pub use ab::{
@@ -36,7 +38,7 @@ pub use comparison::{
     COMPARE_SCHEMA, CompareCheck, CompareDesign, CompareJudged, CompareReport, CompareRow,
     CompareRun, CompareSides, CompareValue,
 };
-pub use derived::{Derived, Timeline};
+pub use derived::Derived;
 pub use from_stats::{Sections, phase_figures, sections};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
@@ -62,4 +64,5 @@ pub use suite::{
     AxisValue, CellMetric, CellRates, CellRequests, CellStatus, SUITE_SCHEMA, SUITE_SCHEMA_VERSION,
     SearchKind, SearchPoint, SearchReport, SuiteCell, SuiteReport, SuiteRun, SuiteServer,
 };
+pub use timeline::Timeline;
 pub use unknowns::{Unknowns, explain_nulls, unexplained_nulls};

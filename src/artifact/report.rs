@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calibration::CalibrationStep;
-use super::derived::{Derived, Timeline};
+use super::derived::Derived;
+use super::pretty::pretty;
 use super::prompts::Prompts;
 use super::sections::{
     Client, Conversations, HeaderFigures, MetricSummary, Note, PhaseFigures, Rates, Reconciliation,
     RequestsSection, Resources, ServerMetric, Threshold,
 };
+use super::timeline::Timeline;
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::Endpoint;
 use crate::stats::ServerKind;
@@ -94,11 +96,10 @@ impl Report {
         value
     }
 
-    /// The text of `report.json`, indented, with a final line end.
+    /// The text of `report.json`, indented, columns of numbers on one line, with a final line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text =
-            serde_json::to_string_pretty(&self.to_value()).expect("a JSON value always has a text");
+        let mut text = pretty(&self.to_value());
         text.push('\n');
         text
     }

@@ -347,22 +347,49 @@ pub struct ProcessUse {
     pub cpu_s: Option<f64>,
     /// Peak resident memory.
     pub rss_peak_bytes: Option<u64>,
+    /// Most threads at a sample.
+    #[serde(default)]
+    pub threads_max: Option<u32>,
+    /// Page faults that needed no disk.
+    #[serde(default)]
+    pub minor_faults: Option<u64>,
+    /// Page faults that did.
+    #[serde(default)]
+    pub major_faults: Option<u64>,
+    /// Bytes fetched from storage.
+    #[serde(default)]
+    pub read_bytes: Option<u64>,
+    /// Bytes sent to storage.
+    #[serde(default)]
+    pub written_bytes: Option<u64>,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
 }
 
-/// What a graphics processor did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What a graphics processor did while it was sampled.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct GpuUse {
+    /// NVML's number of it, from 0.
+    #[serde(default)]
+    pub index: Option<u32>,
     /// Its name.
     pub name: String,
+    /// Whether a process of the server was seen on it.
+    #[serde(default)]
+    pub used_by_server: Option<bool>,
     /// Mean utilisation, 0 to 1.
     pub utilization_mean: Option<f64>,
-    /// Peak memory in use.
+    /// Peak memory in use, by anybody.
     pub memory_peak_bytes: Option<u64>,
+    /// Of that, the most that the server's processes had.
+    #[serde(default)]
+    pub server_memory_peak_bytes: Option<u64>,
     /// Mean power.
     pub power_mean_w: Option<f64>,
+    /// Highest temperature.
+    #[serde(default)]
+    pub temperature_max_c: Option<f64>,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
@@ -389,6 +416,9 @@ pub struct Client {
     pub cpu_s: Option<f64>,
     /// Peak resident memory of this process.
     pub rss_peak_bytes: Option<u64>,
+    /// Processor time of everything that sampled while the load ran; not part of `cpu_s`.
+    #[serde(default)]
+    pub sampling_cpu_s: Option<f64>,
     /// The limits that `valid` was judged by.
     pub limits: Limits,
     /// Why a field of this object is `null`.

@@ -90,7 +90,7 @@ impl Unknowns {
 const NOT_FINITE: &str = "the computed value is not a finite number";
 
 /// Every `null` of a report whose name is not a key of `unknown` in the same object, as JSON
-/// pointers. A `null` inside an array has no name, so it is always one.
+/// pointers. A `null` inside a column of numbers is explained under the column's name.
 #[must_use]
 pub fn unexplained_nulls(report: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -106,6 +106,7 @@ fn walk(value: &Value, path: &str, found: &mut Vec<String>) {
                 match value {
                     Value::Null if !is_explained(object, name) => found.push(path),
                     Value::Null => {}
+                    column if has_gaps(column) && is_explained(object, name) => {}
                     other => walk(other, &path, found),
                 }
             }
@@ -121,6 +122,14 @@ fn walk(value: &Value, path: &str, found: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+/// Whether it is a column some values of which are not known. A list of objects is none.
+fn has_gaps(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| {
+        items.iter().any(Value::is_null)
+            && items.iter().all(|item| item.is_null() || item.is_number())
+    })
 }
 
 fn is_explained(object: &Map<String, Value>, name: &str) -> bool {
@@ -144,7 +153,9 @@ fn explain(value: &mut Value, parent: &str) {
             forget_known(object);
             let nameless: Vec<String> = object
                 .iter()
-                .filter(|(name, value)| value.is_null() && !is_explained(object, name))
+                .filter(|(name, value)| {
+                    (value.is_null() || has_gaps(value)) && !is_explained(object, name)
+                })
                 .map(|(name, _)| name.clone())
                 .collect();
             if !nameless.is_empty() {
@@ -172,7 +183,8 @@ fn explain(value: &mut Value, parent: &str) {
 /// A reason was noted early and the value came later: it would contradict itself.
 fn forget_known(object: &mut Map<String, Value>) {
     let Some(Value::Object(mut reasons)) = object.remove("unknown") else { return };
-    reasons.retain(|name, _| object.get(name).is_some_and(Value::is_null));
+    let is_unknown = |value: &Value| value.is_null() || has_gaps(value);
+    reasons.retain(|name, _| object.get(name).is_some_and(is_unknown));
     if !reasons.is_empty() {
         object.insert("unknown".to_owned(), Value::Object(reasons));
     }
@@ -218,6 +230,19 @@ mod tests {
             "unknown": {"x": "another field"},
         });
         assert_eq!(unexplained_nulls(&report), ["/a", "/d/0/e", "/d/1"]);
+    }
+
+    #[test]
+    fn gaps_of_a_column_are_explained_under_its_name() {
+        let mut report = json!({"a": [1, null, 2.5], "b": [1, 2], "c": [{"d": null}, null],
+            "unknown": {"b": "early"}});
+        assert_eq!(unexplained_nulls(&report), ["/a/1", "/c/0/d", "/c/1"]);
+        explain_nulls(&mut report);
+        assert_eq!(report["unknown"], json!({"a": "not recorded"}));
+        assert_eq!(unexplained_nulls(&report), ["/c/1"]);
+        report["a"][1] = json!("no number");
+        report["a"][0] = json!(null);
+        assert_eq!(unexplained_nulls(&report), ["/a/0", "/c/1"]);
     }
 
     #[test]

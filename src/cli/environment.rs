@@ -83,6 +83,10 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),
+            (
+                "BENCH_CI_NVML_LIBRARY",
+                "another NVML than the driver's; for tests [default: libnvidia-ml.so.1]",
+            ),
             ("LLAMA_API_KEY", "llama-server's own: a server that we start reads it too"),
             ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust in place of the system's"),
             ("CI", "plain lines of progress, even on a terminal"),

@@ -386,6 +386,9 @@ pub struct OutputArgs {
     /// All files go here and nowhere else
     #[arg(long, value_name = "DIR", default_value = "bench-out")]
     pub out_dir: PathBuf,
+    /// How often metrics, processes, machine and GPUs are looked at under load
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    pub scrape_interval: Duration,
     /// Not a flag: `bench-py` writes k6's summary under bench.py's name too.
     #[arg(skip)]
     pub bench_py_names: bool,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::gaps::GapsOverTime;
 use super::record::Stamp;
 use super::stamp::ClockSource;
 
@@ -61,6 +62,8 @@ pub struct LoadOutcome {
     pub itl: Histogram<u64>,
     /// The same gaps, exactly.
     pub itl_moments: Moments,
+    /// The same gaps, roughly, by when they ended.
+    pub itl_over_time: GapsOverTime,
     /// How long received bytes waited for our read, nanoseconds; one entry for each read of a
     /// measured request. Where the kernel gives no stamps it holds the lag of the event loop
     /// instead (how late a timer of ours was served, every 10 ms).

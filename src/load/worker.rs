@@ -16,6 +16,7 @@ use super::arrivals::spans;
 use super::connection::Connection;
 use super::conversation::Unsent;
 use super::dial::Dialer;
+use super::gaps::GapsOverTime;
 use super::leash::{Leash, NEVER};
 use super::live::LiveCounters;
 use super::outcome::{LoadOutcome, Moments, PhaseOutcome, histogram};
@@ -65,6 +66,8 @@ pub(super) struct Stage {
 struct Tally {
     /// Of those that have begun.
     phases: Vec<PhaseOutcome>,
+    /// Those of measured requests; `None` before the first phase has begun.
+    gaps: Option<GapsOverTime>,
     client_delay: Histogram<u64>,
     loop_lag: Histogram<u64>,
 }
@@ -106,6 +109,7 @@ impl Stage {
             dimensions: Cell::new(None),
             tally: RefCell::new(Tally {
                 phases: Vec::with_capacity(plan.phases.len()),
+                gaps: None,
                 client_delay: histogram(),
                 loop_lag: histogram(),
             }),
@@ -312,12 +316,18 @@ impl Stage {
             (Phase::Measured, Outcome::Failed { .. }) => self.live.count_failed(),
             _ => {}
         }
-        if record.is_completed()
-            && let Some(tally) = self.tally.borrow_mut().of(record.phase_index)
-        {
-            for gap in player.gaps() {
-                tally.itl.saturating_record(*gap);
-                tally.itl_moments.add(*gap);
+        if record.is_completed() {
+            let mut tally = self.tally.borrow_mut();
+            if let Some(phase) = tally.of(record.phase_index) {
+                for gap in player.gaps() {
+                    phase.itl.saturating_record(*gap);
+                    phase.itl_moments.add(*gap);
+                }
+            }
+            if let (Some(gaps), Some(first)) = (&mut tally.gaps, record.first_content)
+                && record.phase == Phase::Measured
+            {
+                gaps.add(first, player.gaps());
             }
         }
         (self.sink.borrow_mut())(record);
@@ -491,7 +501,10 @@ impl Stage {
         if let (Some(duration), false) = (plan.duration, plan.shape.is_open()) {
             self.tickets.borrow_mut().close_at(phase, begun.after(duration));
         }
-        self.tally.borrow_mut().phases.push(PhaseOutcome::beginning(begun));
+        let mut tally = self.tally.borrow_mut();
+        tally.gaps.get_or_insert_with(|| GapsOverTime::since(begun));
+        tally.phases.push(PhaseOutcome::beginning(begun));
+        drop(tally);
         self.turn.notify_waiters();
     }
 
@@ -569,6 +582,7 @@ impl Stage {
             interrupted: self.interrupted.get(),
             itl: histogram(),
             itl_moments: Moments::default(),
+            itl_over_time: tally.gaps.take().unwrap_or_else(|| GapsOverTime::since(started)),
             client_delay: std::mem::replace(
                 if self.receiver.sees_delay() {
                     &mut tally.client_delay

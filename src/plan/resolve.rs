@@ -21,8 +21,8 @@ use crate::cli::{ConnectionsArg, HttpVersionArg, RunArgs};
 
 pub use suite::{Intention, intention};
 
-/// Seconds between two scrapes: llama-server's own averages are over about as long.
-const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+/// More often than this, looking would be much of what is seen.
+const SHORTEST_SCRAPE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the surroundings say where the flags are silent.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +89,13 @@ fn resolve_with(
     let mut transport = transport(args, &mut problems);
     check_ratio("--max-lateness", args.limits.max_lateness, &mut problems);
     check_ratio("--max-client-delay", args.limits.max_client_delay, &mut problems);
+    if args.output.scrape_interval < SHORTEST_SCRAPE_INTERVAL {
+        let given = args.output.scrape_interval.as_secs_f64() * 1e3;
+        problems.push(Problem::new(
+            Place::Flag("--scrape-interval"),
+            format!("invalid value \"{given}ms\": expected 10ms or longer"),
+        ));
+    }
     if args.server.url.is_some() {
         refuse_with_url(args, model.as_ref(), &mut problems);
     }
@@ -160,7 +167,7 @@ fn resolve_with(
         },
         out_dir: args.output.out_dir.clone(),
         bench_py_names: args.output.bench_py_names,
-        scrape_interval: SCRAPE_INTERVAL,
+        scrape_interval: args.output.scrape_interval,
         peaks: PeaksSpec {
             bandwidth: args.derived.peak_bandwidth,
             flops: args.derived.peak_flops,

@@ -1,7 +1,7 @@
 //! What machine this is.
 //!
-//! Main type: [`Machine`]. It reads what the system offers without privileges and starts a vendor's
-//! tool only where there is one. It measures nothing.
+//! Main type: [`Machine`]. It reads what the system offers without privileges, and starts a vendor's
+//! tool only where its library cannot be asked. It measures nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::cpu_limit::cgroup_cpu_limit;
 use super::{Env, command};
+use crate::gpu::Nvml;
 
 /// The machine that everything ran on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,8 +33,8 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// CPUs that the control group grants; `None` without a limit (then `unknown` has no entry).
     pub cgroup_cpu_limit: Option<f64>,
-    /// Graphics processors, in the order of `nvidia-smi`; empty where there is none, or where
-    /// `unknown` says why they could not be asked.
+    /// Graphics processors, in NVML's order; empty where there is none, or where `unknown` says why
+    /// they could not be asked.
     pub gpus: Vec<Gpu>,
     /// 16 hex digits of a SHA-256 over processor model, cores, CPU limit, memory in GiB and
     /// graphics processors with driver: reports with different ones are of different machines.
@@ -56,6 +57,9 @@ pub struct Gpu {
 /// How long `nvidia-smi` may take. It needs a second on a machine whose driver sleeps; a hung one
 /// must not hold up a benchmark.
 const GPU_LIMIT: Duration = Duration::from_secs(2);
+
+/// A driver that sleeps wakes for each device in turn.
+const NVML_LIMIT: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// Looks at this machine.
@@ -84,17 +88,10 @@ impl Machine {
         if cores.is_none() {
             unknown.insert("cores", "the system does not tell its processors".to_owned());
         }
-        let path = env("PATH").map(OsString::from);
-        let gpus = match command::on_path(path.as_deref(), "nvidia-smi") {
-            None => Vec::new(),
-            Some(tool) => match command::ask(&tool, &GPU_QUESTION, GPU_LIMIT) {
-                Ok(answer) => gpus(&answer),
-                Err(reason) => {
-                    unknown.insert("gpus", reason);
-                    Vec::new()
-                }
-            },
-        };
+        let gpus = graphics_processors(env).unwrap_or_else(|reason| {
+            unknown.insert("gpus", reason);
+            Vec::new()
+        });
         let mut machine = Self {
             os: os(root),
             arch: std::env::consts::ARCH,
@@ -135,6 +132,42 @@ impl Machine {
         }
         Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// By NVML; by `nvidia-smi` where this build cannot load that. None where there is neither.
+fn graphics_processors(env: Env<'_>) -> Result<Vec<Gpu>, String> {
+    if let Some(found) = by_nvml() {
+        return found;
+    }
+    let path = env("PATH").map(OsString::from);
+    match command::on_path(path.as_deref(), "nvidia-smi") {
+        None => Ok(Vec::new()),
+        Some(tool) => command::ask(&tool, &GPU_QUESTION, GPU_LIMIT).map(|answer| gpus(&answer)),
+    }
+}
+
+/// `None` if there is no NVML; an error if it does not answer in time, for its driver may be stuck.
+fn by_nvml() -> Option<Result<Vec<Gpu>, String>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let ask = move || {
+        let found = Nvml::shared().ok().map(|nvml| {
+            let driver = nvml.driver().ok();
+            let devices = nvml.devices().map_err(|reason| reason.reason().to_owned())?;
+            let gpu = |device: crate::gpu::Device| Gpu {
+                name: device.name,
+                memory_bytes: device.memory_bytes,
+                driver: driver.clone(),
+            };
+            Ok(devices.into_iter().map(gpu).collect())
+        });
+        // Nobody listens any more where the limit has passed.
+        drop(sender.send(found));
+    };
+    let thread = std::thread::Builder::new().name("nvml".to_owned()).spawn(ask);
+    thread.ok()?;
+    receiver.recv_timeout(NVML_LIMIT).unwrap_or_else(|_too_late| {
+        Some(Err(format!("NVML did not answer within {} s", NVML_LIMIT.as_secs())))
+    })
 }
 
 const GPU_QUESTION: [&str; 2] =

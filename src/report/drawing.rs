@@ -19,11 +19,20 @@ struct Row<'a> {
 
 /// Whether there is anything to see: a constant number of users is a straight line.
 pub(super) fn is_worth_it(line: &Timeline) -> bool {
-    line.planned.len() > 1 && (line.varies || !counts_users(line))
+    planned(line).len() > 1 && (line.varies || !counts_users(line))
 }
 
 fn counts_users(line: &Timeline) -> bool {
-    line.unit == "users"
+    line.unit.as_deref() == Some("users")
+}
+
+/// Empty for a load without a single course, which is not drawn.
+fn planned(line: &Timeline) -> &[f64] {
+    line.planned.as_deref().unwrap_or_default()
+}
+
+fn achieved(line: &Timeline) -> &[f64] {
+    line.achieved.as_deref().unwrap_or_default()
 }
 
 fn most(values: &[f64]) -> f64 {
@@ -33,11 +42,11 @@ fn most(values: &[f64]) -> f64 {
 fn rows(line: &Timeline) -> [Row<'_>; 3] {
     let (name, unit) = if counts_users(line) { ("users", "users") } else { ("sent", "requests/s") };
     // The plan and what came of it are compared, so they have one scale.
-    let full = most(&line.planned).max(most(&line.achieved));
+    let full = most(planned(line)).max(most(achieved(line)));
     let in_flight = most(&line.in_flight);
     [
-        Row { name: "planned", values: &line.planned, full, unit },
-        Row { name, values: &line.achieved, full, unit },
+        Row { name: "planned", values: planned(line), full, unit },
+        Row { name, values: achieved(line), full, unit },
         Row {
             name: "in flight",
             values: &line.in_flight,
@@ -84,15 +93,15 @@ pub(super) fn chart(line: &Timeline) -> String {
     } else {
         ("requests per second: planned, sent", "requests/s")
     };
-    let end_s = line.step_s * line.planned.len() as f64;
-    let top = most(&line.planned).max(most(&line.achieved));
+    let end_s = line.step_s * planned(line).len() as f64;
+    let top = most(planned(line)).max(most(achieved(line)));
     let mut text = format!(
         "xychart-beta\n    title \"{title}\"\n    x-axis \"seconds\" 0 --> {end_s}\n    \
          y-axis \"{axis}\" 0 --> {}\n",
         plain(top.max(1.0))
     );
-    let in_flight = counts_users(line).then_some(&line.in_flight);
-    for values in [Some(&line.planned), Some(&line.achieved), in_flight].into_iter().flatten() {
+    let in_flight = counts_users(line).then_some(&line.in_flight[..]);
+    for values in [Some(planned(line)), Some(achieved(line)), in_flight].into_iter().flatten() {
         let points: Vec<String> = values.iter().map(|value| plain(*value)).collect();
         text.push_str(&format!("    line [{}]\n", points.join(", ")));
     }
@@ -108,21 +117,20 @@ fn plain(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Unknowns;
 
     fn ramp(unit: &str) -> Timeline {
         Timeline {
             step_s: 1.0,
-            unit: unit.to_owned(),
+            unit: Some(unit.to_owned()),
             varies: true,
-            planned: vec![1.0, 2.0, 3.0, 4.0, 0.0],
-            achieved: vec![1.0, 2.0, 2.5, 4.0, 0.0],
+            planned: Some(vec![1.0, 2.0, 3.0, 4.0, 0.0]),
+            achieved: Some(vec![1.0, 2.0, 2.5, 4.0, 0.0]),
             in_flight: vec![0.5, 1.0, 2.0, 3.0, 1.0],
             started: vec![1; 5],
             completed: vec![1; 5],
             failed: vec![0; 5],
             output_tokens: Some(vec![1.0; 5]),
-            unknown: Unknowns::none(),
+            ..Timeline::default()
         }
     }
 
@@ -140,9 +148,8 @@ mod tests {
 
     #[test]
     fn a_long_line_is_averaged_to_its_width() {
-        let mut line = ramp("users");
-        line.planned = (0..120).map(f64::from).collect();
-        let drawn = sparkline(&line.planned, 119.0, 8);
+        let planned: Vec<f64> = (0..120).map(f64::from).collect();
+        let drawn = sparkline(&planned, 119.0, 8);
         assert_eq!(drawn, "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&[0.0, 0.0], 0.0, 8), "▁▁");
     }

@@ -11,6 +11,7 @@ use super::findings::{Findings, Finished, ServerFacts};
 use super::formats;
 use super::gates;
 use super::phases;
+use super::series;
 use super::spool::Spool;
 use super::stage::Running;
 use super::under_load::SERVER_METRICS;
@@ -28,7 +29,7 @@ use crate::model::ModelFile;
 use crate::plan::{Endpoint, RunPlan, ServerProgram, Target};
 use crate::provenance::{self, Machine};
 use crate::report;
-use crate::scrape::ResourceSummary;
+use crate::scrape::{RESOURCES_FILE, ResourceSummary};
 use crate::server::Ending;
 use crate::stats::{self, LoadFigures, ServerCounters, ServerFate, ServerKind};
 
@@ -104,7 +105,7 @@ pub(crate) fn conclude(
             .into_iter()
             .map(|(name, figures)| (name, figures.into()))
             .collect(),
-        resources: resources(&findings),
+        resources: resources(plan, &findings),
         client: sections.client,
         derived: None,
         timeline: None,
@@ -120,6 +121,8 @@ pub(crate) fn conclude(
     }
     report.client.rss_peak_bytes =
         report.resources.client.as_ref().and_then(|client| client.rss_peak_bytes);
+    report.client.sampling_cpu_s =
+        findings.scrape.as_ref().map(|scrape| scrape.sampling_cpu.as_secs_f64());
     if report.client.rss_peak_bytes.is_none() {
         report.client.unknown.note("rss_peak_bytes", "no sample of this process was taken");
     }
@@ -171,7 +174,7 @@ fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report:
     let (figures, warnings) = derived::derived(plan, findings, load, summary);
     report.derived = Some(figures);
     report.warnings.extend(warnings);
-    report.timeline = report.unknown.take("timeline", derived::timeline(plan, findings, load));
+    report.timeline = report.unknown.take("timeline", series::timeline(plan, findings, load));
 }
 
 pub(crate) fn tool() -> artifact::Tool {
@@ -514,27 +517,45 @@ fn server_metrics(
     scrape.series.iter().map(|(name, series)| (name.clone(), metric(series))).collect()
 }
 
-fn resources(findings: &Findings) -> artifact::Resources {
+fn resources(plan: &RunPlan, findings: &Findings) -> artifact::Resources {
     let scrape = findings.scrape.as_ref();
     let mut unknown = Unknowns::none();
-    let used = |resources: ResourceSummary| ProcessUse {
-        cpu_s: Some(resources.cpu_s),
-        rss_peak_bytes: Some(resources.rss_peak_bytes),
-        unknown: Unknowns::none(),
+    let used = |resources: ResourceSummary| {
+        // Destructured so that a new figure cannot be forgotten here.
+        let ResourceSummary {
+            cpu_s,
+            rss_peak_bytes,
+            threads_max,
+            minor_faults,
+            major_faults,
+            read_bytes,
+            written_bytes,
+        } = resources;
+        let mut unknown = Unknowns::none();
+        let no_storage = "the system does not say it of every process";
+        ProcessUse {
+            cpu_s: Some(cpu_s),
+            rss_peak_bytes: Some(rss_peak_bytes),
+            threads_max: Some(threads_max),
+            minor_faults: Some(minor_faults),
+            major_faults: Some(major_faults),
+            read_bytes: unknown.option("read_bytes", read_bytes, no_storage),
+            written_bytes: unknown.option("written_bytes", written_bytes, no_storage),
+            unknown,
+        }
     };
-    let why_not = "no sample of its processes was taken";
     artifact::Resources {
         server: unknown.option(
             "server",
             scrape.and_then(|scrape| scrape.server).map(used),
-            why_not,
+            series::no_server(plan),
         ),
         client: unknown.option(
             "client",
             scrape.and_then(|scrape| scrape.client).map(used),
-            why_not,
+            "no sample of its processes was taken",
         ),
-        gpus: Vec::new(),
+        gpus: scrape.map(|scrape| series::gpus(&scrape.resources)).unwrap_or_default(),
         unknown,
     }
 }
@@ -547,6 +568,7 @@ fn files(out_dir: &Path) -> Vec<FileEntry> {
         (REQUESTS_JSONL, "one row a planned request"),
         (REQUESTS_CSV, "the same for a spreadsheet"),
         (SERVER_METRICS, "every scrape of the server's /metrics"),
+        (RESOURCES_FILE, "every sample of processes, machine and graphics processors"),
         (SERVER_LOG, "everything that the server wrote"),
         (EVENTS_FILE, "what happened, in order"),
     ];

@@ -1,38 +1,21 @@
 //! What a report derives from a finished load: each figure's inputs, gathered from the rooms that
 //! have them.
 //!
-//! Main functions: [`derived`] and [`timeline`]. The formulas are `stats`'; what was assumed for them
+//! Main function: [`derived`]. The formulas are `stats`'; what was assumed for them
 //! is put into words here, where it is known.
 
 use super::findings::Findings;
 use crate::artifact::derived as wire;
-use crate::artifact::{Derived, Note, Timeline, Unknowns};
+use crate::artifact::{Derived, Note, Unknowns};
 use crate::load::{LoadOutcome, Phase, RequestRecord};
 use crate::model::{ModelWork, TensorType};
 use crate::peaks::Measured;
-use crate::plan::{Course, LoadShape, RunPlan, ServerSpec, Target};
+use crate::plan::{RunPlan, ServerSpec, Target};
 use crate::scrape::ScrapeSummary;
 use crate::stats::{
     self, Drafts, Known, Little, Peaks, ServerRates, ServerWork, Summary, TokenCost, TokenCounts,
     TpotDifference, Traffic, Unknown, Utilization, metric,
 };
-
-/// The load over time, beside its plan.
-pub(super) fn timeline(plan: &RunPlan, findings: &Findings, load: &LoadOutcome) -> Known<Timeline> {
-    let workload = &plan.workload;
-    if workload.sequence().len() > 1 {
-        return Err(Unknown::because("the load has several phases, each with a course of its own"));
-    }
-    if matches!(workload.shape, LoadShape::Trace { .. }) {
-        let why = "the course of a trace is in its file, and each request has its planned instant";
-        return Err(Unknown::because(why));
-    }
-    let users = findings.workload.as_ref().map_or(0, |facts| facts.users);
-    let course = Course::of(&workload.shape, users, workload.duration);
-    let (start, end) = (load.started, load.ended);
-    let line = stats::Timeline::of(&findings.records, &course, workload.think_time, start, end)?;
-    Ok(Timeline::from(&line))
-}
 
 /// All of it, and warnings of what cannot be: Little's law does not hold, or more than all was used.
 pub(super) fn derived(

@@ -18,6 +18,7 @@ mod make;
 pub(crate) mod measure;
 mod phases;
 mod prompts;
+mod series;
 mod spool;
 mod stage;
 mod tokenizer;
@@ -41,17 +42,19 @@ use crate::event::Events;
 use crate::plan::RunPlan;
 use crate::plan::resolve::{Intention, Surroundings, intention};
 use crate::provenance::Provenance;
+use crate::scrape::RESOURCES_FILE;
 use crate::{report, signals};
 use findings::Findings;
 
 /// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
 /// takes yesterday's report for today's.
-pub(crate) const OUTPUT_FILES: [&str; 18] = [
+pub(crate) const OUTPUT_FILES: [&str; 19] = [
     conclude::REPORT_JSON,
     conclude::REPORT_MD,
     conclude::REQUESTS_JSONL,
     conclude::REQUESTS_CSV,
     under_load::SERVER_METRICS,
+    RESOURCES_FILE,
     measure::SERVER_LOG,
     watchers::EVENTS_FILE,
     spool::FILE,

@@ -1,7 +1,8 @@
-//! Asks `/metrics` and the system before, during and after the load.
+//! Asks `/metrics` before, during and after the load, and has the system sampled meanwhile.
 //!
 //! Main types: [`Scraper`], the running task, and [`ScrapeSummary`], what it found. Every scrape is a
-//! line of `server-metrics.jsonl`. It runs on the corridor's runtime, never on the threads that stamp.
+//! line of `server-metrics.jsonl`. It runs on the corridor's runtime, never on the threads that stamp;
+//! what the system says is [`super::sampler`]'s, on a thread of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,12 +17,19 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::cancel::Cancel;
+use crate::load::now;
 use crate::server::ServerGroup;
-use crate::server::proc::{self, Usage};
 
+use super::cost::timed;
+use super::history::{ResourceHistory, ResourceSummary};
 use super::http::ControlPlane;
 use super::metrics::{self, Page, Scrape};
+use super::sampler::Sampler;
 use super::series::{Series, SeriesSummary, ServerThroughput};
+use super::track::Tracks;
+
+/// Every sample of the system, beside the scrapes.
+pub const RESOURCES_FILE: &str = "resources.jsonl";
 
 /// llama-server answers `/metrics` between two batches, so a long prompt on a small machine delays
 /// the answer by seconds.
@@ -35,6 +43,7 @@ const LIMIT_WHEN_CANCELLED: Duration = Duration::from_secs(1);
 pub struct Scraper {
     finish: Option<oneshot::Sender<()>>,
     task: JoinHandle<ScrapeSummary>,
+    sampler: Option<Sampler>,
     series: Shared,
 }
 
@@ -63,19 +72,14 @@ pub struct ScrapeSummary {
     pub server: Option<ResourceSummary>,
     /// This process; `None` without `/proc`.
     pub client: Option<ResourceSummary>,
+    /// The server's metrics over time.
+    pub tracks: Tracks,
+    /// Processes, machine and graphics processors over time.
+    pub resources: ResourceHistory,
+    /// Processor time of all scraping and sampling.
+    pub sampling_cpu: Duration,
     /// What the user should know, in words.
     pub warnings: Vec<String>,
-}
-
-/// What processes used between the first and the last sample.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ResourceSummary {
-    /// CPU time, user and system, in seconds, used between the first and the last sample.
-    pub cpu_s: f64,
-    /// Largest resident memory so far, in bytes, from the start of the processes.
-    pub rss_peak_bytes: u64,
-    /// Largest number of threads at a sample.
-    pub threads_max: u32,
 }
 
 impl ScrapeSummary {
@@ -91,10 +95,10 @@ impl Scraper {
     ///
     /// The first scrape is complete when this returns, so that all that follows is in the counters'
     /// differences. `group`: the server's processes, if they are ours. `sink`: the file for one JSON
-    /// line a scrape, made anew.
+    /// line a scrape, made anew; [`RESOURCES_FILE`] is made beside it.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If a file cannot be made.
     pub async fn start(
         control: ControlPlane,
         group: Option<ServerGroup>,
@@ -102,13 +106,15 @@ impl Scraper {
         sink: &Path,
         cancel: Cancel,
     ) -> std::io::Result<Self> {
+        let resources = sink.with_file_name(RESOURCES_FILE);
         let sink = File::create(sink)?;
-        let mut recorder = Recorder::new(control, group, sink);
+        let sampler = Sampler::begin(group, interval, &resources).await?;
+        let mut recorder = Recorder::new(control, sink);
         let series = Arc::clone(&recorder.series);
         recorder.scrape(Phase::Before, LIMIT).await;
         let (finish, finished) = oneshot::channel();
         let task = tokio::spawn(recorder.run(interval, cancel, finished));
-        Ok(Self { finish: Some(finish), task, series })
+        Ok(Self { finish: Some(finish), task, sampler: Some(sampler), series })
     }
 
     /// What has been found so far, by name with labels.
@@ -120,14 +126,22 @@ impl Scraper {
     /// Scrapes a last time and tells what was found.
     pub async fn finish(mut self) -> ScrapeSummary {
         drop(self.finish.take());
-        match (&mut self.task).await {
-            Ok(summary) => summary,
-            Err(error) => ScrapeSummary {
-                absent: Some("the scraping task ended early".to_owned()),
-                warnings: vec![format!("the scraping task ended early: {error}")],
-                ..ScrapeSummary::default()
-            },
-        }
+        // At once: a last page that takes its time is none of the load.
+        let resources = match self.sampler.take() {
+            Some(sampler) => sampler.finish().await,
+            None => ResourceHistory::default(),
+        };
+        let mut summary = (&mut self.task).await.unwrap_or_else(|error| ScrapeSummary {
+            absent: Some("the scraping task ended early".to_owned()),
+            warnings: vec![format!("the scraping task ended early: {error}")],
+            ..ScrapeSummary::default()
+        });
+        summary.server = resources.server();
+        summary.client = resources.client();
+        summary.sampling_cpu += resources.sampling_cpu;
+        summary.warnings.extend(resources.warnings.iter().cloned());
+        summary.resources = resources;
+        summary
     }
 }
 
@@ -161,19 +175,14 @@ struct Line<'a> {
     /// Why there was no page.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    server: Option<Usage>,
-    client: Option<Usage>,
 }
 
 struct Recorder {
     control: ControlPlane,
-    group: Option<ServerGroup>,
     sink: File,
     began: Instant,
     series: Shared,
     process_start: Option<String>,
-    server: Option<Resources>,
-    client: Option<Resources>,
     /// Why asking for metrics is useless.
     offers_none: Option<String>,
     last_failure: Option<String>,
@@ -182,25 +191,14 @@ struct Recorder {
     summary: ScrapeSummary,
 }
 
-#[derive(Clone, Copy)]
-struct Resources {
-    first: Usage,
-    last: Usage,
-    threads_max: u32,
-    rss_peak_bytes: u64,
-}
-
 impl Recorder {
-    fn new(control: ControlPlane, group: Option<ServerGroup>, sink: File) -> Self {
+    fn new(control: ControlPlane, sink: File) -> Self {
         Self {
             control,
-            group,
             sink,
             began: Instant::now(),
             series: Shared::default(),
             process_start: None,
-            server: None,
-            client: None,
             offers_none: None,
             last_failure: None,
             sink_error: None,
@@ -243,14 +241,19 @@ impl Recorder {
     }
 
     async fn scrape(&mut self, phase: Phase, limit: Duration) {
+        let mut spent = Duration::ZERO;
+        timed(self.scrape_once(phase, limit), &mut spent).await;
+        self.summary.sampling_cpu += spent;
+    }
+
+    async fn scrape_once(&mut self, phase: Phase, limit: Duration) {
         let (t_s, at) = (self.began.elapsed().as_secs_f64(), chrono::Utc::now());
         let asked = Instant::now();
         let scrape = match &self.offers_none {
             Some(reason) => Scrape::Absent { reason: reason.clone() },
             None => metrics::scrape(&self.control, limit).await,
         };
-        let took = asked.elapsed();
-        let (server, client) = self.sample_resources();
+        let (took, answered) = (asked.elapsed(), now());
         let (page, reason) = match &scrape {
             Scrape::Page(page) => {
                 self.take(page);
@@ -266,6 +269,7 @@ impl Recorder {
                 (None, Some(reason.as_str()))
             }
         };
+        self.summary.tracks.push(answered, page);
         self.write(&Line {
             t_s,
             at: at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
@@ -276,8 +280,6 @@ impl Recorder {
                 page.samples.iter().map(|s| (s.name.as_str(), finite(s.value))).collect()
             }),
             reason,
-            server,
-            client,
         });
     }
 
@@ -300,24 +302,6 @@ impl Recorder {
             let first = self.process_start.get_or_insert_with(|| started.clone());
             self.summary.restarted |= first != started;
         }
-    }
-
-    fn sample_resources(&mut self) -> (Option<Usage>, Option<Usage>) {
-        let server = self.group.as_ref().and_then(ServerGroup::sample);
-        let client = proc::own_usage();
-        for (usage, resources) in [(server, &mut self.server), (client, &mut self.client)] {
-            let Some(usage) = usage else { continue };
-            let begun = resources.get_or_insert(Resources {
-                first: usage,
-                last: usage,
-                threads_max: 0,
-                rss_peak_bytes: 0,
-            });
-            begun.last = usage;
-            begun.threads_max = begun.threads_max.max(usage.threads);
-            begun.rss_peak_bytes = begun.rss_peak_bytes.max(usage.rss_peak_bytes);
-        }
-        (server, client)
     }
 
     fn write(&mut self, line: &Line<'_>) {
@@ -357,23 +341,10 @@ impl Recorder {
         if let Some(error) = self.sink_error {
             summary.warnings.push(format!("server-metrics.jsonl is not complete: {error}"));
         }
-        summary.server = self.server.map(Resources::summary);
-        summary.client = self.client.map(Resources::summary);
         summary
     }
 }
 
 fn summaries(series: &Shared) -> BTreeMap<String, SeriesSummary> {
     locked(series).iter().map(|(name, series)| (name.clone(), series.summary())).collect()
-}
-
-impl Resources {
-    fn summary(self) -> ResourceSummary {
-        ResourceSummary {
-            // A process of the group that ended takes its time with it.
-            cpu_s: (self.last.cpu_s - self.first.cpu_s).max(0.0),
-            rss_peak_bytes: self.rss_peak_bytes,
-            threads_max: self.threads_max,
-        }
-    }
 }

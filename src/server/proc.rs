@@ -29,6 +29,15 @@ pub struct Usage {
     pub threads: u32,
     /// Processes.
     pub processes: u32,
+    /// Page faults so far that needed no disk, with those of children that were waited for.
+    pub minor_faults: u64,
+    /// Page faults so far that did.
+    pub major_faults: u64,
+    /// Bytes so far that were fetched from storage; `None` where the system does not say, as for
+    /// processes of another user.
+    pub read_bytes: Option<u64>,
+    /// Bytes so far that were sent to storage.
+    pub written_bytes: Option<u64>,
 }
 
 /// The processes of a server: its process group, and all descendants of `leader` even if they left
@@ -69,6 +78,16 @@ pub fn usage(pids: &[i32]) -> Option<Usage> {
         total.rss_peak_bytes += peak_of(stat.pid).unwrap_or(stat.rss_bytes);
         total.cpu_s += stat.cpu_s;
         total.threads += stat.threads;
+        total.minor_faults += stat.minor_faults;
+        total.major_faults += stat.major_faults;
+        let io = storage_of(stat.pid);
+        // One that does not say leaves the sum of all unknown.
+        let sum = |so_far: Option<u64>, more: Option<u64>| match total.processes {
+            0 => more,
+            _ => Some(so_far? + more?),
+        };
+        total.read_bytes = sum(total.read_bytes, io.map(|(read, _)| read));
+        total.written_bytes = sum(total.written_bytes, io.map(|(_, written)| written));
         total.processes += 1;
     }
     (total.processes > 0).then_some(total)
@@ -147,6 +166,8 @@ struct Stat {
     cpu_s: f64,
     threads: u32,
     rss_bytes: u64,
+    minor_faults: u64,
+    major_faults: u64,
 }
 
 impl Stat {
@@ -169,6 +190,8 @@ impl Stat {
             cpu_s: ticks as f64 / ticks_per_second(),
             threads: u32::try_from(number(20)?).ok()?,
             rss_bytes: number(24)? * page_size(),
+            minor_faults: number(10)? + number(11)?,
+            major_faults: number(12)? + number(13)?,
         })
     }
 
@@ -185,6 +208,15 @@ fn peak_of(pid: i32) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// Bytes that a process had fetched from storage and sent to it; `None` if it may not be known.
+fn storage_of(pid: i32) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(path(pid, "io")).ok()?;
+    let number = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse::<u64>().ok()
+    };
+    Some((number("read_bytes:")?, number("write_bytes:")?))
 }
 
 fn page_size() -> u64 {
@@ -210,6 +242,7 @@ mod tests {
         assert_eq!((stat.state, stat.parent, stat.group, stat.threads), ('S', 7, 40, 9));
         assert_eq!(stat.rss_bytes, 25 * page_size());
         assert!((stat.cpu_s - 200.0 / ticks_per_second()).abs() < 1e-9);
+        assert_eq!((stat.minor_faults, stat.major_faults), (1 + 2, 3 + 4));
     }
 
     #[cfg(target_os = "linux")]

@@ -181,11 +181,16 @@ impl Drop for Process {
 impl Shared {
     /// What the group of `leader` uses now; `None` once it is reaped or where it cannot be seen.
     pub(super) fn sample(&self, leader: i32) -> Option<proc::Usage> {
+        let pids: Vec<i32> = proc::members(leader).iter().map(|member| member.pid).collect();
+        self.sample_of(&pids)
+    }
+
+    /// The same, for processes that are known already.
+    pub(super) fn sample_of(&self, pids: &[i32]) -> Option<proc::Usage> {
         if self.lock().reaped {
             return None;
         }
-        let pids: Vec<i32> = proc::members(leader).iter().map(|member| member.pid).collect();
-        let usage = proc::usage(&pids)?;
+        let usage = proc::usage(pids)?;
         let mut state = self.lock();
         state.rss_peak_bytes = state.rss_peak_bytes.max(Some(usage.rss_peak_bytes));
         state.cpu_s = state.cpu_s.max(usage.cpu_s);

@@ -437,6 +437,19 @@ impl ServerGroup {
         self.shared.sample(self.leader)
     }
 
+    /// The processes that it has now and that have not ended. To find them, all of the machine are looked at.
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
+        let members = proc::members(self.leader);
+        members.iter().filter(|member| !member.is_zombie).map(|member| member.pid).collect()
+    }
+
+    /// As [`ServerGroup::sample`], of processes that were found by [`ServerGroup::pids`] before.
+    #[must_use]
+    pub fn sample_of(&self, pids: &[i32]) -> Option<Usage> {
+        self.shared.sample_of(pids)
+    }
+
     /// The processor time of the processes that it has now.
     #[must_use]
     pub fn cpu_clock(&self) -> CpuClock {

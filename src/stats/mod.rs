@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod beta;
+mod columns;
 mod derive;
 mod difference;
 mod distribution;
@@ -30,6 +31,7 @@ pub(crate) mod fixture;
 
 pub use arrivals::Arrivals;
 pub use beta::incomplete_beta;
+pub use columns::{Column, Steps};
 pub use derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts};
 pub use difference::TpotDifference;
 pub use distribution::Distribution;
@@ -46,6 +48,6 @@ pub use server_side::{Drafts, ServerRates, ServerWork};
 pub use summary::{
     LoadFigures, RequestAccounting, Summary, UnmeasuredAccounting, summarise, summarise_by,
 };
-pub use timeline::Timeline;
+pub use timeline::{Band, CourseColumns, Timeline};
 pub use utilization::{Peaks, TokenCost, Traffic, Utilization};
 pub use validity::{Blame, Caution, Part, Reason, ServerFate, Validity, judge, judge_parts};

@@ -23,6 +23,7 @@ pub(crate) mod report;
 mod requests;
 mod run;
 mod scrape;
+mod series;
 mod server;
 mod sim;
 mod sse;

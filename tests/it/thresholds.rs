@@ -6,12 +6,13 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "report.json",
     "report.md",
     "requests.jsonl",
     "requests.csv",
     "server-metrics.jsonl",
+    "resources.jsonl",
     "server.log",
     "events.jsonl",
 ];

@@ -32,6 +32,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("load/answer", &[]),
     ("load/chunked", &[]),
     ("load/delta", &[]),
+    ("load/gaps", &[]),
     ("load/http", &[]),
     ("load/live", &[]),
     ("load/outcome", &[]),
@@ -39,8 +40,10 @@ const PURE: &[(&str, &[&str])] = &[
     ("load/schedule", &[]),
     ("load/sse", &[]),
     ("load/workload", &[]),
+    ("scrape/history", &[]),
     ("scrape/metrics", &[]),
     ("scrape/series", &[]),
+    ("scrape/track", &[]),
     ("search", &[]),
     ("stats", &[]),
     ("verdict", &[]),
@@ -76,6 +79,7 @@ const IMPURE: &[&str] = &[
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("git2", &["provenance", "history"], "few rooms know what a commit is"),
     ("hf_hub", &["model"], "one room fetches from the Hub"),
+    ("dlopen", &["gpu"], "one room loads what is not linked"),
 ];
 
 /// Environment variables of GitHub are read in these rooms; `cli` and `history` may name them for

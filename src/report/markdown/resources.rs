@@ -23,8 +23,13 @@ pub(super) fn section(report: &Report, page: &mut Page) {
         }
     }
     for gpu in &resources.gpus {
+        let whose = match gpu.used_by_server {
+            Some(true) => " (the server's)",
+            Some(false) => " (not the server's)",
+            None => "",
+        };
         rows.push(vec![
-            escape(&gpu.name),
+            format!("{}{whose}", escape(&gpu.name)),
             cell(gpu.utilization_mean.map(|share| format!("{} % busy", short(share * 100.0)))),
             cell(gpu.memory_peak_bytes.map(bytes)),
         ]);

@@ -81,6 +81,7 @@ fn files_of_an_earlier_run_are_never_taken_for_today_s() {
         "requests.csv",
         "requests.partial.jsonl",
         "server-metrics.jsonl",
+        "resources.jsonl",
         "server.log",
         "events.jsonl",
     ];

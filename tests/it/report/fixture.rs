@@ -274,12 +274,12 @@ impl Run4 {
                 server: Some(ProcessUse {
                     cpu_s: Some(48.6),
                     rss_peak_bytes: Some(1_910_000_000),
-                    unknown: Unknowns::none(),
+                    ..ProcessUse::default()
                 }),
                 client: Some(ProcessUse {
                     cpu_s: Some(0.41),
                     rss_peak_bytes: Some(21_400_000),
-                    unknown: Unknowns::none(),
+                    ..ProcessUse::default()
                 }),
                 gpus: Vec::new(),
                 unknown: Unknowns::none(),
