@@ -8,7 +8,7 @@ use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
-mod comment;
+pub(crate) mod comment;
 pub(crate) mod comparison;
 pub(crate) mod fixture;
 mod formats;
