@@ -154,7 +154,7 @@ fn render(args: &ReportArgs) -> Result<Done, Error> {
         let suite = store::read_suite(&args.file)?;
         return Ok(Done::text(match args.format {
             ReportFormat::Markdown => report::suite::markdown(&suite),
-            ReportFormat::Text => report::suite::text(&suite),
+            ReportFormat::Text => report::suite::text(&suite, terminal_width()),
             ReportFormat::Csv => report::suite::csv(&suite),
             _ => return Err(Error::SuiteFormat),
         }));
