@@ -29,19 +29,14 @@ pub fn render(report: &AbReport, width: usize, colour: bool) -> String {
     for row in &rows {
         let values = format!("{:>base$} → {:<head$} {:<unit$}", row.base, row.head, row.unit);
         let change = format!("{:<change$}", row.change);
-        let line = format!("  {:<name$}  {values}  {change}  ", row.name);
-        // On a narrow terminal what was measured stands below its name.
-        let line = match line.chars().count() + row.verdict.len() <= screen.width {
-            true => line,
-            false => {
-                screen.text.push_str(&format!("  {}\n", row.name));
-                format!("    {values}  {change}  ")
-            }
+        let line = format!("  {:<name$}  {values}  {change}", row.name);
+        let verdict = screen.paint(row.verdict, row.tone);
+        // On a narrow terminal what was measured stands below.
+        let lines = match line.chars().count() + 2 + row.verdict.len() <= screen.width {
+            true => format!("{line}  {verdict}\n"),
+            false => format!("  {:<name$}  {verdict}\n    {values}  {}\n", row.name, row.change),
         };
-        screen.text.push_str(&line);
-        let painted = screen.paint(row.verdict, row.tone);
-        screen.text.push_str(&painted);
-        screen.text.push('\n');
+        screen.text.push_str(&lines);
     }
     for check in report.checks.iter().filter(|check| !check.ok) {
         let words = format!("{}, {}", check.name, check.detail);
