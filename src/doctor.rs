@@ -17,6 +17,7 @@ use crate::model;
 use crate::plan::resolve::resolve;
 use crate::plan::{RunPlan, ServerProgram, Target};
 use crate::provenance::Provenance;
+use crate::report::number::binary_bytes;
 use crate::run::{self, Finished};
 use crate::signals;
 use crate::stats::metric;
@@ -158,7 +159,7 @@ fn output_folder(list: &mut List, out_dir: &Path) -> Result<(), Error> {
     let probe = tempfile::Builder::new().prefix(".bench-ci-").tempfile_in(existing);
     drop(probe.map_err(refused)?);
     let free = model::free_bytes(existing)
-        .map_or_else(String::new, |bytes| format!(", {} free", indicatif::BinaryBytes(bytes)));
+        .map_or_else(String::new, |bytes| format!(", {} free", binary_bytes(bytes)));
     list.add(
         &Mark::Good,
         "output folder",
@@ -193,9 +194,7 @@ fn machine(list: &mut List, provenance: &Provenance) {
         "{}, {} cores, {}, {}",
         machine.cpu_model.clone().unwrap_or_else(unknown),
         machine.cores.map_or_else(unknown, |cores| cores.to_string()),
-        machine
-            .memory_bytes
-            .map_or_else(unknown, |bytes| indicatif::BinaryBytes(bytes).to_string()),
+        machine.memory_bytes.map_or_else(unknown, |bytes| binary_bytes(bytes)),
         machine.os,
     );
     list.add(&Mark::Good, "machine", &words);

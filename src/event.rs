@@ -47,7 +47,7 @@ pub enum Event {
         /// Bytes in all; `None` while unknown.
         total_bytes: Option<u64>,
     },
-    /// How the load stands; sent about once a second while it runs.
+    /// How the load stands; sent about once a second, from the warm-up on.
     LoadProgress(LoadProgress),
     /// How a comparison of two servers stands; sent after each pair and before long waits.
     Comparison(ComparisonProgress),
@@ -108,23 +108,88 @@ impl Stage {
     }
 }
 
-/// A snapshot of the load while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// A snapshot of the load while it runs. Its figures are for the eye: those of the report are made of
+/// all records, when the load is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct LoadProgress {
-    /// Seconds since the measured load began.
+    /// What is going on.
+    pub step: LoadStep,
+    /// Which of several measured or unmeasured phases this is; `None` where there is one, or where
+    /// their ends are counted in requests.
+    pub phase: Option<PhaseOf>,
+    /// Seconds since the warm-up or the measured load began.
     pub elapsed_s: f64,
     /// Seconds left at most; `None` when only a number of requests bounds the run.
     pub remaining_s: Option<f64>,
-    /// Measured requests that ended well.
+    /// Measured requests that ended well; in the warm-up, requests that ended.
     pub completed: u64,
     /// Measured requests that failed.
     pub failed: u64,
     /// Requests in flight.
     pub in_flight: u64,
-    /// Measured requests planned in all; `None` when only time bounds the run.
+    /// Requests planned in all; `None` when only time bounds the run.
     pub planned: Option<u64>,
+    /// Measured requests that ended well per second over the last interval.
+    pub requests_per_second: f64,
     /// Content deltas per second over the last interval.
     pub deltas_per_second: f64,
+    /// Of the measured requests that ended well so far; `None` before the first.
+    pub latency: Option<LiveLatency>,
+    /// What the server last said of itself; `None` where it has said nothing.
+    pub server: Option<LiveServer>,
+}
+
+/// What the load is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadStep {
+    /// Unmeasured requests.
+    WarmUp,
+    /// Measured requests.
+    #[default]
+    Measuring,
+    /// No request starts any more; those in flight may still end.
+    Draining,
+}
+
+/// A phase among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PhaseOf {
+    /// From 1.
+    pub number: u64,
+    /// How many there are.
+    pub phases: u64,
+}
+
+/// Latencies so far, known to about one per cent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LiveLatency {
+    /// Time to the first content; `None` for answers that have none, such as embeddings.
+    pub ttft_ms: Option<LiveQuantiles>,
+    /// Mean time between the tokens of an answer; `None` where no answer had two.
+    pub tpot_ms: Option<LiveQuantiles>,
+    /// From the first byte sent to the end of the answer.
+    pub e2e_ms: LiveQuantiles,
+}
+
+/// Two quantiles of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LiveQuantiles {
+    /// The median.
+    pub p50: f64,
+    /// The 95th percentile.
+    pub p95: f64,
+}
+
+/// The server's own gauges at the last scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LiveServer {
+    /// Slots at work.
+    pub slots_busy: u64,
+    /// Slots there are; `None` where the server does not say.
+    pub slots: Option<u64>,
+    /// Requests that wait for a slot; `None` where the server does not say.
+    pub deferred: Option<u64>,
 }
 
 /// A snapshot of a comparison of two servers.

@@ -116,7 +116,8 @@ pub fn main(args: &AbArgs) -> Result<Done, Error> {
     if let Some(error) = error {
         return Err(error);
     }
-    let stdout = report::ab_terminal::render(&report, console::colors_enabled());
+    let width = crate::commands::terminal_width();
+    let stdout = report::ab_terminal::render(&report, width, console::colors_enabled());
     let exit = exit_code(&report, args.design.fail_on, None);
     Ok(Done { stdout, exit })
 }

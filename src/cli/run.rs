@@ -415,7 +415,7 @@ pub struct OutputArgs {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// A live line on a terminal, plain lines elsewhere
+    /// A live view on a terminal, plain lines elsewhere
     Auto,
     /// A plain line now and then
     Plain,

@@ -9,13 +9,14 @@ use super::client::Client;
 use super::context::{Context, PullRequest, RepoName, Subject, no_repository};
 use super::intake::{self, Expected, Intake};
 use super::publish::{self, Comments, Outcome, Page};
+use super::surfaces::append_summary;
 use super::{GithubError, artifacts, checks, dry, pull_request};
 use crate::cancel::{self, Cancel};
 use crate::cli::{CommentArgs, CommentWhen, ProgressMode};
 use crate::commands::Done;
 use crate::error::Error;
 use crate::event::{Event, Events};
-use crate::report::comment::{Cell, Content, Origin, WorkflowRun, summary};
+use crate::report::comment::{Cell, Content, Origin, WorkflowRun};
 use crate::{run, signals};
 
 /// Where `run` and `ab` leave their reports if nobody says otherwise.
@@ -272,7 +273,7 @@ async fn carry_out(
                 cells = all;
             }
             Err(error) => {
-                let fallen = fall_back(context, &summary(&origin, &cells));
+                let fallen = fall_back(context, &origin, &cells);
                 match error {
                     GithubError::Forbidden { .. } if !args.require_comment => {
                         said.push(notice(context, &format!("{error}; {fallen}")));
@@ -376,10 +377,10 @@ fn notice(context: &Context, text: &str) -> String {
 }
 
 /// The page into the job's summary; where it went, as a fragment.
-fn fall_back(context: &Context, page: &str) -> &'static str {
+fn fall_back(context: &Context, origin: &Origin, cells: &[Cell]) -> &'static str {
     const KEPT: &str = "the reports are kept";
     let Some(path) = &context.summary else { return KEPT };
-    match append(path, &format!("\n{page}\n")) {
+    match append_summary(path, origin, cells) {
         Ok(()) => "the page is in the job's summary instead",
         Err(_full_or_gone) => KEPT,
     }

@@ -2,54 +2,91 @@
 //!
 //! Main function: [`render`].
 
-use std::fmt::Write as _;
-
 use super::ab_markdown::{gated, headline, percent, signed};
 use super::escape::clean;
 use super::number::short;
-use crate::artifact::{AbReport, AbVerdict, DesignKind};
+use super::terminal::{Screen, Tone};
+use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
 
-/// Ends with a line end. Escape codes only with `colour`.
+/// Ends with a line end; no line has more than `width` columns (at least 60, at most 200 are used).
+/// Escape codes, which take no column, only with `colour`.
 #[must_use]
-pub fn render(report: &AbReport, colour: bool) -> String {
-    let mut text = String::new();
-    let paint = |words: &str| {
-        if !colour {
-            return words.to_owned();
-        }
-        let code = match report.verdict {
-            AbVerdict::Regressed | AbVerdict::Invalid => 31,
-            AbVerdict::Inconclusive => 33,
-            AbVerdict::Improved | AbVerdict::NoRegression => 32,
-        };
-        format!("\u{1b}[1;{code}m{words}\u{1b}[0m")
+pub fn render(report: &AbReport, width: usize, colour: bool) -> String {
+    let mut screen = Screen::new(width, colour);
+    let verdict = format!("{}:", report.verdict.name());
+    screen.paragraph(&verdict, tone(report.verdict), &headline(report), 0);
+    let rows: Vec<MetricRow> = gated(report).map(MetricRow::of).collect();
+    let widest = |part: fn(&MetricRow) -> &str| {
+        rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0)
     };
-    let mut line = |words: String| writeln!(text, "{words}").expect("a string takes any text");
-    line(format!("{}  {}", paint(report.verdict.name()), clean(&headline(report))));
-    for comparison in gated(report) {
-        let change = comparison.change_pct.map_or_else(|| "–".to_owned(), percent);
-        let interval = comparison.ci_pct.map_or_else(String::new, |[low, high]| {
-            format!(" ({} … {})", signed(low), signed(high))
-        });
-        line(format!(
-            "  {:<26} {:>9} → {:<9} {:<9} {change}{interval}  {}",
-            comparison.metric,
-            short(comparison.base.median),
-            short(comparison.head.median),
-            comparison.unit,
-            comparison.verdict.map_or("", AbVerdict::name),
-        ));
+    let [name, base, head, unit, change] = [
+        widest(|row| &row.name),
+        widest(|row| &row.base),
+        widest(|row| &row.head),
+        widest(|row| &row.unit),
+        widest(|row| &row.change),
+    ];
+    for row in &rows {
+        let values = format!("{:>base$} → {:<head$} {:<unit$}", row.base, row.head, row.unit);
+        let change = format!("{:<change$}", row.change);
+        let line = format!("  {:<name$}  {values}  {change}", row.name);
+        let verdict = screen.paint(row.verdict, row.tone);
+        // On a narrow terminal what was measured stands below.
+        let lines = match line.chars().count() + 2 + row.verdict.len() <= screen.width {
+            true => format!("{line}  {verdict}\n"),
+            false => format!("  {:<name$}  {verdict}\n    {values}  {}\n", row.name, row.change),
+        };
+        screen.text.push_str(&lines);
     }
     for check in report.checks.iter().filter(|check| !check.ok) {
-        line(format!("  look here: {}, {}", check.name, clean(&check.detail)));
+        let words = format!("{}, {}", check.name, check.detail);
+        screen.paragraph("look here:", Tone::Caution, &words, 2);
     }
-    line(format!(
-        "  base {} · head {} · {} of {} {}",
-        clean(&report.sides.base.label),
-        clean(&report.sides.head.label),
+    let words = format!(
+        "base {} · head {} · {} of {} {}",
+        report.sides.base.label,
+        report.sides.head.label,
         report.design.pairs_used,
         report.design.pairs_planned,
         if report.design.kind == DesignKind::Sessions { "sessions" } else { "pairs" },
-    ));
-    text
+    );
+    screen.paragraph("", Tone::Plain, &words, 2);
+    screen.text
+}
+
+fn tone(verdict: AbVerdict) -> Tone {
+    match verdict {
+        AbVerdict::Regressed | AbVerdict::Invalid => Tone::Bad,
+        AbVerdict::Inconclusive => Tone::Caution,
+        AbVerdict::Improved | AbVerdict::NoRegression => Tone::Good,
+    }
+}
+
+/// A gated metric in words.
+struct MetricRow {
+    name: String,
+    base: String,
+    head: String,
+    unit: String,
+    change: String,
+    verdict: &'static str,
+    tone: Tone,
+}
+
+impl MetricRow {
+    fn of(of: &MetricComparison) -> Self {
+        let change = of.change_pct.map_or_else(|| "–".to_owned(), percent);
+        let interval = of.ci_pct.map_or_else(String::new, |[low, high]| {
+            format!(" ({} … {})", signed(low), signed(high))
+        });
+        Self {
+            name: clean(&of.metric),
+            base: short(of.base.median),
+            head: short(of.head.median),
+            unit: clean(&of.unit),
+            change: format!("{change}{interval}"),
+            verdict: of.verdict.map_or("", AbVerdict::name),
+            tone: of.verdict.map_or(Tone::Plain, tone),
+        }
+    }
 }

@@ -53,6 +53,21 @@ pub(crate) fn bytes(value: u64) -> String {
     format!("{} TB", short(size))
 }
 
+/// Bytes in the binary unit that fits, as memory and downloads are told: `1.50 KiB`.
+pub(crate) fn binary_bytes(value: u64) -> String {
+    let mut size = value as f64;
+    if size < 1024.0 {
+        return format!("{value} B");
+    }
+    for unit in ["KiB", "MiB", "GiB"] {
+        size /= 1024.0;
+        if size < 1024.0 {
+            return format!("{size:.2} {unit}");
+        }
+    }
+    format!("{:.2} TiB", size / 1024.0)
+}
+
 /// Seconds in the unit that fits.
 pub(crate) fn seconds(value: f64) -> String {
     if value < 0.001 {
@@ -96,6 +111,9 @@ mod tests {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(999_600), "1.00 MB");
         assert_eq!(bytes(1_234_567_890), "1.23 GB");
+        assert_eq!(binary_bytes(1_023), "1023 B");
+        assert_eq!(binary_bytes(1_536), "1.50 KiB");
+        assert_eq!(binary_bytes(5 << 30), "5.00 GiB");
         assert_eq!(seconds(0.000_25), "250 µs");
         assert_eq!(seconds(0.25), "250 ms");
         assert_eq!(seconds(12.34), "12.3 s");

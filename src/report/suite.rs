@@ -4,6 +4,7 @@
 
 use super::escape::{clean, escape};
 use super::number::{seconds, short};
+use super::terminal::{Screen, Tone};
 use crate::artifact::{CellStatus, SearchKind, SearchReport, SuiteCell, SuiteReport};
 use crate::exit::ExitCode;
 use crate::stats::metric::{self, Better};
@@ -373,12 +374,16 @@ fn row(fields: &[String]) -> String {
     format!("{}\n", fields.iter().map(quoted).collect::<Vec<_>>().join(","))
 }
 
-/// The summary on a terminal.
+/// The summary on a terminal of so many columns (at least 60, at most 200 are used). Columns of the
+/// table that do not fit are left out, the last first, and named as such.
 #[must_use]
-pub fn text(suite: &SuiteReport) -> String {
+pub fn text(suite: &SuiteReport, width: usize) -> String {
     let (good, words) = verdict(suite);
-    let mut text = format!("{}: {}\n", if good { "OK" } else { "not OK" }, clean(&words));
-    text.push_str(&format!("  {}\n\n", servers(suite)));
+    let mut screen = Screen::new(width, false);
+    let (label, tone) = if good { ("OK:", Tone::Good) } else { ("not OK:", Tone::Bad) };
+    screen.paragraph(label, tone, &words, 0);
+    screen.paragraph("", Tone::Plain, &servers(suite), 2);
+    screen.text.push('\n');
     let (head, rows) = table(suite, |best| format!("{best}*"));
     let lines: Vec<Vec<String>> = [head]
         .into_iter()
@@ -389,27 +394,36 @@ pub fn text(suite: &SuiteReport) -> String {
     let widths: Vec<usize> = (0..columns)
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
+    let mut taken = 0;
+    let fitting = widths.iter().take_while(|width| {
+        taken += **width + 2;
+        taken <= screen.width
+    });
+    let fitting = fitting.count().max(columns.min(1));
     for line in &lines {
         let padded: Vec<String> = line
             .iter()
             .zip(&widths)
+            .take(fitting)
             .map(|(cell, width)| format!("{}{cell}", " ".repeat(width - cell.chars().count())))
             .collect();
-        text.push_str(&format!("  {}\n", padded.join("  ")));
+        screen.text.push_str(&format!("  {}\n", padded.join("  ")));
     }
-    text.push_str("  * the best of its column\n");
+    screen.text.push_str("  * the best of its column\n");
+    if fitting < columns {
+        let left_out = columns - fitting;
+        let words = format!("{left_out} more columns are in suite.md, or on a wider terminal");
+        screen.paragraph("", Tone::Plain, &words, 2);
+    }
     for cell in suite.cells.iter().filter(|cell| !cell.causes.is_empty() && suite.search.is_none())
     {
-        text.push_str(&format!("  {}: {}\n", clean(&cell.name), clean(&cell.causes.join("; "))));
+        screen.paragraph(&format!("{}:", clean(&cell.name)), Tone::Bad, &cell.causes.join("; "), 2);
     }
     for server in &suite.servers {
         if let Some(start_s) = server.start_s {
-            text.push_str(&format!(
-                "  {}: healthy after {}\n",
-                clean(&server.log),
-                seconds(start_s)
-            ));
+            let words = format!("healthy after {}", seconds(start_s));
+            screen.paragraph(&format!("{}:", clean(&server.log)), Tone::Plain, &words, 2);
         }
     }
-    text
+    screen.text
 }

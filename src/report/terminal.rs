@@ -15,7 +15,7 @@ use crate::load::{ClockSource, FailureKind};
 /// 200 are used). `colour` adds escape codes, which take no column.
 #[must_use]
 pub fn render_summary(report: &Report, width: usize, colour: bool) -> String {
-    let mut screen = Screen { text: String::new(), width: width.clamp(60, 200), colour };
+    let mut screen = Screen::new(width, colour);
     let verdict = Verdict::of(report);
     let tone = match verdict.word {
         Word::Ok => Tone::Good,
@@ -39,7 +39,7 @@ pub fn render_summary(report: &Report, width: usize, colour: bool) -> String {
 
 /// What a piece of text is to a reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tone {
+pub(super) enum Tone {
     Plain,
     Faint,
     Strong,
@@ -48,14 +48,20 @@ enum Tone {
     Bad,
 }
 
-struct Screen {
-    text: String,
-    width: usize,
+/// Text in lines of at most so many columns.
+pub(super) struct Screen {
+    pub(super) text: String,
+    pub(super) width: usize,
     colour: bool,
 }
 
 impl Screen {
-    fn paint(&self, text: &str, tone: Tone) -> String {
+    /// Nothing yet. 60 to 200 columns are used.
+    pub(super) fn new(width: usize, colour: bool) -> Self {
+        Self { text: String::new(), width: width.clamp(60, 200), colour }
+    }
+
+    pub(super) fn paint(&self, text: &str, tone: Tone) -> String {
         let code = match tone {
             Tone::Plain => return text.to_owned(),
             Tone::Faint => "2",
@@ -76,7 +82,7 @@ impl Screen {
     }
 
     /// A label and words, wrapped at the width, later lines indented by two more.
-    fn paragraph(&mut self, label: &str, tone: Tone, words: &str, indent: usize) {
+    pub(super) fn paragraph(&mut self, label: &str, tone: Tone, words: &str, indent: usize) {
         let mut line = " ".repeat(indent) + &self.paint(label, tone);
         let mut columns = indent + label.chars().count();
         let mut empty = label.is_empty();

@@ -6,7 +6,7 @@
 use super::bodies::prompts_per_request;
 use super::findings::{Findings, MeasuredPeaks, ReadyModel};
 use super::host::Host;
-use super::stage::{Running, size};
+use super::stage::Running;
 use crate::calibrate;
 use crate::cancel::Cancel;
 use crate::dataset::{self, Ask, Carries, PromptSet};
@@ -16,6 +16,7 @@ use crate::model;
 use crate::peaks;
 use crate::plan::{Endpoint, RunPlan};
 use crate::report;
+use crate::report::number::binary_bytes as size;
 
 /// Everything that the server wrote.
 pub(super) const SERVER_LOG: &str = "server.log";

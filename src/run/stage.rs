@@ -24,8 +24,3 @@ impl<'a> Running<'a> {
         self.events.send(&Event::StageDone { stage: self.stage, outcome, elapsed_s });
     }
 }
-
-/// `1536` → `1.50 KiB`.
-pub(super) fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}

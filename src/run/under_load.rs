@@ -12,17 +12,18 @@ use super::fit;
 use super::gates::{Abort, LiveGates};
 use super::make::{self, Known};
 use super::measure::unless_stopped;
+use super::progress::{self, Measuring};
 use super::prompts::{self, PromptFacts};
+use super::so_far::SoFar;
 use super::spool::Spool;
 use super::stage::Running;
 use super::tongue;
 use crate::cancel::{self, Cancel, StopReason};
 use crate::dataset::{Content, Prompt, PromptSet};
 use crate::error::Error;
-use crate::event::{Event, Events, LoadProgress, Stage};
+use crate::event::{Events, Stage};
 use crate::load::{
-    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
-    Stamp,
+    self, HttpTarget, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
 };
 use crate::plan::{
     DatasetSpec, Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload,
@@ -33,9 +34,6 @@ use crate::server::{RunningServer, ServerError, ServerExit};
 
 /// Every scrape of the run.
 pub(super) const SERVER_METRICS: &str = "server-metrics.jsonl";
-
-/// How often the load is looked at for the people who watch.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// llama-server's own physical batch.
 const UBATCH: u32 = 512;
@@ -95,8 +93,12 @@ impl UnderLoad<'_> {
         let group = server.as_deref().map(RunningServer::group);
         let gates = LiveGates::of(self.plan);
         let watching = gates.clone();
-        let (mut spool, sender) =
-            Spool::begin(&self.plan.out_dir, move |record| watching.add(record))?;
+        let so_far = SoFar::new();
+        let seen = so_far.clone();
+        let (mut spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
+            watching.add(record);
+            seen.add(record);
+        })?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
         let bounds = Bounds::of(&load_plan);
@@ -104,7 +106,9 @@ impl UnderLoad<'_> {
         // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
 
-        let playing = self.warm_up_and_measure(handle, group, bounds, &brake, events, cancel);
+        let slots = findings.identity.as_ref().and_then(|identity| identity.total_slots);
+        let watched = (bounds, so_far, slots.map(u64::from));
+        let playing = self.warm_up_and_measure(handle, group, watched, &brake, events, cancel);
         tokio::pin!(playing);
         let mut asked = false;
         let mut spool_broke = false;
@@ -144,13 +148,17 @@ impl UnderLoad<'_> {
         &self,
         mut handle: LoadHandle,
         group: Option<crate::server::ServerGroup>,
-        bounds: Bounds,
+        (bounds, so_far, slots): (Bounds, SoFar, Option<u64>),
         brake: &Brake<'_>,
         events: &Events,
         cancel: &Cancel,
     ) -> Result<(LoadOutcome, ScrapeSummary, Option<Abort>), Error> {
         let stage = Running::begin(events, Stage::WarmUp, format!("{} requests", bounds.warm_up));
-        handle.warmed_up().await;
+        let live = std::sync::Arc::clone(&handle.live);
+        tokio::select! {
+            () = handle.warmed_up() => {}
+            never = progress::warm_up(&live, bounds.warm_up, events) => match never {},
+        }
         stage.done(format!("{} ended", handle.live.warm_up_ended()));
 
         let path = self.plan.out_dir.join(SERVER_METRICS);
@@ -165,11 +173,12 @@ impl UnderLoad<'_> {
         .map_err(|source| Error::Output { attempt: "write", path, source })?;
         let stage = Running::begin(events, Stage::Load, bounds.in_words());
         handle.measure();
-        let live = std::sync::Arc::clone(&handle.live);
         let mut abort = None;
+        let watched =
+            Measuring { live: &live, so_far: &so_far, scraper: &scraper, slots, bounds: &bounds };
         let outcome = tokio::select! {
             outcome = handle.join() => outcome,
-            never = watch(&live, bounds, events) => match never {},
+            never = progress::measure(&watched, events) => match never {},
             never = brake.watch(&scraper, &mut abort) => match never {},
         };
         // The counters are read before anything else happens to the server.
@@ -438,11 +447,13 @@ async fn death(server: &mut Option<&mut RunningServer>) -> ServerExit {
 }
 
 /// What ends the load.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
     warm_up: u64,
-    duration: Option<Duration>,
-    requests: Option<u64>,
+    pub(super) duration: Option<Duration>,
+    pub(super) requests: Option<u64>,
+    /// Of each phase, measured or not; `None` where requests end it.
+    pub(super) phases: Vec<Option<Duration>>,
 }
 
 impl Bounds {
@@ -451,10 +462,11 @@ impl Bounds {
             warm_up: u64::from(plan.users) * u64::from(plan.warm_up_requests_per_user),
             duration: plan.duration(),
             requests: plan.requests(),
+            phases: plan.phases.iter().map(|phase| phase.duration).collect(),
         }
     }
 
-    fn in_words(self) -> String {
+    fn in_words(&self) -> String {
         let time = self.duration.map(|duration| format!("{} s", duration.as_secs_f64()));
         match (self.requests, time) {
             (Some(requests), Some(time)) => format!("{requests} requests, or {time}"),
@@ -462,29 +474,5 @@ impl Bounds {
             (None, Some(time)) => time,
             (None, None) => "until it is stopped".to_owned(),
         }
-    }
-}
-
-/// Tells about once a second how the load stands.
-async fn watch(live: &LiveCounters, bounds: Bounds, events: &Events) -> Infallible {
-    let begun = load::now();
-    let (mut before, mut deltas_before): (Stamp, u64) = (begun, live.content_deltas());
-    loop {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
-        let (now, deltas) = (load::now(), live.content_deltas());
-        let elapsed = now.since(begun);
-        let interval_s = now.since(before).as_secs_f64().max(f64::EPSILON);
-        events.send(&Event::LoadProgress(LoadProgress {
-            elapsed_s: elapsed.as_secs_f64(),
-            remaining_s: bounds
-                .duration
-                .map(|duration| duration.saturating_sub(elapsed).as_secs_f64()),
-            completed: live.completed(),
-            failed: live.failed(),
-            in_flight: live.in_flight(),
-            planned: bounds.requests,
-            deltas_per_second: (deltas - deltas_before) as f64 / interval_s,
-        }));
-        (before, deltas_before) = (now, deltas);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::cli::{LogFormat, OutputArgs, ProgressMode};
 use crate::error::Error;
 use crate::event::{Events, Listener};
-use crate::watch::{JsonLines, LiveLine, PlainLines};
+use crate::watch::{JsonLines, LiveView, PlainLines};
 
 /// The log of events in the output folder.
 pub(crate) const EVENTS_FILE: &str = "events.jsonl";
@@ -39,8 +39,11 @@ fn person(args: &OutputArgs) -> Option<Box<dyn Listener>> {
 }
 
 fn lines(progress: ProgressMode, verbose: bool) -> Box<dyn Listener> {
-    let live = progress == ProgressMode::Auto && std::io::stderr().is_terminal() && !in_ci();
-    if live { Box::new(LiveLine::new(verbose)) } else { Box::new(PlainLines::new(verbose)) }
+    let live = progress == ProgressMode::Auto
+        && std::io::stderr().is_terminal()
+        && !in_ci()
+        && !console::is_dumb(); // it would show the codes that move its cursor
+    if live { Box::new(LiveView::new(verbose)) } else { Box::new(PlainLines::new(verbose)) }
 }
 
 /// A CI log keeps every redrawn line, even where its stderr claims to be a terminal.

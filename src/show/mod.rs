@@ -68,7 +68,7 @@ fn single(args: &ReportArgs, file: &Path) -> Result<Vec<u8>, Error> {
 fn suite(args: &ReportArgs, suite: &SuiteReport) -> Result<String, Error> {
     Ok(match args.format {
         ReportFormat::Markdown => report::suite::markdown(suite),
-        ReportFormat::Text => report::suite::text(suite),
+        ReportFormat::Text => report::suite::text(suite, terminal_width()),
         ReportFormat::Csv => report::suite::csv(suite),
         ReportFormat::Json => suite.to_json(),
         _ => return Err(ShowError::NotOfSuite { format: name(args) }.into()),

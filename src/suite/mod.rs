@@ -75,7 +75,7 @@ pub(crate) fn main(
     drop(events);
     let report = report?;
     let exit = report.suite.exit_code.map_or(ExitCode::Ok, |code| worst(std::iter::once(code)));
-    let mut stdout = report::suite::text(&report);
+    let mut stdout = report::suite::text(&report, crate::commands::terminal_width());
     if report.suite.finished_at.is_none() && plan.search.is_none() {
         stdout.push_str("\ninterrupted; the same command with --resume goes on where this ended\n");
     }

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use super::{cell_sentence, load_sentence, size};
-use crate::event::{Event, Listener};
+use super::words::{cell_sentence, comparison_sentence, done_sentence, load_sentence, size};
+use crate::event::{Event, Listener, LoadStep, Stage};
+use crate::report::escape::clean;
 
 /// Seconds between two lines about the load: often enough to see life, rare enough to read.
 const LOAD_LINE_INTERVAL_S: f64 = 5.0;
@@ -42,7 +43,7 @@ impl PlainLines {
                 Some(format!("{}: {what}", stage.name()))
             }
             Event::StageDone { stage, outcome, elapsed_s } => {
-                Some(format!("{}: {outcome} ({elapsed_s:.1} s)", stage.name()))
+                Some(done_sentence(stage.name(), outcome, *elapsed_s))
             }
             Event::CellStarted { number, cells, name } => {
                 Some(format!("\n{}", cell_sentence(*number, *cells, name)))
@@ -64,9 +65,14 @@ impl PlainLines {
                     return None;
                 }
                 last.load_line_s = progress.elapsed_s;
-                Some(format!("load: {:.0} s, {}", progress.elapsed_s, load_sentence(progress)))
+                let stage = match progress.step {
+                    LoadStep::WarmUp => Stage::WarmUp,
+                    LoadStep::Measuring | LoadStep::Draining => Stage::Load,
+                };
+                let (stage, elapsed_s) = (stage.name(), progress.elapsed_s);
+                Some(format!("{stage}: {elapsed_s:.0} s, {}", load_sentence(progress)))
             }
-            Event::Comparison(progress) => Some(super::comparison_sentence(progress)),
+            Event::Comparison(progress) => Some(comparison_sentence(progress)),
             Event::Warning { message } => Some(format!("warning: {message}")),
             Event::ServerLog { line } => self.verbose.then(|| format!("server| {line}")),
         }
@@ -76,6 +82,9 @@ impl PlainLines {
 impl Listener for PlainLines {
     fn on_event(&self, event: &Event) {
         if let Some(line) = self.line_for(event) {
+            // What a server or a file name says may hold escape codes; a line between two is ours.
+            let line: Vec<String> = line.split('\n').map(clean).collect();
+            let line = line.join("\n");
             // A closed stderr must not end the measurement.
             drop(writeln!(std::io::stderr().lock(), "{line}"));
         }
@@ -85,17 +94,16 @@ impl Listener for PlainLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{LoadProgress, Stage};
+    use crate::event::LoadProgress;
 
     fn progress(elapsed_s: f64) -> Event {
         Event::LoadProgress(LoadProgress {
             elapsed_s,
-            remaining_s: None,
             completed: 1,
-            failed: 0,
             in_flight: 1,
             planned: Some(2),
             deltas_per_second: 5.0,
+            ..LoadProgress::default()
         })
     }
 

@@ -28,6 +28,7 @@ mod server;
 mod sim;
 mod sse;
 mod suite;
+mod terminal;
 mod thresholds;
 mod tidy;
 mod transport;

@@ -9,7 +9,7 @@ use bench_ci::report::{Verdict, Word, markdown, terminal};
 use bench_ci::stats::HeaderSplit;
 use serde_json::Value;
 
-mod comment;
+pub(crate) mod comment;
 pub(crate) mod comparison;
 pub(crate) mod exports;
 pub(crate) mod fixture;

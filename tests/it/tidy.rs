@@ -156,6 +156,19 @@ fn missing_header(source: &Source) -> Vec<String> {
     vec![at(source, 1, "no `//!` that says what the module is for".into())]
 }
 
+/// A chart is a text that another program reads, so none may be drawn that `real_mermaid` does not try.
+fn draws_untried(source: &Source) -> Vec<String> {
+    let Some(room) = path_in_src(source) else { return Vec::new() };
+    if crate::real_mermaid::DRAWING.iter().any(|(known, _)| is_in(room, known)) {
+        return Vec::new();
+    }
+    let draws = |line: &str| line.contains("```mermaid") || line.contains("xychart");
+    Source::lines(&source.code, draws)
+        .into_iter()
+        .map(|line| at(source, line, "a chart that is not in `real_mermaid::DRAWING`".into()))
+        .collect()
+}
+
 /// In test code too, so the whole text is read; a comment may name it.
 fn allows(source: &Source) -> Vec<String> {
     let code: Vec<&str> =
@@ -298,6 +311,11 @@ fn git_hub_and_github_are_known_only_to_their_rooms() {
 #[test]
 fn nothing_prints_but_the_front_door() {
     hold(prints);
+}
+
+#[test]
+fn every_chart_is_tried_with_the_real_mermaid() {
+    hold(draws_untried);
 }
 
 #[test]
@@ -495,6 +513,15 @@ fn a_room_that_knows_too_much_is_found() {
     assert_eq!(trespasses(&Source::new("src/run.rs", "use git2::Repository;")).len(), 1);
     assert_eq!(trespasses(&Source::new("src/run.rs", "hf_hub::api()")).len(), 1);
     assert_eq!(trespasses(&Source::new("src/model/hub.rs", "hf_hub::api()")), [""; 0]);
+}
+
+#[test]
+fn a_chart_that_nobody_tries_is_found() {
+    let chart = "page.line(\"```mermaid\");";
+    assert_eq!(draws_untried(&Source::new("src/report/x.rs", chart)).len(), 1);
+    assert_eq!(draws_untried(&Source::new("src/run.rs", "f(\"xychart-beta\")")).len(), 1);
+    assert_eq!(draws_untried(&Source::new("src/report/derived.rs", chart)), [""; 0]);
+    assert_eq!(draws_untried(&Source::new("src/run.rs", "mermaid::charts(x)")), [""; 0]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Main type: [`Job`]. Workflow commands go to stderr, which is the log; the runner reads both streams.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -13,15 +12,13 @@ use serde_json::Value;
 
 use super::command::{Command, harmless};
 use super::outputs::{Found, artifact_key, assignment, files};
+use super::summary::{append, append_summary};
 use crate::artifact::{SuiteCell, store};
 use crate::cli::{self, Cli, LogFormat, OutputArgs, RunArgs, ServerArgs};
 use crate::exit::ExitCode;
 use crate::github::inputs;
 use crate::provenance::{CiContext, Env};
-use crate::report::comment::{Cell, Content, Origin, WorkflowRun, summary};
-
-/// GitHub drops a step's summary above this, all that the step has written counted together.
-const MOST_OF_A_STEP: u64 = 1024 * 1024;
+use crate::report::comment::{Cell, Content, Origin, WorkflowRun};
 
 /// The step, if this is one and there is something to say to it; else it does nothing.
 #[derive(Debug, Default)]
@@ -185,8 +182,7 @@ impl Inside {
     fn write(&self, found: &Found) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(path) = &self.summary {
-            let text = summary(&self.origin(), &found.cells);
-            warnings.extend(append_summary(path, &text).err());
+            warnings.extend(append_summary(path, &self.origin(), &found.cells).err());
         }
         if let Some(path) = &self.output {
             let text: String = found
@@ -288,29 +284,6 @@ fn random() -> String {
 fn stamp(path: &Path) -> Option<Stamp> {
     let about = std::fs::metadata(path).ok()?;
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.len()))
-}
-
-/// Appends the summary, or of it what there is room for.
-fn append_summary(path: &Path, text: &str) -> Result<(), String> {
-    let there = std::fs::metadata(path).map_or(0, |about| about.len());
-    let room = usize::try_from(MOST_OF_A_STEP.saturating_sub(there)).unwrap_or(0);
-    if text.len() <= room {
-        return append("GITHUB_STEP_SUMMARY", path, text);
-    }
-    // Its first line is the verdict; other steps' text is in the way of the rest, and a summary above
-    // the limit would be dropped whole.
-    let first = text.lines().next().unwrap_or_default();
-    if first.len() + 2 <= room {
-        append("GITHUB_STEP_SUMMARY", path, &format!("\n{first}\n"))?;
-    }
-    Err("the summary was shortened: the step has written nearly the 1 MiB that GitHub shows"
-        .to_owned())
-}
-
-fn append(variable: &str, path: &Path, text: &str) -> Result<(), String> {
-    let write =
-        || OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes());
-    write().map_err(|error| format!("cannot append to {variable} \"{}\": {error}", path.display()))
 }
 
 fn tell(commands: &[Command]) {

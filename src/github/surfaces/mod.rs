@@ -8,7 +8,9 @@
 mod command;
 mod job;
 mod outputs;
+mod summary;
 
 pub use command::{Command, Level, harmless};
 pub use job::Job;
 pub use outputs::{Found, Output, artifact_key, assignment};
+pub use summary::append_summary;

@@ -83,8 +83,17 @@ pub fn worst(cells: &[Cell]) -> Standing {
 /// The page as a job's summary, below [`MOST_SUMMARY_BYTES`].
 #[must_use]
 pub fn summary(origin: &Origin, cells: &[Cell]) -> String {
-    let mut text = page(origin, cells, MOST_SUMMARY_BYTES);
-    text.push('\n');
+    summary_below(MOST_SUMMARY_BYTES, origin, cells)
+}
+
+/// The same in fewer bytes, where other steps have written to the summary before. Its first lines at the
+/// least, or nothing where not even the first one fits.
+#[must_use]
+pub fn summary_below(most: usize, origin: &Origin, cells: &[Cell]) -> String {
+    let mut text = page(origin, cells, most.min(MOST_SUMMARY_BYTES).saturating_sub(1));
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text
 }
 
@@ -142,7 +151,8 @@ fn page(origin: &Origin, cells: &[Cell], room: usize) -> String {
     // Hundreds of configurations that all got slower: the first lines say the worst of it.
     let most = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= room).last();
     let cut = text.get(..most.unwrap_or(0)).unwrap_or_default();
-    cut.rsplit_once('\n').map_or(cut, |(whole, _)| whole).to_owned()
+    // Only whole lines, so that no mark-up is left open.
+    cut.rsplit_once('\n').map_or("", |(whole, _)| whole).to_owned()
 }
 
 fn at(degree: Degree, origin: &Origin, cells: &[&Cell]) -> String {

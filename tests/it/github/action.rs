@@ -1,5 +1,7 @@
 //! The steps of `action.yml`, run as the runner runs them, and what they leave behind.
 
+mod modes;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ fn action() -> Yaml {
 struct Caller {
     inputs: BTreeMap<String, String>,
     matrix: &'static str,
+    /// Variables that the runner sets otherwise than [`Step`] has it.
+    runner: BTreeMap<String, String>,
     workspace: tempfile::TempDir,
 }
 
@@ -86,8 +90,8 @@ impl Caller {
             })
             .collect();
         all.insert("binary".to_owned(), env!("CARGO_BIN_EXE_bench-ci").to_owned());
-        let mut caller =
-            Self { inputs: all, matrix: "null", workspace: tempfile::tempdir().unwrap() };
+        let workspace = tempfile::tempdir().unwrap();
+        let mut caller = Self { inputs: all, matrix: "null", runner: BTreeMap::new(), workspace };
         for (name, value) in inputs {
             caller.set(name, value);
         }
@@ -137,7 +141,8 @@ impl Caller {
         let mut command = Command::new("bash");
         command.args(["--noprofile", "--norc", "-e", "-o", "pipefail"]).arg(&file);
         around.environment(&mut command);
-        command.current_dir(self.workspace()).envs(self.evaluated(&step["env"], left));
+        command.current_dir(self.workspace()).envs(&self.runner);
+        command.envs(self.evaluated(&step["env"], left));
         let output = command.output().unwrap();
         left.code = output.status.code().unwrap();
         left.log.push_str(&String::from_utf8_lossy(&output.stderr));

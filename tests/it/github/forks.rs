@@ -12,7 +12,7 @@ use super::job::{HEAD, Job, NUMBER, pull, slower, well};
 const RUN: u64 = 500;
 const FORK: &str = "eve/llama.cpp";
 
-fn run() -> Value {
+pub(super) fn run() -> Value {
     json!({
         "id": RUN, "run_attempt": 1, "head_sha": HEAD, "head_branch": "feat/ä b&state=closed",
         "event": "pull_request", "status": "completed", "conclusion": "success",
@@ -37,7 +37,7 @@ pub(super) fn packed(report: &Value) -> Vec<u8> {
 }
 
 /// A GitHub with the fork's pull request, many others around it, and an artifact of its run.
-fn github() -> FakeGithub {
+pub(super) fn github() -> FakeGithub {
     let github = FakeGithub::start();
     let branch = "feat/ä b&state=closed";
     {

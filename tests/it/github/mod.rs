@@ -11,6 +11,7 @@ mod forks;
 mod hostile;
 mod job;
 mod races;
+mod summaries;
 mod surfaces;
 
 use std::collections::BTreeMap;

@@ -140,7 +140,7 @@ fn a_summary_is_appended_and_never_makes_the_step_too_large() {
         std::fs::write(bench.step.path("summary"), "before\n").unwrap();
     });
     assert!(
-        bench.step.summary().starts_with("before\n### 📏 Measured"),
+        bench.step.summary().starts_with("before\n\n### 📏 Measured"),
         "{}",
         bench.step.summary()
     );

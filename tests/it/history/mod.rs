@@ -3,7 +3,7 @@
 mod appending;
 mod golden;
 mod pages;
-mod remotes;
+pub(crate) mod remotes;
 mod sensitivity;
 
 use std::path::{Path, PathBuf};

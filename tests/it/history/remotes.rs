@@ -138,14 +138,14 @@ fn over_http_the_token_goes_to_its_server_alone_and_nothing_is_lost() {
 }
 
 /// git's own `http-backend` behind a small server that wants a token.
-struct GitServer {
-    address: String,
+pub(crate) struct GitServer {
+    pub(crate) address: String,
     /// The `Authorization` of each request.
     authorizations: Arc<Mutex<Vec<Option<String>>>>,
 }
 
 impl GitServer {
-    fn start(root: &Path, token: &'static str) -> Self {
+    pub(crate) fn start(root: &Path, token: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let authorizations = Arc::new(Mutex::new(Vec::new()));
