@@ -156,14 +156,19 @@ fn render(args: &ReportArgs) -> Result<Done, Error> {
             ReportFormat::Markdown => report::suite::markdown(&suite),
             ReportFormat::Text => report::suite::text(&suite),
             ReportFormat::Csv => report::suite::csv(&suite),
+            ReportFormat::Html => report::html::suite(&suite),
             _ => return Err(Error::SuiteFormat),
         }));
+    }
+    if args.format == ReportFormat::Html && store::is_ab(&args.file) {
+        return Ok(Done::text(report::html::ab(&store::read_ab(&args.file)?)));
     }
     let report = store::read_report(&args.file)?;
     let rows = || store::read_rows(&args.file);
     let scrapes = || store::read_scrapes(&store::beside(&args.file, "server-metrics.jsonl"));
     Ok(Done::text(match args.format {
         ReportFormat::Markdown => report::markdown::render(&report),
+        ReportFormat::Html => report::html::run(&report, &run::page::of_folder(&args.file)),
         ReportFormat::Text => report::terminal::render_summary(&report, terminal_width(), false),
         ReportFormat::Csv => artifact::csv(&rows()?),
         ReportFormat::Junit => report::junit::render(&report),

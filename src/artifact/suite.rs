@@ -48,14 +48,20 @@ pub struct SuiteReport {
 }
 
 impl SuiteReport {
-    /// The text of `suite.json`: no NaN, no `null` without a reason, indented, with a final line end.
+    /// The JSON as it is written: no NaN, and no `null` without a reason.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut value: Value = serde_json::to_value(self)
+    pub fn to_value(&self) -> Value {
+        let mut value = serde_json::to_value(self)
             .expect("keys are strings, and no type here has a serializer that fails");
         explain_nulls(&mut value);
+        value
+    }
+
+    /// The text of `suite.json`, indented, with a final line end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
         let mut text =
-            serde_json::to_string_pretty(&value).expect("a JSON value always has a text");
+            serde_json::to_string_pretty(&self.to_value()).expect("a JSON value always has a text");
         text.push('\n');
         text
     }

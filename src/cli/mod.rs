@@ -194,6 +194,8 @@ pub struct ReportArgs {
 pub enum ReportFormat {
     /// The page that `run` writes as report.md
     Markdown,
+    /// The page with charts, in one file (report.html); of a run, a comparison or a suite
+    Html,
     /// The summary that `run` prints on a terminal
     Text,
     /// One line a request, for a spreadsheet (requests.csv)

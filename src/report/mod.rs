@@ -14,6 +14,7 @@ mod derived;
 mod drawing;
 mod escape;
 pub mod history;
+pub mod html;
 pub mod junit;
 pub mod k6;
 pub mod markdown;

@@ -150,7 +150,7 @@ fn outcome(cell: &SuiteCell) -> String {
 }
 
 /// The first line: what became of it all.
-fn verdict(suite: &SuiteReport) -> (bool, String) {
+pub(super) fn verdict(suite: &SuiteReport) -> (bool, String) {
     let of = |status| suite.cells.iter().filter(|cell| cell.status == status).count();
     let all = suite.cells.len();
     let good = suite.cells.iter().filter(|cell| cell.exit_code == Some(0)).count();

@@ -16,6 +16,7 @@ mod gates;
 pub(crate) mod host;
 mod make;
 pub(crate) mod measure;
+pub(crate) mod page;
 mod phases;
 mod prompts;
 mod spool;
@@ -46,9 +47,10 @@ use findings::Findings;
 
 /// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
 /// takes yesterday's report for today's.
-pub(crate) const OUTPUT_FILES: [&str; 18] = [
+pub(crate) const OUTPUT_FILES: [&str; 19] = [
     conclude::REPORT_JSON,
     conclude::REPORT_MD,
+    page::REPORT_HTML,
     conclude::REQUESTS_JSONL,
     conclude::REQUESTS_CSV,
     under_load::SERVER_METRICS,

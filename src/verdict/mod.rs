@@ -26,7 +26,7 @@ pub mod looks;
 pub mod multiple;
 pub mod power;
 pub mod rule;
-mod scale;
+pub(crate) mod scale;
 mod sentence;
 pub mod signed_rank;
 pub mod student_t;
