@@ -13,6 +13,7 @@ use super::report::{Machine, Report, RunStatus, ServerExit, Tool};
 use super::sections::{Note, RateFigures};
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::search::SearchOver;
+use crate::stats::ServerKind;
 use crate::stats::metric::Better;
 
 /// The version that this build writes, and the newest it reads.
@@ -143,6 +144,10 @@ pub struct SuiteCell {
     pub status: CellStatus,
     /// What a run of this cell alone would have left with; `null` where it was not played.
     pub exit_code: Option<u8>,
+    /// What was loaded: `sim` is bench-ci's own simulator, which infers nothing; `null` where it was not
+    /// played, and in reports of the first release.
+    #[serde(default)]
+    pub server_kind: Option<ServerKind>,
     /// Why it is not `completed`, or why it is no evidence; empty where nothing is wrong.
     pub causes: Vec<String>,
     /// SHA-256 over its plan: what `--resume` compares.
@@ -219,6 +224,7 @@ impl SuiteCell {
         let requests = &report.requests;
         self.status = report.run.status.into();
         self.exit_code = report.run.exit_code;
+        self.server_kind = Some(report.server.kind);
         self.causes.clone_from(&report.run.causes);
         if self.causes.is_empty() && report.run.exit_code == Some(5) {
             self.causes = report.client.reasons.iter().map(|note| note.message.clone()).collect();

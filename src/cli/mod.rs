@@ -182,7 +182,8 @@ pub struct ReportArgs {
     /// A report.json written by `run`, or its folder
     ///
     /// Formats other than markdown, text and junit also read requests.jsonl and server-metrics.jsonl
-    /// beside it.
+    /// beside it. html draws what it finds, the end of server.log too; it also takes an ab.json or a
+    /// suite.json.
     pub file: PathBuf,
     /// How to show it
     #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]

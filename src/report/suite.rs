@@ -6,6 +6,7 @@ use super::escape::{clean, escape};
 use super::number::{seconds, short};
 use crate::artifact::{CellStatus, SearchKind, SearchReport, SuiteCell, SuiteReport};
 use crate::exit::ExitCode;
+use crate::stats::ServerKind;
 use crate::stats::metric::{self, Better};
 
 /// A column of figures.
@@ -166,6 +167,9 @@ pub(super) fn verdict(suite: &SuiteReport) -> (bool, String) {
     }
     if not_run > 0 {
         words.push_str(&format!(", {not_run} not run"));
+    }
+    if suite.cells.iter().any(|cell| cell.server_kind == Some(ServerKind::Sim)) {
+        words.push_str("; made with the simulator (bench-ci sim), not a real server");
     }
     (suite.suite.exit_code == Some(0), words)
 }

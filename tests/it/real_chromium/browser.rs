@@ -236,7 +236,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // Its own group: the helpers of a browser end with it.
         let group = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        drop(killpg(group, Signal::SIGKILL));
-        drop(self.child.wait());
+        if killpg(group, Signal::SIGKILL).is_ok() {
+            drop(self.child.wait());
+        }
     }
 }
