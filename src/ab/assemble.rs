@@ -380,6 +380,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         bar_pct: number("bar_pct", gate.then_some(100.0 * rule.bar), "it decides nothing"),
         floor: rule.floor,
         pairs: found.map_or(0, |found| found.pairs as u64),
+        pairs_pct: if exact { Vec::new() } else { of.pairs_pct() },
         outliers: of.outliers as u64,
         ci_pct: unknown.option("ci_pct", of.ci_pct(), untested),
         verdict: unknown.option(
@@ -497,6 +498,7 @@ fn files() -> Vec<FileEntry> {
     [
         (super::AB_JSON, "this file"),
         (super::AB_MD, "the same for people"),
+        (super::AB_HTML, "the same with charts, in one file"),
         (super::TRIALS, "every trial: its figures, requests and server log"),
         (crate::run::watchers::EVENTS_FILE, "what happened, with times"),
     ]

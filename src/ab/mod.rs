@@ -59,9 +59,12 @@ use state::State;
 use turn::Until;
 
 pub(crate) const AB_JSON: &str = "ab.json";
+pub(crate) const AB_HTML: &str = "report.html";
+
 pub(crate) const AB_MD: &str = "ab.md";
 /// What a later reader of the folder would take for the outcome.
-pub(crate) const REPORTS: [&str; 4] = [AB_JSON, AB_MD, bisect::BISECT_JSON, bisect::BISECT_MD];
+pub(crate) const REPORTS: [&str; 5] =
+    [AB_JSON, AB_MD, AB_HTML, bisect::BISECT_JSON, bisect::BISECT_MD];
 pub(crate) const TRIALS: &str = "trials";
 
 /// Of the budget, so much is kept for the last stop and the reports.
@@ -263,6 +266,7 @@ async fn play(
         )
     });
     store::write(&out_dir.join(AB_MD), report::ab_markdown::render(&report).as_bytes())?;
+    store::write(&out_dir.join(AB_HTML), report::html::ab(&report).as_bytes())?;
     store::write_ab(&out_dir.join(AB_JSON), &report)?;
     for warning in &report.warnings {
         events.send(&Event::Warning { message: warning.message.clone() });

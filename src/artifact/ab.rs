@@ -438,6 +438,10 @@ pub struct MetricComparison {
     pub mde80_pct: Option<f64>,
     /// Pairs with a value.
     pub pairs: u64,
+    /// The change in each of them, per cent of base, in the order in which they were played; empty in
+    /// reports of the first release, and for exact metrics.
+    #[serde(default)]
+    pub pairs_pct: Vec<f64>,
     /// Pairs further than three median absolute deviations from the median; they count.
     pub outliers: u64,
     /// How much slower the second of a pair is, per cent.

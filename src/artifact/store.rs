@@ -3,7 +3,7 @@
 //! Main functions: [`write()`] for any file of a run, [`read_report`] for `report.json`. The only file of
 //! this room that touches the disk.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -233,14 +233,14 @@ pub fn is_ab(path: &Path) -> bool {
     is_of(path, "ab.json", "bench-ci.ab/")
 }
 
-fn is_of(path: &Path, file: &str, family: &str) -> bool {
+/// Only the schema is looked at; whether the rest is whole is for the reader.
+fn is_of(path: &Path, name: &str, family: &str) -> bool {
     if path.is_dir() {
-        return path.join(file).is_file() && !path.join("report.json").exists();
+        return path.join(name).is_file() && !path.join("report.json").exists();
     }
-    // Only the schema is looked at; whether the rest is whole is for the reader.
     let named = |text: String| {
         let value: Option<Value> = serde_json::from_str(&text).ok();
-        value?.get("schema")?.as_str().map(|name| name.starts_with(family))
+        value?.get("schema")?.as_str().map(|schema| schema.starts_with(family))
     };
     std::fs::read_to_string(path).ok().and_then(named).unwrap_or(false)
 }
@@ -269,6 +269,56 @@ pub fn read_rows(report: &Path) -> Result<Vec<RequestRow>, StoreError> {
         })
     };
     text.lines().enumerate().map(row).collect()
+}
+
+/// Hands every line of a file on, without its end, in pieces of memory that do not grow with the file:
+/// of a line that is longer than `most` bytes only so much.
+///
+/// # Errors
+/// [`StoreError::Read`].
+pub fn each_line(path: &Path, most: usize, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
+    let mut attempt = || {
+        let mut file = BufReader::new(std::fs::File::open(path)?);
+        let mut line = Vec::new();
+        loop {
+            let piece = file.fill_buf()?;
+            if piece.is_empty() {
+                break;
+            }
+            let end = piece.iter().position(|byte| *byte == b'\n');
+            let there = &piece[..end.unwrap_or(piece.len())];
+            line.extend_from_slice(&there[..there.len().min(most.saturating_sub(line.len()))]);
+            let used = there.len() + usize::from(end.is_some());
+            file.consume(used);
+            if end.is_some() {
+                take(&line);
+                line.clear();
+            }
+        }
+        if !line.is_empty() {
+            take(&line);
+        }
+        Ok(())
+    };
+    attempt().map_err(|source| StoreError::Read { path: path.to_owned(), source })
+}
+
+/// Hands every row of the `requests.jsonl` beside a report on, in its order.
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn each_row(report: &Path, mut take: impl FnMut(RequestRow)) -> Result<(), StoreError> {
+    let path = beside(report, "requests.jsonl");
+    let (mut number, mut damaged) = (0, None);
+    each_line(&path, usize::MAX, |line| {
+        number += 1;
+        match serde_json::from_slice(line) {
+            Ok(row) if damaged.is_none() => take(row),
+            Ok(_) => {}
+            Err(source) => damaged = damaged.take().or(Some((number, source))),
+        }
+    })?;
+    damaged.map_or(Ok(()), |(line, source)| Err(StoreError::Row { path, line, source }))
 }
 
 /// Reads a `server-metrics.jsonl`. A server that was never scraped has none, so a missing file is

@@ -13,6 +13,7 @@ use super::report::{Machine, Report, RunStatus, ServerExit, Tool};
 use super::sections::{Note, RateFigures};
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::search::SearchOver;
+use crate::stats::ServerKind;
 use crate::stats::metric::Better;
 
 /// The version that this build writes, and the newest it reads.
@@ -48,14 +49,20 @@ pub struct SuiteReport {
 }
 
 impl SuiteReport {
-    /// The text of `suite.json`: no NaN, no `null` without a reason, indented, with a final line end.
+    /// The JSON as it is written: no NaN, and no `null` without a reason.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut value: Value = serde_json::to_value(self)
+    pub fn to_value(&self) -> Value {
+        let mut value = serde_json::to_value(self)
             .expect("keys are strings, and no type here has a serializer that fails");
         explain_nulls(&mut value);
+        value
+    }
+
+    /// The text of `suite.json`, indented, with a final line end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
         let mut text =
-            serde_json::to_string_pretty(&value).expect("a JSON value always has a text");
+            serde_json::to_string_pretty(&self.to_value()).expect("a JSON value always has a text");
         text.push('\n');
         text
     }
@@ -137,6 +144,10 @@ pub struct SuiteCell {
     pub status: CellStatus,
     /// What a run of this cell alone would have left with; `null` where it was not played.
     pub exit_code: Option<u8>,
+    /// What was loaded: `sim` is bench-ci's own simulator, which infers nothing; `null` where it was not
+    /// played, and in reports of the first release.
+    #[serde(default)]
+    pub server_kind: Option<ServerKind>,
     /// Why it is not `completed`, or why it is no evidence; empty where nothing is wrong.
     pub causes: Vec<String>,
     /// SHA-256 over its plan: what `--resume` compares.
@@ -213,6 +224,7 @@ impl SuiteCell {
         let requests = &report.requests;
         self.status = report.run.status.into();
         self.exit_code = report.run.exit_code;
+        self.server_kind = Some(report.server.kind);
         self.causes.clone_from(&report.run.causes);
         if self.causes.is_empty() && report.run.exit_code == Some(5) {
             self.causes = report.client.reasons.iter().map(|note| note.message.clone()).collect();

@@ -10,7 +10,7 @@ pub struct ReportArgs {
     /// report.json, ab.json or suite.json, or its folder; several, or a folder of many
     ///
     /// Formats of requests also read requests.jsonl, and those with times of the server
-    /// server-metrics.jsonl, beside the report.
+    /// server-metrics.jsonl, beside the report. html draws what it finds, the end of server.log too.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How to show it
@@ -26,6 +26,8 @@ pub struct ReportArgs {
 pub enum ReportFormat {
     /// The page that `run` writes as report.md
     Markdown,
+    /// The page with charts, in one file (report.html); of a run, a comparison or a suite
+    Html,
     /// The summary that `run` prints on a terminal
     Text,
     /// The report itself; of several, their series

@@ -1,6 +1,7 @@
 //! Text from outside, made harmless before it stands in our pages.
 //!
-//! Main functions: [`escape`] for Markdown, [`fenced`] for code, [`clean`] for a terminal.
+//! Main functions: [`escape`] for Markdown, [`fenced`] for code, [`html`] for pages, [`clean`]
+//! for a terminal.
 
 /// Makes text from outside harmless in a paragraph and in a table cell.
 ///
@@ -61,6 +62,22 @@ pub(crate) fn fenced<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 /// Without anything that a terminal would obey.
 pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|character| if invisible(character) { ' ' } else { character }).collect()
+}
+
+/// For the text of an element of HTML and for a quoted attribute.
+pub(crate) fn html(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in clean(text).chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod formats;
 pub mod go_bench;
 pub mod hdr_log;
 pub mod history;
+pub mod html;
 pub mod junit;
 pub mod k6;
 pub mod llama_bench;

@@ -7,6 +7,7 @@ use super::number::{seconds, short};
 use super::terminal::{Screen, Tone};
 use crate::artifact::{CellStatus, SearchKind, SearchReport, SuiteCell, SuiteReport};
 use crate::exit::ExitCode;
+use crate::stats::ServerKind;
 use crate::stats::metric::{self, Better};
 
 /// A column of figures.
@@ -151,7 +152,7 @@ fn outcome(cell: &SuiteCell) -> String {
 }
 
 /// The first line: what became of it all.
-fn verdict(suite: &SuiteReport) -> (bool, String) {
+pub(super) fn verdict(suite: &SuiteReport) -> (bool, String) {
     let of = |status| suite.cells.iter().filter(|cell| cell.status == status).count();
     let all = suite.cells.len();
     let good = suite.cells.iter().filter(|cell| cell.exit_code == Some(0)).count();
@@ -167,6 +168,9 @@ fn verdict(suite: &SuiteReport) -> (bool, String) {
     }
     if not_run > 0 {
         words.push_str(&format!(", {not_run} not run"));
+    }
+    if suite.cells.iter().any(|cell| cell.server_kind == Some(ServerKind::Sim)) {
+        words.push_str("; made with the simulator (bench-ci sim), not a real server");
     }
     (suite.suite.exit_code == Some(0), words)
 }

@@ -10,6 +10,7 @@ use super::derived;
 use super::findings::{Findings, Finished, ServerFacts};
 use super::formats;
 use super::gates;
+use super::page::{self, REPORT_HTML};
 use super::phases;
 use super::series;
 use super::spool::Spool;
@@ -151,10 +152,12 @@ pub(crate) fn conclude(
     }
     let formats = formats::write(out_dir, &mut report, measured.then(rows), plan.bench_py_names);
     report.files = files(out_dir);
+    let page = page::write(out_dir, &report, measured.then(rows));
     store::write(&out_dir.join(REPORT_MD), report::markdown::render(&report).as_bytes())?;
     store::write_report(&out_dir.join(REPORT_JSON), &report)?;
     // Only now: what other programs read must not cost the report itself.
     formats?;
+    page?;
     stage.done(out_dir.join(REPORT_MD).display().to_string());
 
     Ok(Finished { report, out_dir: out_dir.clone(), exit, error })
@@ -564,6 +567,7 @@ fn resources(plan: &RunPlan, findings: &Findings) -> artifact::Resources {
 fn files(out_dir: &Path) -> Vec<FileEntry> {
     let known = [
         (REPORT_MD, "this report for people"),
+        (REPORT_HTML, "this report with charts, in one file"),
         (REPORT_JSON, "this report for programs (schema bench-ci.report/1)"),
         (REQUESTS_JSONL, "one row a planned request"),
         (REQUESTS_CSV, "the same for a spreadsheet"),
@@ -575,8 +579,10 @@ fn files(out_dir: &Path) -> Vec<FileEntry> {
     known
         .into_iter()
         .chain(formats::FILES)
-        // The two reports are about to be written.
-        .filter(|(name, _)| [REPORT_MD, REPORT_JSON].contains(name) || out_dir.join(name).exists())
+        // The reports are about to be written.
+        .filter(|(name, _)| {
+            [REPORT_MD, REPORT_HTML, REPORT_JSON].contains(name) || out_dir.join(name).exists()
+        })
         .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })
         .collect()
 }

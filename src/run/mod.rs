@@ -16,6 +16,7 @@ mod gates;
 pub(crate) mod host;
 mod make;
 pub(crate) mod measure;
+pub(crate) mod page;
 mod phases;
 mod progress;
 mod prompts;
@@ -53,6 +54,7 @@ use findings::Findings;
 pub(crate) const OUTPUT_FILES: [&str; 19] = [
     conclude::REPORT_JSON,
     conclude::REPORT_MD,
+    page::REPORT_HTML,
     conclude::REQUESTS_JSONL,
     conclude::REQUESTS_CSV,
     under_load::SERVER_METRICS,

@@ -16,6 +16,7 @@ use crate::commands::{Done, terminal_width};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::report::{self, k6, trend};
+use crate::run::page;
 use crate::stats::Better;
 
 /// Shows what was asked for, on stdout or in `--output`.
@@ -68,6 +69,7 @@ fn single(args: &ReportArgs, file: &Path) -> Result<Vec<u8>, Error> {
 fn suite(args: &ReportArgs, suite: &SuiteReport) -> Result<String, Error> {
     Ok(match args.format {
         ReportFormat::Markdown => report::suite::markdown(suite),
+        ReportFormat::Html => report::html::suite(suite),
         ReportFormat::Text => report::suite::text(suite, terminal_width()),
         ReportFormat::Csv => report::suite::csv(suite),
         ReportFormat::Json => suite.to_json(),
@@ -78,6 +80,7 @@ fn suite(args: &ReportArgs, suite: &SuiteReport) -> Result<String, Error> {
 fn comparison(args: &ReportArgs, ab: &AbReport) -> Result<String, Error> {
     Ok(match args.format {
         ReportFormat::Markdown => report::ab_markdown::render(ab),
+        ReportFormat::Html => report::html::ab(ab),
         ReportFormat::Text => report::ab_terminal::render(ab, false),
         ReportFormat::Json => ab.to_json(),
         ReportFormat::GoBench => report::go_bench::render_ab(ab),
@@ -92,6 +95,7 @@ fn run(format: ReportFormat, file: &Path, report: &Report) -> Result<String, Err
     let samples = || Ok::<_, Error>(k6::Samples::of(report, &rows()?, &scrapes()?));
     Ok(match format {
         ReportFormat::Markdown => report::markdown::render(report),
+        ReportFormat::Html => report::html::run(report, &page::of_folder(file)),
         ReportFormat::Text => report::terminal::render_summary(report, terminal_width(), false),
         ReportFormat::Json => report.to_json(),
         ReportFormat::Csv => artifact::csv(&rows()?),

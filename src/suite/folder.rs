@@ -17,12 +17,13 @@ use crate::run;
 
 pub(super) const SUITE_JSON: &str = "suite.json";
 pub(super) const SUITE_MD: &str = "suite.md";
+pub(super) const SUITE_HTML: &str = "report.html";
 pub(super) const SUITE_CSV: &str = "suite.csv";
 /// What was planned, for `--resume`.
 const SUITE_PLAN: &str = "suite-plan.json";
 
 /// The files of a suite beside its cells.
-pub(crate) const FILES: [&str; 4] = [SUITE_JSON, SUITE_MD, SUITE_CSV, SUITE_PLAN];
+pub(crate) const FILES: [&str; 5] = [SUITE_JSON, SUITE_MD, SUITE_HTML, SUITE_CSV, SUITE_PLAN];
 
 /// Differences that are told one by one; more of them are counted.
 const TOLD: usize = 8;

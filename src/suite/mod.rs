@@ -112,11 +112,12 @@ fn dry(plan: &SuitePlan) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Writes the three files of a suite.
+/// Writes the files of a suite.
 fn save(plan: &SuitePlan, report: &SuiteReport) -> Result<(), Error> {
     let write = |name: &str, text: String| store::write(&plan.out_dir.join(name), text.as_bytes());
     write(folder::SUITE_CSV, report::suite::csv(report))?;
     write(folder::SUITE_MD, report::suite::markdown(report))?;
+    write(folder::SUITE_HTML, report::html::suite(report))?;
     write(folder::SUITE_JSON, report.to_json())?;
     Ok(())
 }

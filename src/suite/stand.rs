@@ -322,6 +322,7 @@ fn not_run(cell: &CellPlan) -> SuiteCell {
         folder: cell_folder(&cell.name).display().to_string(),
         status: CellStatus::NotRun,
         exit_code: None,
+        server_kind: None,
         causes: Vec::new(),
         plan_digest: digest(&folder::essence_of(cell)),
         workload_hash: None,
@@ -331,6 +332,7 @@ fn not_run(cell: &CellPlan) -> SuiteCell {
         rates: None,
         unknown: Unknowns::none()
             .with("exit_code", unplayed)
+            .with("server_kind", unplayed)
             .with("workload_hash", unplayed)
             .with("objectives_met", unplayed)
             .with("rates", "nothing was measured"),

@@ -99,6 +99,9 @@ pub struct Comparison {
     pub base: Spread,
     /// Head over the pairs.
     pub head: Spread,
+    /// The difference of each pair that has one, in the order in which they were played; what is
+    /// found was found from these.
+    pub differences: Vec<f64>,
     /// Estimate, interval and raw p. `None` for exact metrics and where no pair has a value.
     pub found: Option<SignedRank>,
     /// Raw p adjusted for all that is judged together: Holm's for a gate, Benjamini and Hochberg's q
@@ -142,6 +145,13 @@ impl Comparison {
         let mut ends = [interval.low, interval.high].map(|end| change_pct(self.rule.better, end));
         ends.sort_by(f64::total_cmp);
         Some(ends)
+    }
+
+    /// The change in each pair, per cent of base.
+    #[must_use]
+    pub fn pairs_pct(&self) -> Vec<f64> {
+        let pct = |difference: &f64| change_pct(self.rule.better, *difference);
+        self.differences.iter().map(pct).collect()
     }
 
     /// "This session can resolve ± this", per cent.
@@ -308,6 +318,7 @@ fn describe(metric: &MetricPairs) -> Comparison {
             .filter(|_| tested)
             .and_then(|stddev| mde80(differences.len(), stddev)),
         outliers: outliers(&differences),
+        differences,
         found,
         verdict: None,
         why: None,

@@ -27,7 +27,7 @@ pub mod looks;
 pub mod multiple;
 pub mod power;
 pub mod rule;
-mod scale;
+pub(crate) mod scale;
 mod sentence;
 pub mod sessions;
 pub mod signed_rank;

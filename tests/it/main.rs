@@ -17,6 +17,7 @@ mod model;
 mod open_loop;
 mod phases;
 mod provenance;
+mod real_chromium;
 mod real_mermaid;
 mod real_readers;
 pub(crate) mod report;

@@ -9,6 +9,7 @@
     reason = "a console program: what it has to say goes to the terminal at once"
 )]
 
+mod chromium;
 mod debian;
 mod failure;
 mod fixtures;
@@ -37,12 +38,13 @@ cargo xtask <verb>
   llama-server       get the real llama-server that the tests use, and print its path
   mermaid            the same for the real Mermaid, which parses our charts in the tests
   readers            the same for a Python with the libraries that read our files in the tests
+  chromium           the same for a real browser, which opens our pages in the tests
   record-fixtures    record a real llama-server's bytes into tests/fixtures/llama-server
   schema             write schema/ anew from the types
   splice-readme      run the release binary and put its real output into README.md
 
   test, ci:          --without PART           leave out, and count as skipped, the tests that need
-                                              llama-server, mermaid or readers
+                                              llama-server, mermaid, readers or chromium
   record-fixtures:   --model FILE             a GGUF to serve, instead of a synthetic one made for it
   splice-readme:     --check                  only see that the place for the output is there and filled
 

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Failure, Result};
-use crate::{llama_server, mermaid, readers};
+use crate::{chromium, llama_server, mermaid, readers};
 
 /// A real part that some tests need.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 3] = [
+pub(crate) const PARTS: [Part; 4] = [
     Part {
         name: "llama-server",
         marker: "real_llama_server",
@@ -41,6 +41,12 @@ pub(crate) const PARTS: [Part; 3] = [
         marker: "real_readers",
         variable: "BENCH_CI_TEST_READERS",
         ensure: readers::ensure,
+    },
+    Part {
+        name: "chromium",
+        marker: "real_chromium",
+        variable: "BENCH_CI_TEST_CHROMIUM",
+        ensure: chromium::ensure,
     },
 ];
 

@@ -7,16 +7,12 @@ use std::fmt::Write as _;
 use super::{View, remarks, short_hash, title};
 use crate::history::assess::Course;
 use crate::history::series::Series;
-use crate::report::escape::clean;
+use crate::report::escape::html as escaped;
+use crate::report::html::{BASE_STYLE, document};
 use crate::report::number::short;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1f24;--faint:#6a737d;--paper:#fff;--line:#0b62d0;--band:#0b62d01f;--bad:#c62828;--good:#2e7d32;--rule:#d8dee4}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#8b949e;--paper:#0d1117;--line:#58a6ff;--band:#58a6ff26;--bad:#ff7b72;--good:#56d364;--rule:#30363d}}\
-body{margin:2rem auto;max-width:60rem;padding:0 1rem;font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}\
-h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:2.5rem;overflow-wrap:anywhere}h3{font-size:.95rem;margin:1.4rem 0 .2rem}\
-p{margin:.2rem 0}.faint{color:var(--faint)}.worse{color:var(--bad)}.better{color:var(--good)}\
-svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:var(--faint)}\
+svg text{font-size:11px;fill:var(--faint)}\
 .rule{stroke:var(--rule)}.band{fill:var(--band)}.course{fill:none;stroke:var(--line);stroke-width:1.5}.point{fill:var(--line)}\
 .odd{fill:var(--bad)}.epoch{stroke:var(--faint);stroke-dasharray:3 3}.moved{stroke:var(--bad);stroke-width:1.5}.moved.better{stroke:var(--good)}";
 
@@ -24,11 +20,7 @@ svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif
 #[must_use]
 pub fn page(views: &[View], written: &str) -> String {
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>bench-ci history</title><style>{STYLE}</style></head><body>\n\
-         <h1>bench-ci history</h1>\n<p class=\"faint\">Written {}. Advisory: machines differ from day to \
+        "<h1>bench-ci history</h1>\n<p class=\"faint\">Written {}. Advisory: machines differ from day to \
          day more than a change under test; <code>bench-ci ab</code> decides. Shaded: where the next point \
          is expected. Dashed: a change that was accepted. Full line: the level changed.</p>\n",
         escaped(written)
@@ -70,8 +62,7 @@ pub fn page(views: &[View], written: &str) -> String {
         }
         page.push_str("</section>\n");
     }
-    page.push_str("</body></html>\n");
-    page
+    document("history", &format!("{BASE_STYLE}{STYLE}"), None, &page)
 }
 
 /// Points in a chart at most; the page stays small and every point stays visible.
@@ -179,20 +170,4 @@ fn chart(series: &Series, course: &Course) -> String {
         escaped(&day(shown.last()))
     );
     svg
-}
-
-/// For the text of an element and for a quoted attribute.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in clean(text).chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
 }

@@ -125,7 +125,7 @@ fn the_page_needs_nothing_but_itself() {
     for outside in ["http:", "https:", "<script", "<link", "<img", "url(", "@import", "src="] {
         assert!(!page.contains(outside), "{outside}");
     }
-    assert!(page.contains("prefers-color-scheme:dark"));
+    assert!(page.contains("color-scheme: light dark"));
     assert!(page.contains("<svg") && page.contains("class=\"moved\""));
     assert!(!page.contains("NaN") && !page.contains("inf"));
     // Every tag that is opened is closed, in order.
