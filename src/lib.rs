@@ -29,6 +29,7 @@ pub mod server;
 pub mod sim;
 
 pub mod load;
+pub mod prometheus;
 pub mod scrape;
 pub mod transport;
 

@@ -10,6 +10,7 @@ mod ab;
 mod calibration;
 pub mod derived;
 mod from_stats;
+mod prometheus;
 mod prompts;
 mod report;
 mod rows;
@@ -28,6 +29,7 @@ pub use ab::{
 pub use calibration::{CALIBRATION_SCHEMA, Calibration, CalibrationStep, ErrorFigures};
 pub use derived::{Derived, Timeline};
 pub use from_stats::{Sections, phase_figures, sections};
+pub use prometheus::{Agreement, Prometheus, PrometheusSeries};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,

@@ -12,6 +12,7 @@ mod compare;
 mod derived;
 pub mod environment;
 mod history;
+mod prometheus;
 mod request;
 mod run;
 
@@ -26,6 +27,7 @@ pub use comment::{CommentArgs, CommentWhen};
 pub use compare::{AcceptArg, CompareArgs, CompareFormat, FailOnArg};
 pub use derived::DerivedArgs;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
+pub use prometheus::{MetricNamesArg, PrometheusArgs};
 pub use request::RequestArgs;
 pub use run::{
     ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,

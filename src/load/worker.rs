@@ -318,6 +318,9 @@ impl Stage {
             for gap in player.gaps() {
                 tally.itl.saturating_record(*gap);
                 tally.itl_moments.add(*gap);
+                if record.phase == Phase::Measured {
+                    self.live.count_gap(*gap);
+                }
             }
         }
         (self.sink.borrow_mut())(record);

@@ -9,6 +9,7 @@ use super::derived;
 use super::escape::{escape, fenced};
 use super::number::{bytes, seconds, short, whole};
 use super::phases;
+use super::prometheus;
 use super::verdict::Verdict;
 use crate::artifact::{MetricSummary, RateFigures, Report, ResidualFigures, Spread, Threshold};
 use crate::load::{ClockSource, FailureKind};
@@ -47,6 +48,7 @@ pub fn render(report: &Report) -> String {
     derived::drawn(report, &mut page);
     conversations(report, &mut page);
     server_beside_client(report, &mut page);
+    prometheus::section(report, &mut page);
     server_headers(report, &mut page);
     resources(report, &mut page);
     derived::sections(report, &mut page);

@@ -20,6 +20,7 @@ pub mod markdown;
 pub mod mermaid;
 mod number;
 mod phases;
+mod prometheus;
 pub mod results_env;
 pub mod suite;
 pub mod terminal;

@@ -28,6 +28,7 @@ use crate::plan::{
     DatasetSpec, Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload,
     Yield,
 };
+use crate::prometheus;
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -94,13 +95,17 @@ impl UnderLoad<'_> {
 
         let group = server.as_deref().map(RunningServer::group);
         let gates = LiveGates::of(self.plan);
-        let watching = gates.clone();
-        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| watching.add(record))?;
+        let (watching, telling) = (gates.clone(), events.clone());
+        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
+            watching.add(record);
+            telling.record(record);
+        })?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
-        let bounds = Bounds::of(&load_plan);
+        let (bounds, users) = (Bounds::of(&load_plan), load_plan.users);
         // A send fails only if the writer has failed, which `Spool::finish` tells.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
+        events.load(&handle.live, users);
 
         let playing = self.warm_up_and_measure(handle, group, bounds, &brake, events, cancel);
         tokio::pin!(playing);
@@ -127,6 +132,17 @@ impl UnderLoad<'_> {
         // What was measured is kept even where something beside it failed.
         findings.records = spool.finish()?;
         let (outcome, scrape, abort) = played?;
+        if let Some(spec) = &self.plan.prometheus.query {
+            let window = prometheus::Window {
+                start: outcome.started,
+                end: outcome.ended,
+                own_interval: self.plan.scrape_interval,
+            };
+            let scrapes = self.plan.out_dir.join(SERVER_METRICS);
+            let asked = prometheus::ask(spec, window, self.base_url, &scrapes, cancel).await;
+            findings.warnings.extend(asked.warnings);
+            findings.prometheus = Some(asked.found);
+        }
         findings.load = Some(outcome);
         findings.scrape = Some(scrape);
         findings.abort = abort;

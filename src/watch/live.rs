@@ -64,6 +64,7 @@ impl Listener for LiveLine {
                 self.bar.set_message(comparison_sentence(progress));
                 self.bar.tick();
             }
+            Event::MetricsServed { url } => self.bar.println(format!("metrics: {url}")),
             Event::Warning { message } => self.bar.println(format!("warning: {message}")),
             Event::ServerLog { line } => {
                 if self.verbose {

@@ -67,6 +67,7 @@ impl PlainLines {
                 Some(format!("load: {:.0} s, {}", progress.elapsed_s, load_sentence(progress)))
             }
             Event::Comparison(progress) => Some(super::comparison_sentence(progress)),
+            Event::MetricsServed { url } => Some(format!("metrics: {url}")),
             Event::Warning { message } => Some(format!("warning: {message}")),
             Event::ServerLog { line } => self.verbose.then(|| format!("server| {line}")),
         }

@@ -17,6 +17,7 @@ mod kept;
 mod llama_server;
 mod mermaid;
 mod parts;
+mod prometheus;
 mod readme;
 mod shell;
 mod tally;
@@ -35,12 +36,13 @@ cargo xtask <verb>
   ci                 the gate: fmt, clippy, docs, workflows, generated files, then test
   llama-server       get the real llama-server that the tests use, and print its path
   mermaid            the same for the real Mermaid, which parses our charts in the tests
+  prometheus         the same for Debian's Prometheus, promtool and Pushgateway
   record-fixtures    record a real llama-server's bytes into tests/fixtures/llama-server
   schema             write schema/ anew from the types
   splice-readme      run the release binary and put its real output into README.md
 
   test, ci:          --without PART           leave out, and count as skipped, the tests that need
-                                              llama-server or mermaid
+                                              llama-server, mermaid or prometheus
   record-fixtures:   --model FILE             a GGUF to serve, instead of a synthetic one made for it
   splice-readme:     --check                  only see that the place for the output is there and filled
 

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Failure, Result};
-use crate::{llama_server, mermaid};
+use crate::{llama_server, mermaid, prometheus};
 
 /// A real part that some tests need.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 2] = [
+pub(crate) const PARTS: [Part; 3] = [
     Part {
         name: "llama-server",
         marker: "real_llama_server",
@@ -35,6 +35,12 @@ pub(crate) const PARTS: [Part; 2] = [
         marker: "real_mermaid",
         variable: "BENCH_CI_TEST_MERMAID",
         ensure: mermaid::ensure,
+    },
+    Part {
+        name: "prometheus",
+        marker: "real_prometheus",
+        variable: "BENCH_CI_TEST_PROMETHEUS",
+        ensure: prometheus::ensure,
     },
 ];
 
