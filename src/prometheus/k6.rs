@@ -56,7 +56,8 @@ struct Trend(Histogram<u64>);
 impl Trend {
     fn add(&mut self, value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite() && *value >= 0.0) {
-            self.0.saturating_record((value * SCALE).round() as u64);
+            let value = (value * SCALE).round() as u64;
+            self.0.record(value).expect("a histogram without bounds grows with its values");
         }
     }
 
@@ -204,5 +205,28 @@ mod tests {
             assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
         }
         assert!(names.iter().all(|name| name.starts_with("k6_")), "{names:?}");
+    }
+
+    #[test]
+    fn the_statistics_of_a_trend_are_those_of_its_values() {
+        let mut trend = Trends::default().request;
+        for thousandth in 1..=1000 {
+            trend.add(Some(f64::from(thousandth) / 1e3));
+        }
+        trend.add(None);
+        trend.add(Some(f64::NAN));
+        let families = trend.families("x", "Help.");
+        for (name, expected) in [
+            ("k6_x_avg", 0.5005),
+            ("k6_x_min", 0.001),
+            ("k6_x_med", 0.5),
+            ("k6_x_p90", 0.9),
+            ("k6_x_p99", 0.99),
+            ("k6_x_max", 1.0),
+        ] {
+            let family = families.iter().find(|family| family.name == name).expect(name);
+            let value = family.samples[0].value;
+            assert!((value - expected).abs() <= 0.002 * expected, "{name}: {value}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::ask;
+use super::{BRISK, ask};
 use crate::run::Bench;
 
 pub(super) fn example(path: &str) -> PathBuf {
@@ -48,17 +48,8 @@ fn under(value: &Value, keys: &[&str], found: &mut Vec<String>) {
 /// All names on the page that a run serves, and those that a real llama-server was recorded to have.
 fn exposed() -> BTreeSet<String> {
     let bench = Bench::new();
-    let flags = [
-        "--server",
-        "sim",
-        "--scenario",
-        "brisk.toml",
-        "--users",
-        "1",
-        "--accept-saturated-client",
-    ];
-    let mut command = bench.command(&flags);
-    command.args(["--serve-metrics", "127.0.0.1:0", "--n-prompts", "1000000"]);
+    let mut command = bench.command(&BRISK);
+    command.args(["--users", "1", "--serve-metrics", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut address = None;
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {

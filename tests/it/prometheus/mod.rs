@@ -13,22 +13,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::run::Bench;
 
-/// A short run against the simulator, and nothing that a busy machine could fail.
-const SHORT: [&str; 9] = [
+/// A simulator for two users, and nothing that a busy machine could fail.
+const BRISK: [&str; 8] = [
     "--server",
     "sim",
     "--scenario",
     "brisk.toml",
-    "--n-prompts",
-    "6",
-    "--users",
-    "2",
-    "--accept-saturated-client",
+    "--max-lateness",
+    "1000",
+    "--max-client-delay",
+    "1000",
 ];
 
 /// The flags of a short run and these.
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&SHORT[..], more].concat()
+    [&BRISK[..], &["--users", "2", "--n-prompts", "6"], more].concat()
 }
 
 /// What a server answers.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::examples::example;
-use super::{ask, get, warnings};
+use super::{BRISK, ask, get, warnings};
 use crate::run::{Bench, Ran};
 
 /// Reached only by a test that fails.
@@ -134,20 +134,8 @@ impl Running {
 /// A run of some seconds against the simulator, whose port is known beforehand.
 fn run(bench: &Bench, port: u16, more: &[&str]) -> Ran {
     let port = port.to_string();
-    let flags = [
-        "--server",
-        "sim",
-        "--port",
-        &port,
-        "--scenario",
-        "brisk.toml",
-        "--users",
-        "2",
-        "--duration",
-        "8s",
-        "--accept-saturated-client",
-    ];
-    bench.run("out", &[&flags[..], more].concat())
+    let flags = ["--users", "2", "--port", &port, "--duration", "8s"];
+    bench.run("out", &[&BRISK[..], &flags, more].concat())
 }
 
 #[test]

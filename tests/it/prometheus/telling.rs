@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
-use super::{Fake, ask, everything, reply, warnings, with};
+use super::{BRISK, Fake, ask, everything, reply, warnings, with};
 use crate::run::Bench;
 
 /// A run that lasts until it is stopped, and where its metrics are.
@@ -16,17 +16,8 @@ struct Serving {
 
 impl Serving {
     fn start(bench: &Bench, more: &[&str]) -> Self {
-        let flags = [
-            "--server",
-            "sim",
-            "--scenario",
-            "brisk.toml",
-            "--users",
-            "2",
-            "--accept-saturated-client",
-        ];
-        let mut command = bench.command(&flags);
-        command.args(["--serve-metrics", "127.0.0.1:0"]).args(more);
+        let mut command = bench.command(&BRISK);
+        command.args(["--users", "2", "--serve-metrics", "127.0.0.1:0"]).args(more);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -252,10 +243,11 @@ fn what_is_pushed_goes_where_it_was_asked_to_with_its_own_secret() {
 }
 
 #[test]
-fn a_sweep_is_served_as_one_whose_counts_go_on() {
+fn a_sweep_that_cannot_be_told_keeps_its_cells_and_is_exit_code_8() {
     let bench = Bench::new();
     let gateway = Fake::start(|_| reply(400, "text/plain", "refused"));
-    let ran = bench.run("out", &with(&["--sweep", "users=1,2", "--pushgateway", &gateway.url]));
+    let swept = ["--n-prompts", "4", "--sweep", "users=1,2", "--pushgateway", &gateway.url];
+    let ran = bench.run("out", &[&BRISK[..], &swept].concat());
     assert_eq!(ran.exit, 8, "{}{}", ran.stdout, ran.stderr);
     let suite: serde_json::Value = serde_json::from_str(&ran.file("suite.json")).unwrap();
     assert_eq!(suite["suite"]["exit_code"], 8);
