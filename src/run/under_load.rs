@@ -96,23 +96,28 @@ impl UnderLoad<'_> {
         let group = server.as_deref().map(RunningServer::group);
         let gates = LiveGates::of(self.plan);
         let (watching, telling) = (gates.clone(), events.clone());
-        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
+        let (mut spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
             watching.add(record);
             telling.record(record);
         })?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
         let (bounds, users) = (Bounds::of(&load_plan), load_plan.users);
-        // A send fails only if the writer has failed, which `Spool::finish` tells.
+        // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
         events.load(&handle.live, users);
 
         let playing = self.warm_up_and_measure(handle, group, bounds, &brake, events, cancel);
         tokio::pin!(playing);
         let mut asked = false;
+        let mut spool_broke = false;
         let played = loop {
             tokio::select! {
                 played = &mut playing => break played,
+                () = spool.broke(), if !spool_broke => {
+                    spool_broke = true;
+                    load_canceller.stop(StopReason::Terminated);
+                }
                 reason = cancel.cancelled(), if !asked => {
                     asked = true;
                     load_canceller.stop(reason);
