@@ -312,8 +312,7 @@ fn samples(points: &[Point], taken: Option<&Vec<Point>>, range: &Range) -> Vec<P
             }
         };
         // A point lies in the window, since it was asked for there; the sample behind it may not.
-        let is_inside = taken.is_none()
-            || (when >= range.start - SAME_INSTANT_S && when <= range.end + SAME_INSTANT_S);
+        let is_inside = taken.is_none() || (range.start..=range.end).contains(&when);
         let is_new = samples.last().is_none_or(|(last, _)| when > last + SAME_INSTANT_S / 2.0);
         if is_inside && is_new {
             samples.push((when, *value));

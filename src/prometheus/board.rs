@@ -10,6 +10,7 @@ use super::family::{Family, Histogram, Kind, Label, Sample};
 use super::k6::Trends;
 use crate::load::{FailureKind, LiveCounters, LivePhase, Outcome, Phase, RequestRecord};
 use crate::plan::MetricNames;
+use crate::stats::{HeaderSplit, RequestMetrics};
 
 /// Upper ends of times to a first token and of whole answers, seconds.
 const LONG_BOUNDS_S: [f64; 22] = [
@@ -118,24 +119,19 @@ impl Board {
             Outcome::Cancelled => return self.cancelled += 1,
         }
         self.completed += 1;
-        if let Some(usage) = record.usage {
-            self.prompt_tokens += usage.prompt_tokens;
-            self.cached_tokens += usage.cached_tokens.unwrap_or(0);
-            self.output_tokens += usage.completion_tokens;
-        }
-        let since =
-            |from: Option<_>, to: Option<crate::load::Stamp>| Some(to?.since(from?).as_secs_f64());
-        if let Some(ttft) = since(record.written, record.first_content) {
-            self.ttft.add(ttft);
-        }
-        if let Some(e2e) = since(record.written, record.end) {
-            self.e2e.add(e2e);
-        }
-        let tokens = record.usage.map(|usage| usage.completion_tokens).filter(|tokens| *tokens > 1);
-        if let (Some(writing), Some(tokens)) =
-            (since(record.first_content, record.last_content), tokens)
-        {
-            self.tpot.add(writing / (tokens - 1) as f64);
+        // What headers mark is of no meaning to what is told here.
+        let metrics = RequestMetrics::of(record, &HeaderSplit::Marked);
+        self.prompt_tokens += metrics.prompt_tokens.unwrap_or(0);
+        self.cached_tokens += metrics.cached_tokens.unwrap_or(0);
+        self.output_tokens += metrics.completion_tokens.unwrap_or(0);
+        for (histogram, value_ms) in [
+            (&mut self.ttft, metrics.ttft_ms),
+            (&mut self.tpot, metrics.tpot_ms),
+            (&mut self.e2e, metrics.e2e_ms),
+        ] {
+            if let Some(value_ms) = value_ms {
+                histogram.add(value_ms / 1e3);
+            }
         }
         if self.names == MetricNames::K6 {
             self.trends.add(record);

@@ -201,7 +201,8 @@ fn a_run_is_the_same_with_a_prometheus_that_is_down() {
 
 #[test]
 fn without_the_flag_the_report_says_that_nobody_was_asked() {
-    let ran = Bench::new().run("out", &with(&[])).checked(0);
+    let bench = Bench::new();
+    let ran = bench.run("out", &with(&[])).checked(0);
     let why = &ran.report()["unknown"]["prometheus"];
     assert!(why.as_str().unwrap().contains("--prometheus"), "{why}");
 }

@@ -169,7 +169,9 @@ fn a_prometheus_scrapes_a_run_and_its_series_come_back() {
         let real = prometheus.samples(&name);
         for (t_s, value) in times.iter().zip(&values) {
             let at = began + t_s;
-            let found = real.iter().any(|(when, real)| (when - at).abs() < 0.003 && real == value);
+            let found = real
+                .iter()
+                .any(|(when, real)| (when - at).abs() < 0.003 && real.to_bits() == value.to_bits());
             assert!(found, "{metric} {value} at {at} in {real:?}");
         }
         let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -201,7 +203,7 @@ fn a_prometheus_scrapes_a_run_and_its_series_come_back() {
     let quantile: f64 = quantile[0]["value"][1].as_str().unwrap().parse().unwrap();
     assert!(quantile > 0.0 && quantile < 60.0, "{quantile}");
     let up = prometheus.samples("up{job=\"own\"}");
-    assert!(up.iter().any(|(_, up)| *up == 1.0), "never scraped: {up:?}");
+    assert!(up.iter().any(|(_, up)| *up > 0.5), "never scraped: {up:?}");
 }
 
 #[test]
