@@ -15,7 +15,7 @@ use crate::exit::ExitCode;
 use crate::load::{self, ClockSource};
 use crate::model;
 use crate::plan::resolve::resolve;
-use crate::plan::{RunPlan, ServerProgram, Target};
+use crate::plan::{PrometheusSpec, RunPlan, ServerProgram, Target};
 use crate::provenance::Provenance;
 use crate::report::number::binary_bytes;
 use crate::run::{self, Finished};
@@ -66,6 +66,7 @@ impl List {
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
             | Error::Github(_)
+            | Error::Prometheus(_)
             | Error::Ab(_)
             | Error::Compare(_)
             | Error::History(_)
@@ -117,13 +118,15 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
     args.workload.max_tokens = Some(ANSWER_TOKENS);
     // One request says nothing about how much this client can do.
     args.limits.accept_saturated_client = true;
-    let plan = match resolve(&args, &run::surroundings(&provenance)?) {
+    let mut plan = match resolve(&args, &run::surroundings(&provenance)?) {
         Ok(plan) => plan,
         Err(error) => {
             list.bad(&error);
             return Ok(list.end(error.exit_code()));
         }
     };
+    // Nobody wants to be told of one request, and what is wrong with these flags is known by now.
+    plan.prometheus = PrometheusSpec::default();
     target(&mut list, &plan);
     let runtime = run::runtime()?;
     let finished = runtime.block_on(async {

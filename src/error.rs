@@ -49,6 +49,9 @@ pub enum Error {
         /// Tokens of a slot.
         context: u64,
     },
+    /// Our own metrics cannot be told.
+    #[error(transparent)]
+    Prometheus(#[from] crate::prometheus::PrometheusError),
     /// GitHub could not be told.
     #[error(transparent)]
     Github(#[from] crate::github::GithubError),
@@ -118,6 +121,7 @@ impl Error {
                 _ => ExitCode::Usage,
             },
             Error::Artifact(error) => error.exit_code(),
+            Error::Prometheus(error) => error.exit_code(),
             Error::Github(error) => error.exit_code(),
             Error::Ab(error) => error.exit_code(),
             Error::Compare(error) => error.exit_code(),
@@ -154,6 +158,7 @@ impl Error {
             Error::Server(error) => error.hint(),
             Error::Load(error) => error.hint(),
             Error::Artifact(error) => error.hint(),
+            Error::Prometheus(error) => error.hint(),
             Error::Github(error) => error.hint(),
             Error::Ab(error) => error.hint(),
             Error::Compare(error) => error.hint(),

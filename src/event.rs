@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::load::{LiveCounters, RequestRecord};
+
 /// Something that happened during a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -51,6 +53,11 @@ pub enum Event {
     LoadProgress(LoadProgress),
     /// How a comparison of two servers stands; sent after each pair and before long waits.
     Comparison(ComparisonProgress),
+    /// Our own metrics can be had.
+    MetricsServed {
+        /// Where: `http://127.0.0.1:9464/metrics`.
+        url: String,
+    },
     /// Something the user should know; also stored in the report.
     Warning {
         /// The sentence.
@@ -222,18 +229,32 @@ pub struct Standing {
 pub trait Listener: Send + Sync {
     /// Called on the thread that sent the event; must return quickly.
     fn on_event(&self, event: &Event);
+
+    /// A load begins, of so many users; its counts may be read at any time from now on.
+    fn on_load(&self, _live: &Arc<LiveCounters>, _users: u32) {}
+
+    /// A request has ended. Called on the thread that writes records, never on the load's; must
+    /// return quickly.
+    fn on_record(&self, _record: &RequestRecord) {}
 }
 
 /// The sending half that rooms are handed; cheap to clone, never blocks on a listener's purpose.
 #[derive(Clone, Default)]
 pub struct Events {
-    listeners: Arc<Vec<Box<dyn Listener>>>,
+    listeners: Arc<Vec<Arc<dyn Listener>>>,
 }
 
 impl Events {
     /// Events that go to these listeners, in this order.
     #[must_use]
     pub fn new(listeners: Vec<Box<dyn Listener>>) -> Self {
+        Self { listeners: Arc::new(listeners.into_iter().map(Arc::from).collect()) }
+    }
+
+    /// The same, with one more listener behind the others.
+    #[must_use]
+    pub fn with(&self, listener: Arc<dyn Listener>) -> Self {
+        let listeners = self.listeners.iter().cloned().chain([listener]).collect();
         Self { listeners: Arc::new(listeners) }
     }
 
@@ -241,6 +262,20 @@ impl Events {
     pub fn send(&self, event: &Event) {
         for listener in self.listeners.iter() {
             listener.on_event(event);
+        }
+    }
+
+    /// Tells every listener that a load begins.
+    pub fn load(&self, live: &Arc<LiveCounters>, users: u32) {
+        for listener in self.listeners.iter() {
+            listener.on_load(live, users);
+        }
+    }
+
+    /// Tells every listener of a request that has ended.
+    pub fn record(&self, record: &RequestRecord) {
+        for listener in self.listeners.iter() {
+            listener.on_record(record);
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod sim;
 
 pub mod gpu;
 pub mod load;
+pub mod prometheus;
 pub mod scrape;
 pub mod transport;
 

@@ -13,6 +13,7 @@ mod comparison;
 pub mod derived;
 mod from_stats;
 mod pretty;
+mod prometheus;
 mod prompts;
 mod report;
 mod rows;
@@ -40,6 +41,7 @@ pub use comparison::{
 };
 pub use derived::Derived;
 pub use from_stats::{Sections, phase_figures, sections};
+pub use prometheus::{Agreement, Prometheus, PrometheusSeries};
 pub use prompts::{LengthSpread, Prompts};
 pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,

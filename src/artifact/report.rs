@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::calibration::CalibrationStep;
 use super::derived::Derived;
 use super::pretty::pretty;
+use super::prometheus::Prometheus;
 use super::prompts::Prompts;
 use super::sections::{
     Client, Conversations, HeaderFigures, MetricSummary, Note, PhaseFigures, Rates, Reconciliation,
@@ -61,6 +62,10 @@ pub struct Report {
     pub reconciliation: Reconciliation,
     /// The server's own `/metrics` over the run, by name; empty where they were not there.
     pub server_metrics: BTreeMap<String, ServerMetric>,
+    /// The same as a Prometheus scraped it (`--prometheus`); `null` where none was asked, or it was of no
+    /// help.
+    #[serde(default)]
+    pub prometheus: Option<Prometheus>,
     /// Times that the server told in its response headers, by name (`server-timing:db`); empty where
     /// it told none.
     #[serde(default)]

@@ -200,6 +200,7 @@ fn usual_reason(parent: &str, field: &str) -> &'static str {
         ("run", "finished_at" | "duration_s") => "the run had not ended when this was written",
         ("machine", "cgroup_cpu_limit") => "no limit is set, or this system has no control groups",
         ("report" | "", "model") => "the model of this server is not known",
+        ("report" | "", "prometheus") => "none was asked; see --prometheus",
         ("report" | "", "conversations") => "requests stand for themselves",
         ("model", "hf_repo" | "hf_file" | "revision") => "the model did not come from the Hub",
         ("model", "file") => "no file was used",

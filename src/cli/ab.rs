@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, RequestArgs, RunArgs, ServerArgs,
-    SuiteArgs, TagArgs, WorkloadArgs,
+    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, PrometheusArgs, RequestArgs, RunArgs,
+    ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
 use crate::plan::{duration, percent};
 
@@ -87,8 +87,8 @@ pub struct BothArgs {
 impl From<BothArgs> for RunArgs {
     fn from(both: BothArgs) -> Self {
         let BothArgs { model, server, workload, request, limits, derived, tags, output } = both;
-        let suite = SuiteArgs::default();
-        Self { model, server, workload, request, suite, limits, derived, tags, output }
+        let (suite, prometheus) = (SuiteArgs::default(), PrometheusArgs::default());
+        Self { model, server, workload, request, suite, limits, derived, prometheus, tags, output }
     }
 }
 

@@ -80,6 +80,20 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "Prometheus, a user and a password or a token for each; sent nowhere else",
+        &[
+            ("BENCH_CI_PROMETHEUS_USERNAME, BENCH_CI_PROMETHEUS_PASSWORD", "for --prometheus"),
+            ("BENCH_CI_PROMETHEUS_BEARER_TOKEN", "the same, as a token"),
+            (
+                "BENCH_CI_REMOTE_WRITE_USERNAME, BENCH_CI_REMOTE_WRITE_PASSWORD",
+                "for --prometheus-remote-write",
+            ),
+            ("BENCH_CI_REMOTE_WRITE_BEARER_TOKEN", "the same, as a token"),
+            ("BENCH_CI_PUSHGATEWAY_USERNAME, BENCH_CI_PUSHGATEWAY_PASSWORD", "for --pushgateway"),
+            ("BENCH_CI_PUSHGATEWAY_BEARER_TOKEN", "the same, as a token"),
+        ],
+    ),
+    (
         "Others",
         &[
             ("PATH", "where llama-server is looked for, and nvidia-smi"),

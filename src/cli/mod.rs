@@ -14,6 +14,7 @@ mod derived;
 pub mod environment;
 mod fail_on;
 mod history;
+mod prometheus;
 mod report;
 mod request;
 mod run;
@@ -31,6 +32,7 @@ pub use compare::{AcceptArg, CompareArgs, CompareFormat};
 pub use derived::DerivedArgs;
 pub use fail_on::FailOn;
 pub use history::{ChoiceArgs, HistoryCommand, HistoryFailOn, HistoryFormat, PlaceArgs};
+pub use prometheus::{MetricNamesArg, PrometheusArgs};
 pub use report::{ReportArgs, ReportFormat};
 pub use request::RequestArgs;
 pub use run::{

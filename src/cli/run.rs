@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::DerivedArgs;
 use super::request::RequestArgs;
+use super::{DerivedArgs, PrometheusArgs};
 use crate::plan::search::SearchOver;
 use crate::plan::{ArrivalProcess, duration, shape};
 
@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// Derived figures.
     #[command(flatten)]
     pub derived: DerivedArgs,
+    /// Prometheus, in and out.
+    #[command(flatten)]
+    pub prometheus: PrometheusArgs,
     /// Tags.
     #[command(flatten)]
     pub tags: TagArgs,

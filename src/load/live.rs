@@ -4,6 +4,27 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+/// Upper ends of the classes in which gaps between content deltas are counted live, nanoseconds; a
+/// gap belongs to the first that is not below it, or to one more class behind them.
+pub const GAP_BOUNDS_NS: [u64; 16] = [
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    75_000_000,
+    100_000_000,
+    150_000_000,
+    200_000_000,
+    300_000_000,
+    400_000_000,
+    500_000_000,
+    750_000_000,
+    1_000_000_000,
+    2_500_000_000,
+];
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,6 +52,8 @@ pub struct LiveCounters {
     in_flight: AtomicU64,
     content_deltas: AtomicU64,
     warm_up_ended: AtomicU64,
+    gaps: [AtomicU64; GAP_BOUNDS_NS.len() + 1],
+    gaps_ns: AtomicU64,
 }
 
 impl LiveCounters {
@@ -88,6 +111,18 @@ impl LiveCounters {
         self.warm_up_ended.load(Ordering::Relaxed)
     }
 
+    /// Gaps between content deltas of completed measured requests so far, one count a class.
+    #[must_use]
+    pub fn gaps(&self) -> [u64; GAP_BOUNDS_NS.len() + 1] {
+        std::array::from_fn(|class| self.gaps[class].load(Ordering::Relaxed))
+    }
+
+    /// The sum of those gaps, nanoseconds.
+    #[must_use]
+    pub fn gaps_ns(&self) -> u64 {
+        self.gaps_ns.load(Ordering::Relaxed)
+    }
+
     pub(super) fn enter(&self, phase: LivePhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -120,6 +155,11 @@ impl LiveCounters {
         add(&self.in_flight, u64::MAX);
     }
 
+    pub(super) fn count_gap(&self, gap_ns: u64) {
+        add(&self.gaps[GAP_BOUNDS_NS.partition_point(|bound| *bound < gap_ns)], 1);
+        add(&self.gaps_ns, gap_ns);
+    }
+
     pub(super) fn count_deltas(&self, deltas: u64) {
         if deltas > 0 {
             add(&self.content_deltas, deltas);
@@ -130,4 +170,20 @@ impl LiveCounters {
 /// One thread writes, so load and store suffice: no locked instruction for each delta.
 fn add(counter: &AtomicU64, delta: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(delta), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_counted_in_the_first_class_that_holds_it() {
+        let live = LiveCounters::default();
+        for gap in [0, 1_000_000, 1_000_001, 2_500_000_000, 2_500_000_001] {
+            live.count_gap(gap);
+        }
+        let gaps = live.gaps();
+        assert_eq!((gaps[0], gaps[1], gaps[15], gaps[16]), (2, 1, 1, 1));
+        assert_eq!((gaps.iter().sum::<u64>(), live.gaps_ns()), (5, 5_002_000_002));
+    }
 }

@@ -46,7 +46,7 @@ pub use conversation::{Conversations, Script};
 pub use engine::{LoadHandle, start};
 pub use error::LoadError;
 pub use gaps::{GapBin, GapsOverTime};
-pub use live::{LiveCounters, LivePhase};
+pub use live::{GAP_BOUNDS_NS, LiveCounters, LivePhase};
 pub use outcome::{LoadOutcome, Moments, PhaseOutcome};
 pub use record::{DropCause, FailureKind, Outcome, Phase, RequestRecord, Stamp, Timings, Usage};
 pub use stamp::{ClockSource, clock_source, now};

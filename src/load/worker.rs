@@ -318,14 +318,18 @@ impl Stage {
         }
         if record.is_completed() {
             let mut tally = self.tally.borrow_mut();
+            let measured = record.phase == Phase::Measured;
             if let Some(phase) = tally.of(record.phase_index) {
                 for gap in player.gaps() {
                     phase.itl.saturating_record(*gap);
                     phase.itl_moments.add(*gap);
+                    if measured {
+                        self.live.count_gap(*gap);
+                    }
                 }
             }
-            if let (Some(gaps), Some(first)) = (&mut tally.gaps, record.first_content)
-                && record.phase == Phase::Measured
+            if let (true, Some(gaps), Some(first)) =
+                (measured, &mut tally.gaps, record.first_content)
             {
                 gaps.add(first, player.gaps());
             }

@@ -19,6 +19,7 @@ pub mod objective;
 pub mod percent;
 pub mod phase;
 pub mod problem;
+pub mod prometheus;
 pub mod quantity;
 pub mod request;
 pub mod resolve;
@@ -39,6 +40,7 @@ pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
 pub use phase::PhaseSpec;
 pub use problem::{PlanError, Problem};
+pub use prometheus::{MetricNames, PrometheusSpec};
 pub use quantity::{Bandwidth, Flops};
 pub use request::{
     CancelAfter, CancelSpec, ConversationSpec, LoraChoice, RequestSpec, RequestTimeouts, Sampling,
@@ -80,6 +82,9 @@ pub struct RunPlan {
     pub peaks: PeaksSpec,
     /// Whether this client is first measured against the simulator.
     pub calibrate: bool,
+    /// What is told to Prometheus and its kin, and asked of them.
+    #[serde(skip_serializing_if = "PrometheusSpec::is_idle")]
+    pub prometheus: PrometheusSpec,
 }
 
 /// What the machine can do at most.

@@ -3,6 +3,7 @@
 //! Main functions: [`intention`], one plan or many, and [`resolve`], one plan. The only place of this room that reads the disk (a scenario file) and
 //! the environment (where the server is). It starts nothing and writes nothing.
 
+pub(crate) mod prometheus;
 mod suite;
 
 use std::ffi::OsString;
@@ -87,6 +88,8 @@ fn resolve_with(
     let headers = headers(&args.server.headers, &mut problems);
     let dataset = dataset(args, &mut problems);
     let mut transport = transport(args, &mut problems);
+    let environment = |name: &str| std::env::var(name).ok();
+    let prometheus = prometheus::prometheus(&args.prometheus, &environment, &mut problems);
     check_ratio("--max-lateness", args.limits.max_lateness, &mut problems);
     check_ratio("--max-client-delay", args.limits.max_client_delay, &mut problems);
     if args.output.scrape_interval < SHORTEST_SCRAPE_INTERVAL {
@@ -174,6 +177,7 @@ fn resolve_with(
             measure: args.derived.measure_peaks,
         },
         calibrate: args.derived.calibrate,
+        prometheus,
     })
 }
 

@@ -102,6 +102,8 @@ pub fn essence(plan: &RunPlan) -> Value {
         serde_json::to_value(&plan).expect("a plan has string keys and no failing serializer");
     if let Some(fields) = value.as_object_mut() {
         fields.remove("out_dir");
+        // Who is told changes nothing of what is measured.
+        fields.remove("prometheus");
         fields.remove("scrape_interval");
         if let Some(tags) = fields.get_mut("tags").and_then(Value::as_object_mut) {
             // A title changes nothing, and the state of the work tree changes with every report in it.

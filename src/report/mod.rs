@@ -31,6 +31,7 @@ pub mod mermaid;
 pub(crate) mod number;
 pub mod parquet;
 mod phases;
+mod prometheus;
 pub mod results_env;
 pub mod suite;
 pub mod terminal;

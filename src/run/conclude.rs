@@ -67,6 +67,7 @@ pub(crate) fn conclude(
         (None, None) if fate == ServerFate::Died => ExitCode::Server,
         (None, None) if validity.fails_run => ExitCode::NotEvidence,
         (None, None) if gates.crossed => ExitCode::Threshold,
+        (None, None) if findings.published.failed => ExitCode::Publish,
         (None, None) => ExitCode::Ok,
     };
     causes.extend(gates.cause);
@@ -102,6 +103,7 @@ pub(crate) fn conclude(
         phases: phases.iter().map(|phase| phase.figures(load.window_start)).collect(),
         reconciliation: sections.reconciliation,
         server_metrics: server_metrics(&findings),
+        prometheus: None,
         server_headers: stats::server_headers(&findings.records)
             .into_iter()
             .map(|(name, figures)| (name, figures.into()))
@@ -117,6 +119,7 @@ pub(crate) fn conclude(
         unknown: Unknowns::none(),
     };
     derive(plan, &findings, &summary, &mut report);
+    report.prometheus = prometheus(plan, &findings, &mut report.unknown);
     if report.model.is_none() {
         report.unknown.note("model", no_model(plan, &findings));
     }
@@ -178,6 +181,21 @@ fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report:
     report.derived = Some(figures);
     report.warnings.extend(warnings);
     report.timeline = report.unknown.take("timeline", series::timeline(plan, findings, load));
+}
+
+fn prometheus(
+    plan: &RunPlan,
+    findings: &Findings,
+    unknown: &mut Unknowns,
+) -> Option<artifact::Prometheus> {
+    let why_not = match &findings.prometheus {
+        Some(Ok(found)) => return Some(found.clone()),
+        Some(Err(why)) => why,
+        None if plan.prometheus.query.is_some() => "the run ended before it could be asked",
+        None => "none was asked; see --prometheus",
+    };
+    unknown.note("prometheus", why_not);
+    None
 }
 
 pub(crate) fn tool() -> artifact::Tool {

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use super::gates::Abort;
 use super::prompts::PromptFacts;
-use crate::artifact::{CalibrationStep, Report};
+use crate::artifact::{CalibrationStep, Prometheus, Report};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::load::{LoadOutcome, RequestRecord};
 use crate::model::ModelFile;
 use crate::peaks::Measured;
+use crate::prometheus::Settled;
 use crate::provenance::Provenance;
 use crate::scrape::{ScrapeSummary, ServerIdentity};
 use crate::server::{ServerExit, Version};
@@ -32,6 +33,10 @@ pub(crate) struct Findings {
     pub(crate) load: Option<LoadOutcome>,
     pub(crate) records: Vec<RequestRecord>,
     pub(crate) scrape: Option<ScrapeSummary>,
+    /// What a Prometheus had of the load, or why not; `None` where none was to be asked.
+    pub(crate) prometheus: Option<Result<Prometheus, String>>,
+    /// How publishing our own metrics went.
+    pub(crate) published: Settled,
     /// This client against the simulator; `None` without `--calibrate`.
     pub(crate) calibration: Option<CalibrationStep>,
     /// What the processors can do, where it was to be measured.
@@ -67,6 +72,8 @@ impl Findings {
             load: None,
             records: Vec::new(),
             scrape: None,
+            prometheus: None,
+            published: Settled::default(),
             calibration: None,
             peaks: MeasuredPeaks::default(),
             abort: None,

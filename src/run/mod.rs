@@ -44,6 +44,7 @@ use crate::error::Error;
 use crate::event::Events;
 use crate::plan::RunPlan;
 use crate::plan::resolve::{Intention, Surroundings, intention};
+use crate::prometheus::{About, Publisher};
 use crate::provenance::Provenance;
 use crate::scrape::RESOURCES_FILE;
 use crate::{report, signals};
@@ -130,15 +131,21 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
 /// Carries out a plan: measures, and writes all files into the plan's folder, which must exist.
 ///
 /// # Errors
-/// If the results could not be written. What kept the run from its end is in [`Finished::error`].
+/// If the results could not be written, or metrics not be served where they were asked for. What kept the run from its end is in [`Finished::error`].
 pub async fn execute(
     plan: &RunPlan,
     provenance: Provenance,
     events: &Events,
     cancel: &Cancel,
 ) -> Result<Finished, Error> {
+    let about = About { tags: plan.tags.clone(), scenario: plan.workload.scenario.clone() };
+    let publisher = Publisher::begin(&plan.prometheus, &about)?;
+    let events = &publisher.as_ref().map_or_else(|| events.clone(), |it| it.listening(events));
     let mut findings = Findings::begin(provenance);
     let error = measure::measure(plan, &mut findings, events, cancel).await.err();
+    if let Some(publisher) = &publisher {
+        findings.published = publisher.settle(cancel).await;
+    }
     conclude::conclude(plan, findings, error, events, cancel)
 }
 

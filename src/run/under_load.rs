@@ -29,6 +29,7 @@ use crate::plan::{
     DatasetSpec, Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload,
     Yield,
 };
+use crate::prometheus;
 use crate::scrape::{ControlPlane, ScrapeSummary, Scraper, ServerIdentity};
 use crate::server::{RunningServer, ServerError, ServerExit};
 
@@ -92,19 +93,21 @@ impl UnderLoad<'_> {
 
         let group = server.as_deref().map(RunningServer::group);
         let gates = LiveGates::of(self.plan);
-        let watching = gates.clone();
+        let (watching, telling) = (gates.clone(), events.clone());
         let so_far = SoFar::new();
         let seen = so_far.clone();
         let (mut spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
             watching.add(record);
             seen.add(record);
+            telling.record(record);
         })?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
-        let bounds = Bounds::of(&load_plan);
+        let (bounds, users) = (Bounds::of(&load_plan), load_plan.users);
         give_back_memory();
         // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
+        events.load(&handle.live, users);
 
         let slots = findings.identity.as_ref().and_then(|identity| identity.total_slots);
         let watched = (bounds, so_far, slots.map(u64::from));
@@ -138,6 +141,17 @@ impl UnderLoad<'_> {
         // What was measured is kept even where something beside it failed.
         findings.records = spool.finish()?;
         let (outcome, scrape, abort) = played?;
+        if let Some(spec) = &self.plan.prometheus.query {
+            let window = prometheus::Window {
+                start: outcome.started,
+                end: outcome.ended,
+                own_interval: self.plan.scrape_interval,
+            };
+            let scrapes = self.plan.out_dir.join(SERVER_METRICS);
+            let asked = prometheus::ask(spec, window, self.base_url, &scrapes, cancel).await;
+            findings.warnings.extend(asked.warnings);
+            findings.prometheus = Some(asked.found);
+        }
         findings.load = Some(outcome);
         findings.scrape = Some(scrape);
         findings.abort = abort;
@@ -432,7 +446,10 @@ impl Brake<'_> {
 /// a client should be small.
 fn give_back_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(unsafe_code, reason = "it takes no pointer, may be called at any time, and no crate has it")]
+    #[expect(
+        unsafe_code,
+        reason = "it takes no pointer, may be called at any time, and no crate has it"
+    )]
     // SAFETY: see the reason.
     unsafe {
         nix::libc::malloc_trim(0);

@@ -24,8 +24,10 @@ pub(super) fn warnings(findings: &Findings) -> Vec<Note> {
     let note =
         |code: &str, message: &String| Note { code: code.to_owned(), message: message.clone() };
     let scrape = findings.scrape.as_ref();
+    let published = &findings.published.warnings;
     let mut notes: Vec<Note> =
         findings.warnings.iter().map(|message| note("run", message)).collect();
+    notes.extend(published.iter().map(|message| note("published", message)));
     notes.extend(findings.provenance.notes.iter().map(|message| note("provenance", message)));
     notes.extend(
         scrape.iter().flat_map(|scrape| &scrape.warnings).map(|message| note("scrape", message)),

@@ -15,6 +15,7 @@ use crate::commands::Done;
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::plan::suite::SuitePlan;
+use crate::prometheus::{About, Publisher};
 use crate::provenance::{self, Provenance};
 use crate::{report, run, signals};
 
@@ -23,8 +24,9 @@ use stand::Stand;
 pub(crate) use folder::FILES;
 
 /// From the best to the worst: the last one that any cell came to is that of the suite.
-const WORSE_AND_WORSE: [ExitCode; 11] = [
+const WORSE_AND_WORSE: [ExitCode; 12] = [
     ExitCode::Ok,
+    ExitCode::Publish,
     ExitCode::Threshold,
     ExitCode::NotEvidence,
     ExitCode::Report,
@@ -59,7 +61,9 @@ pub(crate) fn main(
     let resume = args.suite.resume;
     let earlier = if resume { Some(folder::resumed(plan)?) } else { None };
     folder::prepare(plan, resume)?;
+    let publisher = publisher(plan)?;
     let events = run::listen(&args.output, &plan.out_dir)?;
+    let events = publisher.as_ref().map_or_else(|| events.clone(), |it| it.listening(&events));
     let runtime = run::runtime()?;
     let report = runtime.block_on(async {
         let (canceller, cancel) = cancel::pair();
@@ -69,7 +73,7 @@ pub(crate) fn main(
             Some(spec) => search::play(spec, &mut stand).await?,
             None => stand.play_all().await?,
         }
-        stand.finish().await
+        stand.finish(publisher.as_ref()).await
     });
     runtime.shutdown_background();
     drop(events);
@@ -80,6 +84,13 @@ pub(crate) fn main(
         stdout.push_str("\ninterrupted; the same command with --resume goes on where this ended\n");
     }
     Ok(Done { stdout, exit })
+}
+
+/// One for all cells: counters go on from one to the next.
+fn publisher(plan: &SuitePlan) -> Result<Option<Publisher>, Error> {
+    let Some(first) = plan.cells.first().map(|cell| &cell.plan) else { return Ok(None) };
+    let about = About { tags: first.tags.clone(), scenario: plan.name.clone() };
+    Ok(Publisher::begin(&first.prometheus, &about)?)
 }
 
 /// `--dry-run`: every cell, the servers between them, and the whole plan of the first.

@@ -17,6 +17,7 @@ use crate::event::{Event, Events};
 use crate::exit::ExitCode;
 use crate::plan::Target;
 use crate::plan::suite::{CellPlan, SuitePlan, cell_folder, digest};
+use crate::prometheus::{Publisher, Settled};
 use crate::provenance::Provenance;
 use crate::run;
 use crate::run::findings::{Findings, Finished, MeasuredPeaks, ReadyModel};
@@ -271,14 +272,33 @@ impl<'a> Stand<'a> {
     }
 
     /// Stops the server, writes the files for the last time, and says what became of it all.
-    pub(super) async fn finish(mut self) -> Result<SuiteReport, Error> {
+    pub(super) async fn finish(
+        mut self,
+        publisher: Option<&Publisher>,
+    ) -> Result<SuiteReport, Error> {
         self.put_away().await;
+        let published = match publisher {
+            Some(publisher) => publisher.settle(self.cancel).await,
+            None => Settled::default(),
+        };
+        let note = |message: &String| artifact::Note {
+            code: "published".to_owned(),
+            message: message.clone(),
+        };
+        self.report.warnings.extend(published.warnings.iter().map(note));
+        for message in published.warnings {
+            self.events.send(&Event::Warning { message });
+        }
         let stopped = self.cancel.reason().map(ExitCode::from);
         let codes = self.report.cells.iter().filter_map(|cell| cell.exit_code);
         let exit = match self.plan.search {
             // Trials beyond what the server bears are no failures of anything.
             Some(_) => search_exit(&self.report),
             None => worst(codes.chain(stopped.map(ExitCode::code))),
+        };
+        let exit = match exit {
+            ExitCode::Ok if published.failed => ExitCode::Publish,
+            exit => exit,
         };
         self.report.suite.exit_code = Some(stopped.unwrap_or(exit).code());
         let open = self

@@ -73,6 +73,7 @@ impl PlainLines {
                 Some(format!("{stage}: {elapsed_s:.0} s, {}", load_sentence(progress)))
             }
             Event::Comparison(progress) => Some(comparison_sentence(progress)),
+            Event::MetricsServed { url } => Some(format!("metrics: {url}")),
             Event::Warning { message } => Some(format!("warning: {message}")),
             Event::ServerLog { line } => self.verbose.then(|| format!("server| {line}")),
         }

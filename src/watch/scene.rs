@@ -117,6 +117,9 @@ impl Scene {
                 }
                 self.comparison = Some(Compared { progress: progress.clone(), told: now, widths });
             }
+            Event::MetricsServed { url } => {
+                self.above.push((Tone::Plain, format!("metrics: {url}")));
+            }
             Event::Warning { message } => {
                 self.above.push((Tone::Bad, format!("warning: {message}")));
             }

@@ -16,6 +16,7 @@ mod load;
 mod model;
 mod open_loop;
 mod phases;
+mod prometheus;
 mod provenance;
 mod real_chromium;
 mod real_mermaid;

@@ -33,18 +33,23 @@ fn install_or(package: &str, why: &str) -> Result<()> {
             Failure::new(why).hint(format!("install it (on Debian: apt-get install {package})"))
         );
     }
-    let apt_get = || {
-        let mut apt_get = shell::command("apt-get");
-        apt_get.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
-        apt_get
-    };
-    // A stale list is worth a try: the mirror may be out of reach and the package in the cache.
-    let mut update = apt_get();
-    if let Err(failure) = shell::run(update.args(["-q", "update"])) {
-        eprintln!("{failure} (going on)");
-    }
+    refresh();
     let mut install = apt_get();
     install.args(["-q", "install", "-y", "--no-install-recommends", package]);
     shell::run(&mut install)
         .map_err(|failure| failure.hint(format!("{why}; `{}` failed", shown(&install))))
+}
+
+/// Brings the lists of packages up to date, where that is ours to do.
+pub(crate) fn refresh() {
+    // A stale list is worth a try: the mirror may be out of reach and the package in the cache.
+    if let Err(failure) = shell::run(apt_get().args(["-q", "update"])) {
+        eprintln!("{failure} (going on)");
+    }
+}
+
+fn apt_get() -> std::process::Command {
+    let mut apt_get = shell::command("apt-get");
+    apt_get.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    apt_get
 }

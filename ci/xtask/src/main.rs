@@ -18,6 +18,7 @@ mod kept;
 mod llama_server;
 mod mermaid;
 mod parts;
+mod prometheus;
 mod readers;
 mod readme;
 mod shell;
@@ -39,12 +40,13 @@ cargo xtask <verb>
   mermaid            the same for the real Mermaid, which parses our charts in the tests
   readers            the same for a Python with the libraries that read our files in the tests
   chromium           the same for a real browser, which opens our pages in the tests
+  prometheus         the same for Debian's Prometheus, promtool and Pushgateway
   record-fixtures    record a real llama-server's bytes into tests/fixtures/llama-server
   schema             write schema/ anew from the types
   splice-readme      run the release binary and put its real output into README.md
 
   test, ci:          --without PART           leave out, and count as skipped, the tests that need
-                                              llama-server, mermaid, readers or chromium
+                                              llama-server, mermaid, readers, chromium or prometheus
   record-fixtures:   --model FILE             a GGUF to serve, instead of a synthetic one made for it
   splice-readme:     --check                  only see that the place for the output is there and filled
 

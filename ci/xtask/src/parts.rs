@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Failure, Result};
-use crate::{chromium, llama_server, mermaid, readers};
+use crate::{chromium, llama_server, mermaid, prometheus, readers};
 
 /// A real part that some tests need.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const PARTS: [Part; 4] = [
+pub(crate) const PARTS: [Part; 5] = [
     Part {
         name: "llama-server",
         marker: "real_llama_server",
@@ -47,6 +47,12 @@ pub(crate) const PARTS: [Part; 4] = [
         marker: "real_chromium",
         variable: "BENCH_CI_TEST_CHROMIUM",
         ensure: chromium::ensure,
+    },
+    Part {
+        name: "prometheus",
+        marker: "real_prometheus",
+        variable: "BENCH_CI_TEST_PROMETHEUS",
+        ensure: prometheus::ensure,
     },
 ];
 

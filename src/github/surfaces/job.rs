@@ -261,6 +261,7 @@ fn secrets(subject: &Subject<'_>, env: Env<'_>) -> Vec<String> {
     };
     let mut secrets: Vec<String> = ["HF_TOKEN", "LLAMA_API_KEY", "BENCH_CI_API_KEY"]
         .iter()
+        .chain(&crate::plan::resolve::prometheus::SECRET_VARIABLES)
         .filter_map(|name| env(name))
         .collect();
     if let Some(server) = subject.server {

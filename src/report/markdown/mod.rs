@@ -21,6 +21,7 @@ use super::derived;
 use super::escape::escape;
 use super::number::{bytes, short};
 use super::phases;
+use super::prometheus;
 use super::verdict::Verdict;
 use crate::artifact::{Report, Threshold};
 use crate::stats::ServerKind;
@@ -43,6 +44,7 @@ pub fn render(report: &Report) -> String {
     derived::drawn(report, &mut page);
     metrics::conversations(report, &mut page);
     server::beside_client(report, &mut page);
+    prometheus::section(report, &mut page);
     server::headers(report, &mut page);
     resources::section(report, &mut page);
     derived::sections(report, &mut page);

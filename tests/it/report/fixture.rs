@@ -269,6 +269,7 @@ impl Run4 {
                     unknown: Unknowns::none(),
                 },
             )]),
+            prometheus: None,
             server_headers: Default::default(),
             resources: Resources {
                 server: Some(ProcessUse {
