@@ -52,7 +52,7 @@ use findings::Findings;
 
 /// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
 /// takes yesterday's report for today's.
-pub(crate) const OUTPUT_FILES: [&str; 19] = [
+pub(crate) const OUTPUT_FILES: [&str; 20] = [
     conclude::REPORT_JSON,
     conclude::REPORT_MD,
     page::REPORT_HTML,

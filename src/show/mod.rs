@@ -81,7 +81,7 @@ fn comparison(args: &ReportArgs, ab: &AbReport) -> Result<String, Error> {
     Ok(match args.format {
         ReportFormat::Markdown => report::ab_markdown::render(ab),
         ReportFormat::Html => report::html::ab(ab),
-        ReportFormat::Text => report::ab_terminal::render(ab, false),
+        ReportFormat::Text => report::ab_terminal::render(ab, terminal_width(), false),
         ReportFormat::Json => ab.to_json(),
         ReportFormat::GoBench => report::go_bench::render_ab(ab),
         _ => return Err(ShowError::NotOfComparison { format: name(args) }.into()),

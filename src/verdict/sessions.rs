@@ -274,6 +274,7 @@ fn describe(metric: &SessionMetric, pooled: Option<&Pooled>) -> Comparison {
     });
     Comparison {
         rule: metric.rule.clone(),
+        differences: metric.sessions.iter().map(|session| session.estimate).collect(),
         base: spread(|session| session.base),
         head: spread(|session| session.head),
         p_adjusted: found.as_ref().map(|found| found.p),

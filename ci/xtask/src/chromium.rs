@@ -17,6 +17,6 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 }
 
 fn find() -> Option<PathBuf> {
-    let works = |name: &&str| shell::works(shell::command(name).arg("--version"));
-    NAMES.iter().find(works).map(PathBuf::from)
+    let works = |name: &str| shell::works(shell::command(name).arg("--version"));
+    NAMES.into_iter().find(|name| works(name)).map(PathBuf::from)
 }

@@ -65,7 +65,8 @@ pub(super) fn main(args: &AbArgs, provenance: &Provenance, begun: Instant) -> Re
     })?;
     let report = together::together(args, &entries, provenance, begun.elapsed().as_secs_f64());
     let exit = exit_of(report.verdict, args.design.fail_on, None);
-    let stdout = report::ab_terminal::render(&report, console::colors_enabled());
+    let width = crate::commands::terminal_width();
+    let stdout = report::ab_terminal::render(&report, width, console::colors_enabled());
     if args.run.output.dry_run {
         return Ok(Done { stdout, exit });
     }
