@@ -46,7 +46,7 @@ pub struct SessionArgs {
         "hf_repo", "url", "users", "extra_args",
     ])]
     pub sessions: Vec<PathBuf>,
-    /// Sessions of different models, workloads or flags are cells of a matrix, judged together
+    /// Judge other models, workloads and flags too, as cells of a matrix
     ///
     /// Each cell is put together of its own sessions, of which one is enough. Holm's rule goes over the deciding
     /// metrics of all cells, so that a large matrix raises no more false alarms than one cell.

@@ -46,7 +46,7 @@ pub struct SearchArgs {
     /// Time that everything may take, builds included
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
     pub budget: Duration,
-    /// Most pairs of one comparison [default: 16, in the search itself looks at 8, 12 and 16]
+    /// Most pairs of one comparison [default: 16, with looks before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: Option<u32>,
     /// The least slow-down that is looked for [default: 2 %, of TTFT 3 %]
@@ -58,7 +58,7 @@ pub struct SearchArgs {
     /// A change of a metric that never matters; may be repeated [default: 1ms]
     #[arg(long = "floor", value_name = "METRIC=VALUE")]
     pub floors: Vec<FloorArg>,
-    /// Which outcomes fail the call [default: none but numbers that are no evidence, exit 5]
+    /// Which outcomes fail the call [default: no evidence alone, exit 5]
     ///
     /// regressed: exit 3 where bad is slower. inconclusive: also exit 4 where it cannot be told, or not which
     /// commit it was. never: 0 in any case.

@@ -182,7 +182,7 @@ fn paths_and_ports_of_a_machine_are_no_difference() {
             "4"
         ])
     };
-    for (name, folder, port) in [("a", "/home/one", 8080), ("b", "/mnt/two", 9090)] {
+    for (name, folder, port) in [("a", "/opt/one", 8080), ("b", "/mnt/two", 9090)] {
         machines.holds(name, SLOWER, "regressed", |report| {
             report["sides"]["base"]["command"] = command(folder, port);
             report["sides"]["head"]["command"] = command(folder, port);
