@@ -16,6 +16,7 @@ mod gates;
 pub(crate) mod host;
 mod make;
 pub(crate) mod measure;
+mod memory;
 pub(crate) mod page;
 mod phases;
 mod progress;

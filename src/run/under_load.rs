@@ -12,6 +12,7 @@ use super::fit;
 use super::gates::{Abort, LiveGates};
 use super::make::{self, Known};
 use super::measure::unless_stopped;
+use super::memory;
 use super::progress::{self, Measuring};
 use super::prompts::{self, PromptFacts};
 use super::so_far::SoFar;
@@ -104,7 +105,7 @@ impl UnderLoad<'_> {
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
         let (bounds, users) = (Bounds::of(&load_plan), load_plan.users);
-        give_back_memory();
+        memory::give_back();
         // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
         events.load(&handle.live, users);
@@ -439,20 +440,6 @@ impl Brake<'_> {
         // The load does not care why it ends; the reason that counts is in `abort`.
         self.canceller.stop(StopReason::Terminated);
         std::future::pending().await
-    }
-}
-
-/// Gives back what the command line and the preparations needed: beside a server that fills the machine
-/// a client should be small.
-fn give_back_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(
-        unsafe_code,
-        reason = "it takes no pointer, may be called at any time, and no crate has it"
-    )]
-    // SAFETY: see the reason.
-    unsafe {
-        nix::libc::malloc_trim(0);
     }
 }
 
