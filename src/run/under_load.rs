@@ -95,14 +95,14 @@ impl UnderLoad<'_> {
         let watching = gates.clone();
         let so_far = SoFar::new();
         let seen = so_far.clone();
-        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
+        let (mut spool, sender) = Spool::begin(&self.plan.out_dir, move |record| {
             watching.add(record);
             seen.add(record);
         })?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
         let bounds = Bounds::of(&load_plan);
-        // A send fails only if the writer has failed, which `Spool::finish` tells.
+        // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
 
         let slots = findings.identity.as_ref().and_then(|identity| identity.total_slots);
@@ -110,9 +110,14 @@ impl UnderLoad<'_> {
         let playing = self.warm_up_and_measure(handle, group, watched, &brake, events, cancel);
         tokio::pin!(playing);
         let mut asked = false;
+        let mut spool_broke = false;
         let played = loop {
             tokio::select! {
                 played = &mut playing => break played,
+                () = spool.broke(), if !spool_broke => {
+                    spool_broke = true;
+                    load_canceller.stop(StopReason::Terminated);
+                }
                 reason = cancel.cancelled(), if !asked => {
                     asked = true;
                     load_canceller.stop(reason);
