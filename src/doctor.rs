@@ -197,7 +197,7 @@ fn machine(list: &mut List, provenance: &Provenance) {
         "{}, {} cores, {}, {}",
         machine.cpu_model.clone().unwrap_or_else(unknown),
         machine.cores.map_or_else(unknown, |cores| cores.to_string()),
-        machine.memory_bytes.map_or_else(unknown, |bytes| binary_bytes(bytes)),
+        machine.memory_bytes.map_or_else(unknown, binary_bytes),
         machine.os,
     );
     list.add(&Mark::Good, "machine", &words);

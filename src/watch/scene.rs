@@ -45,7 +45,7 @@ struct Doing {
 enum Part {
     Waiting,
     Transfer { bytes: u64, total_bytes: Option<u64> },
-    Load { progress: LoadProgress, told: Instant, deltas: Vec<f64> },
+    Load { progress: Box<LoadProgress>, told: Instant, deltas: Vec<f64> },
 }
 
 /// How a comparison stands.
@@ -99,7 +99,7 @@ impl Scene {
                     _ => Vec::new(),
                 };
                 push(&mut deltas, progress.deltas_per_second);
-                doing.part = Part::Load { progress: *progress, told: now, deltas };
+                doing.part = Part::Load { progress: Box::new(*progress), told: now, deltas };
             }
             Event::Comparison(progress) => {
                 let before = self.comparison.take();
