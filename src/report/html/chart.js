@@ -456,6 +456,12 @@ function watchSize(element, tell) {
     observer.observe(element);
 }
 
+/** Draws all charts that have a place by now, without waiting to be told. */
+function drawAll() {
+    const widths = [...sizes].map(([element, tell]) => [tell, element.clientWidth]);
+    for (const [tell, width] of widths) tell(width);
+}
+
 function chart(spec) {
     return new Chart(spec).figure;
 }
