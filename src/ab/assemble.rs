@@ -176,8 +176,8 @@ fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
         duration_s: of_load.option("duration_s", None, "the work is fixed, not the time"),
         requests: of_load.option(
             "requests",
-            sizing.map(|sizing| (sizing.requests * sizing.slice_pairs) as u64),
-            unsized_yet,
+            None,
+            "each block holds as many as its share of the budget has room for",
         ),
         think_time_s: 0.0,
         max_tokens: sizing.map_or(workload.request.max_tokens, |sizing| sizing.tokens),
@@ -210,6 +210,15 @@ fn scenario(plan: &RunPlan, parts: &Parts<'_>) -> Scenario {
         phases: vec![load],
         unknown,
     }
+}
+
+/// The median over the blocks that count.
+fn usual_slice_pairs(state: &State) -> Option<u64> {
+    let counting = state.pairs.iter().filter(|record| record.counts());
+    let mut slices: Vec<u64> =
+        counting.filter_map(|record| Some(record.trials.first()?.slices)).collect();
+    slices.sort_unstable();
+    slices.get(slices.len() / 2).copied()
 }
 
 fn design(parts: &Parts<'_>, judged: &Judgement) -> Design {
@@ -249,7 +258,7 @@ fn design(parts: &Parts<'_>, judged: &Judgement) -> Design {
         level: judged.level,
         slice_pairs: unknown.option(
             "slice_pairs",
-            sizing.filter(|_| !restart).map(|sizing| sizing.slice_pairs as u64),
+            usual_slice_pairs(parts.state).filter(|_| !restart),
             if restart { "in restart mode a trial is one turn" } else { unsized_yet },
         ),
         requests_per_slice: unknown.option(

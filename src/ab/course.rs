@@ -24,13 +24,13 @@ const SHORTEST_TURN: Duration = Duration::from_millis(100);
 const WANTED_TURN: Duration = Duration::from_millis(120);
 
 /// Fewest generated tokens of a request whose length is ours to choose: fewer have no rhythm.
-const FEWEST_TOKENS: u32 = 8;
+const FEWEST_TOKENS: u32 = 16;
 
 /// Tokens of the waves that size the rest.
 const SIZING_TOKENS: u32 = 32;
 
-/// Pairs of turns that a block should hold, and the most that add anything.
-const WANTED_SLICE_PAIRS: usize = 30;
+/// Pairs of turns that a block should hold, even if fewer blocks fit then; and the most that add anything.
+const WANTED_SLICE_PAIRS: usize = 10;
 const MOST_SLICE_PAIRS: usize = 300;
 
 /// Waves after which a server counts as warm, however it moves.
@@ -154,42 +154,60 @@ pub(super) fn turns(waves: &FirstWaves, tokens: u32, room: Room, restart: bool) 
     (in_turn, if pairs > 1 { pairs & !1 } else { pairs })
 }
 
-/// Sizes the pairs that follow by what the first one really took: `took_s` with its turns, `loaded_s`
-/// of them. Time alone decides, and it is the time of both sides together.
-pub(super) fn resized(
-    sizing: &Sizing,
-    took_s: f64,
-    loaded_s: f64,
-    left: Duration,
-    pairs: [usize; 2],
-) -> Sizing {
-    let [most_pairs, first_look] = pairs;
-    let overhead_s = took_s - loaded_s;
-    let factor = |pairs: usize| {
-        let for_one = left.as_secs_f64() / pairs.max(2).saturating_sub(1) as f64;
-        ((for_one - overhead_s) / loaded_s.max(1e-3)).max(0.0)
+/// What a pair that was played cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    /// From the first start to the last stop, without the waves that sized the session; seconds.
+    pub(super) took_s: f64,
+    /// Of those, the measured turns of both sides.
+    pub(super) loaded_s: f64,
+    /// Pairs of turns, or in restart mode requests of a trial.
+    pub(super) amount: usize,
+}
+
+/// What is still to be played, and the time for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// For all of it.
+    pub(super) time: Duration,
+    /// Pairs at most, repeats included.
+    pub(super) most_pairs: usize,
+    /// Pairs until the first look and one more.
+    pub(super) first_look: usize,
+}
+
+/// Sizes the pairs that follow by what those before really took. Time alone decides, and it is the time
+/// of both sides together.
+pub(super) fn resized(sizing: &Sizing, costs: &[Cost], ahead: Ahead) -> Sizing {
+    let amount: usize = costs.iter().map(|cost| cost.amount).sum();
+    let loaded_s: f64 = costs.iter().map(|cost| cost.loaded_s).sum();
+    let took_s: f64 = costs.iter().map(|cost| cost.took_s).sum();
+    let one_s = loaded_s.max(1e-3) / amount.max(1) as f64;
+    let overhead_s = (took_s - loaded_s) / costs.len().max(1) as f64;
+    let fit = |pairs: usize| {
+        let for_one = ahead.time.as_secs_f64() / pairs.max(1) as f64;
+        ((for_one - overhead_s) / one_s).max(0.0)
     };
-    let (usual, longest) = (factor(most_pairs), factor(first_look + 1));
+    let (usual, longest) = (fit(ahead.most_pairs), fit(ahead.first_look));
     let mut sizing = sizing.clone();
     if sizing.restart {
         let users = sizing.users.max(1) as usize;
-        let waves = (sizing.requests / users) as f64;
-        let wanted = (waves * usual).max((waves * longest).min(8.0)) as usize;
-        sizing.requests = wanted.max(1) * users;
+        let wanted = usual.max(longest.min((8 * users) as f64)) as usize;
+        sizing.requests = (wanted / users).max(1) * users;
     } else {
-        let now = sizing.slice_pairs as f64;
-        let wanted = (now * usual).max((now * longest).min(WANTED_SLICE_PAIRS as f64)) as usize;
+        let wanted = usual.max(longest.min(WANTED_SLICE_PAIRS as f64)) as usize;
         let wanted = wanted.clamp(1, MOST_SLICE_PAIRS);
+        // As many AB as BA.
         sizing.slice_pairs = if wanted > 1 { wanted & !1 } else { wanted };
     }
     sizing
 }
 
-/// Most waves of warm-up: ten, or what a third of a short block has room for.
+/// Most waves of warm-up: ten, or what a quarter of a short block has room for.
 pub(super) fn warm_up_waves(waves: &FirstWaves, tokens: u32, room: Room) -> usize {
     let block = room.all / u32::try_from(room.most_pairs.max(1)).unwrap_or(u32::MAX);
     let both = 2 * (waves.wave(tokens) + waves.between);
-    let waves = (block / 3).as_secs_f64() / both.as_secs_f64();
+    let waves = (block / 4).as_secs_f64() / both.as_secs_f64();
     (waves as usize).clamp(3, MOST_WARM_UP_WAVES)
 }
 
@@ -261,15 +279,21 @@ impl Course {
         (first..first + self.requests).map(|index| self.body(index)).collect()
     }
 
-    /// One request a user, from the end of the list, so that what is measured first is not warm.
-    pub(super) fn warm_up_wave(&self, position: usize) -> Vec<PlannedBody> {
-        let users = self.users as usize;
-        (0..users)
+    /// One request a user, from the end of the list, so that what is measured first is not warm. Each
+    /// time the same: only then does a change of its length say something about the server.
+    pub(super) fn warm_up_wave(&self) -> Vec<PlannedBody> {
+        (0..self.users as usize)
             .map(|user| {
-                let back = (position * users + user) % self.bodies.len();
+                let back = user % self.bodies.len();
                 self.bodies[self.bodies.len() - 1 - back].clone()
             })
             .collect()
+    }
+
+    /// One request a user, with other prompts for each position: what the session is sized by.
+    pub(super) fn sizing_wave(&self, position: usize) -> Vec<PlannedBody> {
+        let users = self.users as usize;
+        (position * users..(position + 1) * users).map(|index| self.body(index)).collect()
     }
 
     fn body(&self, index: usize) -> PlannedBody {
@@ -324,11 +348,10 @@ impl Course {
         }
     }
 
-    /// Digest over all that a side is asked in one block.
+    /// Digest over all that a side can be asked; how often that goes round differs from block to block.
     pub(super) fn hash(&self) -> Option<String> {
         let target = HttpTarget::parse("http://127.0.0.1", self.endpoint.path(), &[], None).ok()?;
-        let bodies = (0..self.slice_pairs).flat_map(|position| self.turn(position)).collect();
-        let plan = self.load_plan(target, bodies, self.timeouts);
+        let plan = self.load_plan(target, self.bodies.clone(), self.timeouts);
         Some(load::workload_hash(&plan))
     }
 }
@@ -389,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pair_corrects_the_size_of_the_others() {
+    fn the_pairs_that_were_played_correct_the_size_of_the_others() {
         let sizing = Sizing {
             users: 2,
             tokens: 24,
@@ -402,12 +425,20 @@ mod tests {
             prompts: vec![0],
         };
         // 10 s a pair, of which 8 are turns; room for 6 s a pair, so 4 s of turns.
-        let left = Duration::from_secs(17 * 6);
-        let smaller = resized(&sizing, 10.0, 8.0, left, [18, 9]);
-        assert_eq!((smaller.slice_pairs, smaller.requests), (30, 48));
-        let much = resized(&sizing, 10.0, 8.0, left * 3, [18, 9]);
+        let cost = |amount| Cost { took_s: 10.0, loaded_s: 8.0, amount };
+        let ahead =
+            |seconds| Ahead { time: Duration::from_secs(seconds), most_pairs: 17, first_look: 9 };
+        let smaller = resized(&sizing, &[cost(40)], ahead(17 * 6));
+        assert_eq!((smaller.slice_pairs, smaller.requests), (20, 48));
+        // Too little time for all pairs: blocks of ten turns each, as long as the first look is reached.
+        assert_eq!(resized(&sizing, &[cost(40)], ahead(17 * 3)).slice_pairs, 10);
+        assert_eq!(resized(&sizing, &[cost(40)], ahead(9 * 3)).slice_pairs, 4);
+        let much = resized(&sizing, &[cost(40)], ahead(3 * 17 * 6));
         assert_eq!(much.slice_pairs, 80);
-        let restart = resized(&Sizing { restart: true, ..sizing }, 10.0, 8.0, left, [18, 9]);
+        // All pairs so far are looked at together: 60 pairs of turns in 16 s.
+        let two = resized(&sizing, &[cost(40), cost(20)], ahead(3 * 17 * 6));
+        assert_eq!(two.slice_pairs, 60);
+        let restart = resized(&Sizing { restart: true, ..sizing }, &[cost(48)], ahead(17 * 6));
         assert_eq!((restart.slice_pairs, restart.requests), (40, 24));
     }
 

@@ -247,6 +247,7 @@ impl PairRecord {
             crash,
             spoilt: None,
             took_s: 0.0,
+            sizing_s: 0.0,
             loaded_s: (base.loaded + head.loaded).as_secs_f64(),
         })
     }

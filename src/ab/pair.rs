@@ -68,6 +68,8 @@ pub(super) struct Arena<'a> {
     pub(super) server_kind: ServerKind,
     /// What a reader should know.
     pub(super) warnings: &'a mut Vec<String>,
+    /// How much of a pair's time went into sizing the session.
+    pub(super) sized_in: Duration,
 }
 
 /// Why a pair was not played to its end.
@@ -132,12 +134,14 @@ impl Arena<'_> {
         restart: bool,
     ) -> Result<PairRecord, Broken> {
         let begun = Instant::now();
+        self.sized_in = Duration::ZERO;
         let mut record = if restart {
             self.one_after_the_other(sizing, number).await?
         } else {
             self.block(sizing, number).await?
         };
         record.took_s = begun.elapsed().as_secs_f64();
+        record.sizing_s = self.sized_in.as_secs_f64();
         Ok(record)
     }
 
@@ -353,6 +357,7 @@ impl Arena<'_> {
             return Ok(Course::of(&plan, self.prompts, self.server_kind, sizing));
         }
         let starts = begun.elapsed();
+        let sizing_begun = Instant::now();
         let (users, prompts) = self.users_and_prompts(stays, &plan.workload).await?;
         let mut found = Sizing {
             users,
@@ -370,7 +375,7 @@ impl Arena<'_> {
         for position in 0..SIZING_WAVES {
             for (place, stay) in stays.iter_mut().enumerate() {
                 let side = alone.unwrap_or([Side::Base, Side::Head][place.min(1)]);
-                let wave = trying.warm_up_wave(position);
+                let wave = trying.sizing_wave(position);
                 let turn = stay.play(&trying, wave, Phase::WarmUp, self.until).await;
                 let turn = turn.map_err(|error| self.failed(side, error))?;
                 if turn.cut {
@@ -393,6 +398,7 @@ impl Arena<'_> {
         found.probe = Some(probe.expect("a probe does not panic"));
         let course = Course::of(&plan, self.prompts, self.server_kind, &found);
         *sizing = Some(found);
+        self.sized_in = sizing_begun.elapsed();
         Ok(course)
     }
 
@@ -449,7 +455,8 @@ impl Arena<'_> {
             let left_out = fit::leave_out_too_long(&mut prompts, &forced, context, control).await;
             if left_out > 0 {
                 self.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were left                      out; raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
+                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were \
+                     left out; raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
                 ));
             }
         }

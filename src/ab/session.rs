@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::course::{AnswerLength, resized};
+use super::course::{Ahead, AnswerLength, Cost, resized};
 use super::pair::{Arena, Broken, Number, SideState};
 use super::state::{PairRecord, State};
 use super::turn::Until;
@@ -29,7 +29,7 @@ const FEWEST_FOR_USUAL: usize = 5;
 /// Of the time that is left when a session is sized, so much is planned with.
 const SIZED_SHARE: f64 = 0.88;
 
-/// Likewise once the first pair has shown what one takes.
+/// Likewise once pairs have shown what one takes.
 const RESIZED_SHARE: f64 = 0.95;
 
 /// A pair is not begun unless so many times the longest of the last ones fits into what is left.
@@ -126,6 +126,7 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
             first_look,
             server_kind: table.server_kind,
             warnings: &mut state.warnings,
+            sized_in: Duration::ZERO,
         };
         let mut sizing = state.sizing.take();
         let played = arena.play(&mut sizing, number, restart).await;
@@ -136,14 +137,9 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
         dedup(&mut state.warnings);
         match played {
             Ok(record) => {
-                if let Some(sizing) = state.sizing.as_mut().filter(|_| state.pairs.is_empty()) {
-                    let left = table.until.deadline.saturating_duration_since(Instant::now());
-                    let left = left.mul_f64(RESIZED_SHARE);
-                    let pairs = [most_pairs, first_look];
-                    *sizing = resized(sizing, record.took_s, record.loaded_s, left, pairs);
-                }
                 state.pairs.push(record);
-                mark_spoilt(&mut state.pairs);
+                mark_spoilt(&mut state.pairs, !restart);
+                resize(table, state, most_pairs, first_look);
             }
             Err(Broken::Cut) => {
                 let asked = table.until.cancel.reason().is_some();
@@ -199,13 +195,31 @@ fn fits(played: &[PairRecord], until: &Until) -> bool {
     left > Duration::ZERO && left.as_secs_f64() >= FORESIGHT * longest
 }
 
+/// Sizes the next pair by all that were played to their end.
+fn resize(table: &Table<'_>, state: &mut State, most_pairs: usize, first_look: usize) {
+    let Some(sizing) = &mut state.sizing else { return };
+    let played = state.pairs.iter().filter(|record| record.complete);
+    let costs: Vec<Cost> = played.map(|record| record.cost(sizing.restart)).collect();
+    if costs.is_empty() {
+        return;
+    }
+    let counting = state.pairs.iter().filter(|record| record.counts()).count();
+    let left = table.until.deadline.saturating_duration_since(Instant::now());
+    let ahead = Ahead {
+        time: left.mul_f64(RESIZED_SHARE),
+        most_pairs: most_pairs.saturating_sub(state.pairs.len()).max(1),
+        first_look: (first_look + 1).saturating_sub(counting).max(1),
+    };
+    *sizing = resized(sizing, &costs, ahead);
+}
+
 /// Each pair is held against the rule once, as soon as it is known what is usual: a rule that changed
 /// its mind would let a look be taken twice.
-fn mark_spoilt(pairs: &mut [PairRecord]) {
+fn mark_spoilt(pairs: &mut [PairRecord], interleaved: bool) {
     let complete: Vec<usize> = (0..pairs.len()).filter(|place| pairs[*place].complete).collect();
     let machines: Vec<BlockMachine> =
         complete.iter().map(|place| pairs[*place].machine()).collect();
-    let judged = contaminated(&machines);
+    let judged = contaminated(&machines, interleaved);
     let first = complete.len() <= FEWEST_FOR_USUAL;
     for (position, (place, found)) in complete.iter().zip(judged).enumerate() {
         let newest = position + 1 == complete.len();

@@ -10,13 +10,17 @@ use crate::cli::{AbArgs, KeyValue, RunArgs};
 use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::{Surroundings, resolve};
-use crate::plan::{RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
+use crate::plan::{DatasetSpec, RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
 use crate::verdict::Side;
 
 use super::words;
 
 /// Evens out the size of both environments.
 const PADDING: &str = "BENCH_CI_AB_PADDING";
+
+/// The longest prompt of the corpus that is compiled in, where nobody asks for longer ones: the
+/// shorter a turn, the less of the machine's moods it meets.
+const SHORT_PROMPT_WORDS: u64 = 40;
 
 /// Where a side's server comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +153,10 @@ pub(super) fn plan(
     let own_args = line.as_deref().map(words::split).and_then(Result::ok).unwrap_or_default();
     run.server.extra_args.extend(own_args.iter().cloned());
     let mut plan = resolve(&run, surroundings)?;
+    let workload = &mut plan.workload;
+    if workload.dataset == DatasetSpec::Builtin {
+        workload.filter.max_prompt_words.get_or_insert(SHORT_PROMPT_WORDS);
+    }
     if plan.workload.endpoint.yields() != Yield::Tokens {
         let problem = Problem::new(
             Place::Flag("--endpoint"),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::course::Sizing;
+use super::course::{Cost, Sizing};
 use super::error::AbError;
 use crate::artifact::{Sitting, Trial, store};
 use crate::error::Error;
@@ -72,6 +72,9 @@ pub(super) struct PairRecord {
     pub(super) spoilt: Option<String>,
     /// Seconds from the first start to the last stop.
     pub(super) took_s: f64,
+    /// Of those, finding out how much to ask; only of the first.
+    #[serde(default)]
+    pub(super) sizing_s: f64,
     /// Of those, the measured turns of both sides.
     pub(super) loaded_s: f64,
 }
@@ -117,6 +120,19 @@ impl PairRecord {
     /// Which side went first.
     pub(super) fn order(&self) -> Order {
         if self.order == Order::BaseFirst.name() { Order::BaseFirst } else { Order::HeadFirst }
+    }
+
+    /// What it cost, for those who size the next.
+    pub(super) fn cost(&self, restart: bool) -> Cost {
+        let amounts = self.trials.iter().map(|trial| {
+            usize::try_from(if restart { trial.requests } else { trial.slices })
+                .unwrap_or(usize::MAX)
+        });
+        Cost {
+            took_s: self.took_s - self.sizing_s,
+            loaded_s: self.loaded_s,
+            amount: amounts.max().unwrap_or_default(),
+        }
     }
 
     /// For the rule that knows only the machine.

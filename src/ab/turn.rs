@@ -127,8 +127,7 @@ impl Stay {
     pub(super) async fn warm_up(&mut self, course: &Course, until: &Until) -> Result<(), Error> {
         let mut lasted = Vec::new();
         while lasted.len() < course.warm_up_waves && !is_settled(&lasted) {
-            let turn =
-                self.play(course, course.warm_up_wave(lasted.len()), Phase::WarmUp, until).await?;
+            let turn = self.play(course, course.warm_up_wave(), Phase::WarmUp, until).await?;
             self.warm_up.2 += turn.work.failed;
             if turn.cut || !self.is_alive() {
                 break;

@@ -140,7 +140,8 @@ pub struct Design {
     pub delta_pct: f64,
     /// The level that p was held against at the end.
     pub level: f64,
-    /// Pairs of slices in each block; `null` in restart mode.
+    /// Pairs of slices in a block, their median: each is sized by the time that is left. `null` in
+    /// restart mode.
     pub slice_pairs: Option<u64>,
     /// Requests of one slice; in restart mode of one trial.
     pub requests_per_slice: Option<u64>,

@@ -107,7 +107,7 @@ impl Player {
             return;
         }
         self.leash.arm(now().after(stage.plan.timeouts.connect));
-        if let Ok(Ok(connection)) = self.leash.hold(stage.dialer.dial()).await {
+        if let Ok(Ok(connection)) = self.leash.hold(Box::pin(stage.dialer.dial())).await {
             self.link = Link::Idle(connection);
         }
         self.leash.disarm();

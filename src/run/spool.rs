@@ -4,11 +4,14 @@
 //! Main type: [`Spool`]. A thread of its own writes; the load thread only hands records over.
 
 use std::fs::File;
+use std::future::pending;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::load::RequestRecord;
@@ -25,6 +28,8 @@ pub(super) struct Spool {
     path: PathBuf,
     /// Ends with how many records it wrote.
     writer: JoinHandle<std::io::Result<u64>>,
+    /// Told when a record could not be written.
+    broken: oneshot::Receiver<()>,
 }
 
 impl Spool {
@@ -38,14 +43,29 @@ impl Spool {
         let failed = |source| Error::Output { attempt: "write", path: path.clone(), source };
         let file = File::create(&path).map_err(failed)?;
         let (sender, receiver) = channel();
+        let (breaks, broken) = oneshot::channel();
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write(&receiver, BufWriter::new(file), watch))
+            .spawn(move || {
+                let written = write(&receiver, BufWriter::new(file), watch);
+                if written.is_err() {
+                    // Where nobody waits any more, `finish` tells.
+                    let _nobody_waits = breaks.send(()).is_err();
+                }
+                written
+            })
             .map_err(|source| Error::System {
                 attempt: "start the thread that writes records",
                 source,
             })?;
-        Ok((Self { path, writer }, sender))
+        Ok((Self { path, writer, broken }, sender))
+    }
+
+    /// Completes once a record could not be written: what is measured from then on is lost.
+    pub(super) async fn broke(&mut self) {
+        if (&mut self.broken).await.is_err() {
+            pending().await
+        }
     }
 
     /// All records by phase and in the order of planning, after the sending half is gone.

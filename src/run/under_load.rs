@@ -95,19 +95,26 @@ impl UnderLoad<'_> {
         let group = server.as_deref().map(RunningServer::group);
         let gates = LiveGates::of(self.plan);
         let watching = gates.clone();
-        let (spool, sender) = Spool::begin(&self.plan.out_dir, move |record| watching.add(record))?;
+        let (mut spool, sender) =
+            Spool::begin(&self.plan.out_dir, move |record| watching.add(record))?;
         let (load_canceller, load_cancel) = cancel::pair();
         let brake = Brake { gates: &gates, canceller: &load_canceller };
         let bounds = Bounds::of(&load_plan);
-        // A send fails only if the writer has failed, which `Spool::finish` tells.
+        give_back_memory();
+        // A send fails only if the writer has failed, which ends the load and is told by `finish`.
         let handle = load::start(load_plan, move |record| drop(sender.send(record)), load_cancel)?;
 
         let playing = self.warm_up_and_measure(handle, group, bounds, &brake, events, cancel);
         tokio::pin!(playing);
         let mut asked = false;
+        let mut spool_broke = false;
         let played = loop {
             tokio::select! {
                 played = &mut playing => break played,
+                () = spool.broke(), if !spool_broke => {
+                    spool_broke = true;
+                    load_canceller.stop(StopReason::Terminated);
+                }
                 reason = cancel.cancelled(), if !asked => {
                     asked = true;
                     load_canceller.stop(reason);
@@ -409,6 +416,17 @@ impl Brake<'_> {
         // The load does not care why it ends; the reason that counts is in `abort`.
         self.canceller.stop(StopReason::Terminated);
         std::future::pending().await
+    }
+}
+
+/// Gives back what the command line and the preparations needed: beside a server that fills the machine
+/// a client should be small.
+fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "it takes no pointer, may be called at any time, and no crate has it")]
+    // SAFETY: see the reason.
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
 

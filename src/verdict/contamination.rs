@@ -11,8 +11,13 @@ use super::signed_rank::p_value;
 const PROBE_MADS: f64 = 5.0;
 
 /// A probe within this share of the median is never contamination, however steady the others were:
-/// on a quiet machine five deviations can be a few microseconds. Half of the default bar.
+/// on a quiet machine five deviations can be a few microseconds. Half of the default bar, where one
+/// side has the machine for itself during a trial.
 const PROBE_SHARE: f64 = 0.01;
+
+/// Likewise where both sides take short turns, so that a slow machine is slow for both: only what
+/// may have hit some turns harder than others is worth playing again.
+const INTERLEAVED_PROBE_SHARE: f64 = 0.10;
 
 /// Below this many blocks there is no telling what is usual.
 const FEWEST_BLOCKS: usize = 5;
@@ -50,16 +55,17 @@ pub enum Contamination {
 }
 
 /// For each block whether it is contaminated, in the order given. Pass all blocks of the session,
-/// repeated ones too: they say what is usual.
+/// repeated ones too: they say what is usual. `interleaved` where both sides take turns in a block.
 #[must_use]
-pub fn contaminated(blocks: &[BlockMachine]) -> Vec<Option<Contamination>> {
+pub fn contaminated(blocks: &[BlockMachine], interleaved: bool) -> Vec<Option<Contamination>> {
+    let share = if interleaved { INTERLEAVED_PROBE_SHARE } else { PROBE_SHARE };
     let probe =
         |block: &BlockMachine| block.probe_ms.map(|[before, after]| f64::midpoint(before, after));
     let probes: Vec<f64> = blocks.iter().filter_map(probe).collect();
     let usual = median(probes.iter().copied()).filter(|_| probes.len() >= FEWEST_BLOCKS);
     let limit = usual.and_then(|usual| {
         let mad = median(probes.iter().map(|probe| (probe - usual).abs()))?;
-        Some((usual, (PROBE_MADS * mad).max(PROBE_SHARE * usual)))
+        Some((usual, (PROBE_MADS * mad).max(share * usual)))
     });
     blocks
         .iter()
@@ -105,7 +111,7 @@ mod tests {
     }
 
     fn flagged(blocks: &[BlockMachine]) -> Vec<usize> {
-        contaminated(blocks)
+        contaminated(blocks, false)
             .iter()
             .enumerate()
             .filter_map(|(index, found)| found.map(|_| index))
@@ -127,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn turns_share_a_slow_machine_up_to_a_tenth() {
+        let flags = |last| contaminated(&probed(&[200.0, 200.0, 200.0, 200.0, 200.0, last]), true);
+        assert!(flags(219.0).iter().all(Option::is_none));
+        assert!(flags(221.0)[5].is_some());
+        assert!(flags(179.0)[5].is_some());
+    }
+
+    #[test]
     fn four_blocks_do_not_tell_what_is_usual() {
         assert_eq!(flagged(&probed(&[200.0, 200.0, 200.0, 400.0])), [0_usize; 0]);
     }
@@ -135,7 +149,7 @@ mod tests {
     fn stolen_time_counts_without_any_probe() {
         let steal = |steal_pct| BlockMachine { probe_ms: None, steal_pct };
         assert_eq!(flagged(&[steal(Some(5.0)), steal(Some(5.1)), steal(None)]), [1]);
-        let found = contaminated(&[steal(Some(12.0))])[0].unwrap();
+        let found = contaminated(&[steal(Some(12.0))], true)[0].unwrap();
         assert_eq!(found.to_string(), "12.0 % of the processor's time was stolen, more than 5 %");
     }
 

@@ -185,3 +185,14 @@ fn a_url_where_nobody_listens_is_code_7_at_once() {
     ended.code(7).says(&[&format!("error: no server answers at \"{url}\""), "start that server"]);
     ended.reports("failed").first_line("Failed", &["no server answers"]);
 }
+
+#[test]
+fn a_load_whose_records_can_no_longer_be_written_ends() {
+    let bench = Bench::new();
+    // No file may grow beyond 100 KiB: what a full disk does, to this process alone.
+    let script = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
+    let args = ["--server", "sim", "--max-tokens", "4", "--duration", "1h", "--users", "8"];
+    let run = bench.shell(script, &args);
+    let ended = bench.start(run).end();
+    ended.code(1).says(&["error: cannot write", "requests.partial.jsonl"]);
+}
