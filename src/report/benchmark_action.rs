@@ -21,7 +21,7 @@ pub fn render(report: &Report, better: Better) -> String {
     let verdict = Verdict::of(report);
     let mut about = what_ran(report);
     if !is_evidence(report) {
-        about = format!("{}: {}\n{about}", verdict.word.text(), verdict.sentence);
+        about = format!("not evidence: {}\n{about}", verdict.sentence);
     }
     let about: Vec<String> = about.lines().map(clean).collect();
     let entries: Vec<Value> = figures(report)

@@ -6,8 +6,8 @@
 use serde::Serialize;
 
 use super::markdown::shown;
-use super::verdict::{Verdict, Word};
-use crate::artifact::Report;
+use crate::artifact::{Report, RunStatus};
+use crate::exit::ExitCode;
 use crate::stats::{Better, ServerKind};
 
 /// One number of a run.
@@ -77,9 +77,12 @@ pub fn figures(report: &Report) -> Vec<Figure> {
     found
 }
 
-/// Whether its numbers may stand as a point of a series.
+/// Whether its numbers may stand as a point of a series. A crossed threshold is no reason against them.
 pub(super) fn is_evidence(report: &Report) -> bool {
-    Verdict::of(report).word == Word::Ok && report.client.valid
+    let good = [ExitCode::Ok.code(), ExitCode::Threshold.code()];
+    report.run.status == RunStatus::Completed
+        && report.client.valid
+        && report.run.exit_code.is_some_and(|code| good.contains(&code))
 }
 
 /// Name and scenario, as other tools call the benchmark; a simulated one says so.

@@ -13,8 +13,8 @@ use serde::Serialize;
 pub use pages::{markdown, text};
 pub use tables::{csv, json};
 
-use super::figures::{Figure, figures};
-use super::verdict::{Verdict, Word};
+use super::figures::{Figure, figures, is_evidence};
+use super::verdict::Verdict;
 use crate::artifact::{Report, unix_s};
 use crate::history::point::About;
 
@@ -89,7 +89,7 @@ impl Run {
             commit: report.run.commit.clone(),
             started_at: report.run.started_at.clone(),
             exit_code: report.run.exit_code,
-            evidence: verdict.word == Word::Ok && report.client.valid,
+            evidence: is_evidence(report),
             outcome: format!("{}: {}", verdict.word.text(), verdict.sentence),
             requests_planned: report.requests.planned,
             requests_completed: report.requests.completed,

@@ -114,12 +114,13 @@ fn runs(series: &Series) -> (Vec<String>, Vec<Vec<String>>) {
         } else {
             format!("{} of {}", run.requests_completed, run.requests_planned)
         };
-        let outcome = match (run.evidence, run.outcome.split_once(':')) {
-            (true, _) => "ok".to_owned(),
-            (false, Some((word, _))) if word != "OK" => {
-                format!("{}, not evidence", word.to_lowercase())
-            }
-            (false, _) => "not evidence".to_owned(),
+        let word = run.outcome.split_once(':').map_or("", |(word, _)| word).to_lowercase();
+        let outcome = match (run.evidence, word.as_str()) {
+            (true, "" | "ok") => "ok".to_owned(),
+            // A threshold was crossed; the numbers are what they are.
+            (true, _) => "threshold".to_owned(),
+            (false, "" | "ok") => "not evidence".to_owned(),
+            (false, word) => format!("{word}, not evidence"),
         };
         let mut row = vec![
             run.started_at.chars().take(16).collect::<String>().replace('T', " "),

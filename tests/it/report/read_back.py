@@ -94,7 +94,9 @@ def percentiles(folder):
         "llamacpp_prompt_processing_second": [
             row["prompt_tokens"] / (nanos(row, "first_content_s") / 1e9) for row in rows
         ],
-        "llamacpp_tokens_second": [row["completion_tokens"] / decode(row) for row in rows],
+        "llamacpp_tokens_second": [
+            row["completion_tokens"] / decode(row) for row in rows if decode(row) > 0
+        ],
         "llamacpp_prompt_tokens": [row["prompt_tokens"] for row in rows],
         "llamacpp_completion_tokens": [row["completion_tokens"] for row in rows],
     }
