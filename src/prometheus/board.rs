@@ -286,6 +286,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "they are counts")]
     fn each_outcome_has_a_count_of_its_own_and_only_completed_ones_a_time() {
         let mut board = Board::new(MetricNames::BenchCi, Vec::new());
         board.add(&completed(0));
@@ -305,6 +306,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "they are counts")]
     fn a_second_load_goes_on_where_the_first_ended() {
         let mut board = Board::new(MetricNames::BenchCi, Vec::new());
         assert_eq!(value(&board, "bench_ci_requests_started_total"), 0.0);

@@ -5,7 +5,11 @@
 /// Name of the format, the usual name of its file, who reads it.
 pub const FORMATS: [(&str, &str, &str); 22] = [
     ("markdown", "report.md", "people, in a pull request or a job summary"),
-    ("html", "report.html", "people, in a browser: charts, without any network; of a run, a comparison or a suite"),
+    (
+        "html",
+        "report.html",
+        "people, in a browser: charts, without any network; of a run, a comparison or a suite",
+    ),
     ("text", "–", "people, on a terminal"),
     ("json", "report.json", "programs: schema/bench-ci.report.1.json"),
     ("csv", "requests.csv", "spreadsheets; a row a request"),

@@ -95,13 +95,13 @@ fn keys(
         ServerKind::Sim => "sim (simulator, not a real server)",
         other => other.name(),
     };
-    let model = model.and_then(|model| {
+    let model = model.map(|model| {
         let name = model.file.as_ref().unwrap_or(&model.source);
         let digest = model.sha256.as_deref().map(|digest| digest.get(..12).unwrap_or(digest));
-        Some(match digest {
+        match digest {
             Some(digest) => format!("{name} {digest}"),
             None => name.clone(),
-        })
+        }
     });
     let pairs = [
         ("server", Some(kind.to_owned())),

@@ -45,16 +45,14 @@ pub(super) fn trend(paths: &[PathBuf]) -> Result<Trend, StoreError> {
 ///
 /// # Errors
 /// Likewise.
-pub(super) fn reports(
-    paths: &[PathBuf],
-) -> Result<(Vec<(String, Report)>, Vec<Skipped>), StoreError> {
+pub(super) fn reports(paths: &[PathBuf]) -> Result<(Vec<Report>, Vec<Skipped>), StoreError> {
     let mut reports = Vec::new();
     let mut skipped = Vec::new();
     each(paths, |file, read| match read {
-        Ok(report) => reports.push((file, report)),
+        Ok(report) => reports.push(report),
         Err(error) => skipped.push(Skipped { file, why: words(&error) }),
     })?;
-    reports.sort_by(|(_, one), (_, other)| one.run.started_at.cmp(&other.run.started_at));
+    reports.sort_by(|one: &Report, other| one.run.started_at.cmp(&other.run.started_at));
     Ok((reports, skipped))
 }
 

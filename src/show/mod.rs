@@ -141,7 +141,7 @@ fn of_many(args: &ReportArgs, paths: &[std::path::PathBuf]) -> Result<(Vec<u8>, 
         ReportFormat::Json => trend::json,
         ReportFormat::GoBench => {
             let (reports, skipped) = gather::reports(paths)?;
-            let page = report::go_bench::render(reports.iter().map(|(_, report)| report));
+            let page = report::go_bench::render(&reports);
             return Ok((page.into_bytes(), exit(skipped.len())));
         }
         _ => return Err(ShowError::NotOfMany { format: name(args) }.into()),

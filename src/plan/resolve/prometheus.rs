@@ -243,7 +243,7 @@ fn labels(typed: &[String], problems: &mut Vec<Problem>) -> Vec<(String, String)
             Some((name, _)) if labels.iter().any(|(known, _)| known == name) => {
                 Some(format!("the label \"{name}\" is named twice"))
             }
-            Some((name, "")) if name == "job" => Some("a job has a name".to_owned()),
+            Some(("job", "")) => Some("a job has a name".to_owned()),
             Some((name, value)) => {
                 labels.push((name.to_owned(), value.to_owned()));
                 None

@@ -48,6 +48,7 @@ impl Drop for Running {
 impl Running {
     /// Starts what `command` makes of an address and a folder, and waits until it is ready.
     fn start(command: impl Fn(&str, &Path) -> Command) -> Self {
+        let mut logs = Vec::new();
         for _ in 0..ATTEMPTS {
             let folder = tempfile::tempdir().unwrap();
             let address = format!("127.0.0.1:{}", free_port());
@@ -68,9 +69,9 @@ impl Running {
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
-            eprintln!("ended: {}", running.log());
+            logs.push(running.log());
         }
-        panic!("it never became ready");
+        panic!("it never became ready: {logs:?}");
     }
 
     fn log(&self) -> String {
@@ -231,6 +232,7 @@ fn another_server_under_the_same_metrics_is_found_out() {
 }
 
 #[test]
+#[expect(clippy::float_cmp, reason = "they are counts")]
 fn what_is_written_and_pushed_is_read_back() {
     let (prometheus, gateway) = (Running::prometheus(&[]), Running::pushgateway());
     let bench = Bench::new();

@@ -57,6 +57,7 @@ impl Serving {
 }
 
 #[test]
+#[expect(clippy::float_cmp, reason = "they are counts")]
 fn metrics_are_served_in_the_format_that_is_asked_for() {
     let bench = Bench::new();
     let branch = "a\"b\\c";
