@@ -448,7 +448,8 @@ fn show(
         } else {
             String::new()
         };
-        line("gate", &format!("{}: bar {} %{floor}", rule.metric, 100.0 * rule.bar));
+        let bar_pct = (1e4 * rule.bar).round() / 100.0;
+        line("gate", &format!("{}: bar {bar_pct} %{floor}", rule.metric));
     }
     for (side, choice) in [Side::Base, Side::Head].into_iter().zip(&order.choices) {
         text.push_str(&format!("\n--- {side} ---\n"));

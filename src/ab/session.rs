@@ -29,8 +29,9 @@ const FEWEST_FOR_USUAL: usize = 5;
 /// Of the time that is left when a session is sized, so much is planned with.
 const SIZED_SHARE: f64 = 0.88;
 
-/// Likewise once pairs have shown what one takes.
-const RESIZED_SHARE: f64 = 0.95;
+/// Likewise once pairs have shown what one takes. What each leaves over is the next ones': little is lost,
+/// and the last one still fits where one before it took longer than was thought.
+const RESIZED_SHARE: f64 = 0.85;
 
 /// A pair is not begun unless so many times the longest of the last ones fits into what is left.
 const FORESIGHT: f64 = 1.1;

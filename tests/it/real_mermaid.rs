@@ -51,7 +51,7 @@ fn a_chart_that_is_none_is_refused() {
 /// The source files that draw, and the page of [`every_page_that_draws`] that shows it; `tidy` holds that
 /// no other one does.
 pub(crate) const DRAWING: [(&str, &str); 5] = [
-    ("commands", "charts.md"),
+    ("show/mod", "charts.md"),
     ("report/derived", "report.md"),
     ("report/drawing", "report.md"),
     ("report/mermaid", "requests_processing.mermaid"),

@@ -16,8 +16,7 @@ use bench_ci::artifact::{AB_SCHEMA, ab_json_schema, unexplained_nulls};
 use serde_json::Value;
 
 /// Short answers, two users: turns as short as they may be.
-const SMALL: [&str; 8] =
-    ["--server", "sim", "--users", "2", "--max-tokens", "24", "--progress", "none"];
+const SMALL: [&str; 6] = ["--users", "2", "--max-tokens", "24", "--progress", "none"];
 
 struct Session {
     folder: tempfile::TempDir,
@@ -47,8 +46,11 @@ impl Session {
             .env("BENCH_CI_CACHE", self.folder.path().join("cache"))
             .arg("ab")
             .args(SMALL)
-            .args(["--out-dir", "out"])
-            .args(arguments);
+            .args(["--out-dir", "out"]);
+        if !arguments.contains(&"--server") {
+            command.args(["--server", "sim"]);
+        }
+        command.args(arguments);
         command
     }
 

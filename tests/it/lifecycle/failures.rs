@@ -189,10 +189,11 @@ fn a_url_where_nobody_listens_is_code_7_at_once() {
 #[test]
 fn a_load_whose_records_can_no_longer_be_written_ends() {
     let bench = Bench::new();
-    // No file may grow beyond 100 KiB: what a full disk does, to this process alone.
-    let script = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
-    let args = ["--server", "sim", "--max-tokens", "4", "--duration", "1h", "--users", "8"];
-    let run = bench.shell(script, &args);
+    // No file may grow beyond 1 MiB: what a full disk does, to this process alone.
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
+    let args = ["--server", "sim", "--parallel", "8", "--max-tokens", "2", "--duration", "1h"];
+    let fast = ["--", "--sim-ttft-ms", "1", "--sim-itl-ms", "0"];
+    let run = bench.shell(script, &with(&args, &fast));
     let ended = bench.start(run).end();
     ended.code(1).says(&["error: cannot write", "requests.partial.jsonl"]);
 }

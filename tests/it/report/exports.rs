@@ -101,7 +101,11 @@ fn a_report_of_the_first_release_is_shown_in_every_format() {
         }
         let text = shown(folder.path(), &[".", "--format", format]);
         assert!(!text.trim().is_empty(), "{format}");
-        assert!(!text.contains("NaN"), "{format}");
+        // The page's own script may speak of NaN; its figures may not.
+        let figures = text.rsplit("application/json").next().unwrap_or_default();
+        let figures = figures.split("</script>").next().unwrap_or_default();
+        let figures = if format == "html" { figures } else { &text };
+        assert!(!figures.contains("NaN"), "{format}");
     }
     read_all(folder.path());
 }
