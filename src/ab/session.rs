@@ -92,7 +92,7 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
     let mut restart = state.sizing.as_ref().map_or(table.restart, |sizing| sizing.restart);
     let mut restart_reason = None;
     // One in eight may have to be repeated.
-    let most_pairs = planned + planned / 8;
+    let most_pairs = planned + planned.div_ceil(8);
     let first_look = table.looks.all().first().map_or(planned, |look| look.pairs);
     state.sittings.push(Sitting { started_at: table.begun_at.clone(), duration_s: 0.0 });
     state.save(table.out_dir)?;

@@ -154,8 +154,9 @@ pub(super) fn plan(
     run.server.extra_args.extend(own_args.iter().cloned());
     let mut plan = resolve(&run, surroundings)?;
     let workload = &mut plan.workload;
-    if workload.dataset == DatasetSpec::Builtin {
-        workload.filter.max_prompt_words.get_or_insert(SHORT_PROMPT_WORDS);
+    let nobody_says = workload.file.is_none() && args.run.workload.max_prompt_tokens.is_none();
+    if workload.dataset == DatasetSpec::Builtin && nobody_says {
+        workload.filter.max_prompt_words = Some(SHORT_PROMPT_WORDS);
     }
     if plan.workload.endpoint.yields() != Yield::Tokens {
         let problem = Problem::new(

@@ -98,7 +98,7 @@ fn gates_come_from_the_scenario_and_flags_stand_over_them() {
     assert!(gates.contains(&"output_tokens_per_second: bar 9 %".to_owned()), "{gates:?}");
     assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 4 ms".to_owned()), "{gates:?}");
     std::fs::write(&scenario, "[[gate]]\nmetric = \"speed\"\nbar = \"4%\"\n").unwrap();
-    let ran = session.run(&["--aa", "--scenario", "gates.toml"]);
+    let ran = session.run(&["--aa", "--scenario", "gates.toml", "--duration", "9s"]);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("speed"), "{}", ran.stderr);
 }
