@@ -1,6 +1,6 @@
 //! The rows of a run as Parquet, for DuckDB, pandas, Polars and every warehouse.
 //!
-//! Main function: [`write`]. The columns are those of `requests.csv`, in its order; all may be null.
+//! Main function: [`write()`]. The columns are those of `requests.csv`, in its order; all may be null.
 //! Uncompressed, plain types: a whole number is `INT64`, a number `DOUBLE`, a truth `BOOLEAN`, all else
 //! a text, of headers the JSON. What the run was stands in the file's metadata.
 

@@ -2,7 +2,7 @@
 //!
 //! Main types: [`Scraper`], the running task, and [`ScrapeSummary`], what it found. Every scrape is a
 //! line of `server-metrics.jsonl`. It runs on the corridor's runtime, never on the threads that stamp;
-//! what the system says is [`super::sampler`]'s, on a thread of its own.
+//! what the system says is `sampler`'s, on a thread of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -25,7 +25,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 fn whole(folder: &Path) -> Option<PathBuf> {
     let programs = folder.join("usr/bin");
     let works = |name: &&str| shell::works(shell::command(programs.join(name)).arg("--version"));
-    PROGRAMS.iter().all(|name| works(name)).then_some(programs)
+    PROGRAMS.iter().all(works).then_some(programs)
 }
 
 fn fetch(folder: &Path) -> Result<()> {
