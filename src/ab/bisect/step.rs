@@ -256,6 +256,7 @@ impl Found {
             AbVerdict::Regressed => BisectFinding::Slower,
             AbVerdict::NoRegression | AbVerdict::Improved => BisectFinding::NotSlower,
             AbVerdict::Inconclusive => BisectFinding::Unclear,
+            AbVerdict::Invalid if machine_alone(report) => BisectFinding::Unclear,
             AbVerdict::Invalid => BisectFinding::Skipped,
         };
         let why = match (report.verdict, gate) {
@@ -303,6 +304,12 @@ impl Found {
             unknown,
         }
     }
+}
+
+/// Nothing is wrong with either server, so that another try may go well.
+fn machine_alone(report: &AbReport) -> bool {
+    let of_servers = ["failed_requests", "equal_work", "servers_alive"];
+    report.checks.iter().all(|check| check.ok || !of_servers.contains(&check.name.as_str()))
 }
 
 /// How much slower, per cent.
