@@ -84,7 +84,7 @@ function heatSection(report, all) {
     return section(
         "heat",
         "Heat map",
-        about("Darker is more. Outlined is the best cell that is evidence; hatched cells are none, or have no value."),
+        about("The stronger the colour, the more. Outlined is the best cell that is evidence; hatched cells are none, or have no value."),
         make(
             "div",
             { class: "controls" },
