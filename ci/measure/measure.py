@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -297,7 +298,7 @@ def rate(folder, runs):
     print("open loop, 10 s, short answers: achieved / planned − 1 in %, lateness p99 in µs")
     for process in ("constant", "poisson", "gamma:0.5"):
         for wanted in (100, 500, 1000, 2000):
-            errors, lateness, dropped = [], [], 0
+            errors, lateness, dropped, exits = [], [], 0, set()
             for _ in range(runs):
                 out = folder / "out"
                 shutil.rmtree(out, ignore_errors=True)
@@ -306,13 +307,20 @@ def rate(folder, runs):
                     "--max-tokens", 2, "--ignore-eos", "--max-prompt-tokens", 60, "--warm-up", 0, "--accept-saturated-client",
                     "--out-dir", out, "--progress", "none", "--", "--sim-ttft-ms", 5, "--sim-itl-ms", 1,
                 ]
-                subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+                done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+                # 5: the machine held the run up, which the figures are to show.
+                if done.returncode not in (0, 5):
+                    raise SystemExit(f"measure.py: {shlex.join(map(str, command))} exited with {done.returncode}: {done.stderr}")
+                exits.add(done.returncode)
                 client = json.loads((out / "report.json").read_text())["client"]
                 arrivals = client["arrivals"]
                 errors.append((arrivals["achieved_per_second"] / arrivals["planned_per_second"] - 1) * 100)
                 lateness.append(client["dispatch_lateness_us"]["p99"])
                 dropped += arrivals["dropped"]
-            print(f"{process} {wanted}/s: {spread(errors)} %, lateness p99 {spread(lateness)} µs, {dropped} dropped")
+            print(
+                f"{process} {wanted}/s: {spread(errors)} %, lateness p99 {spread(lateness)} µs, {dropped} dropped, "
+                f"exit codes {sorted(exits)}"
+            )
             TABLE.add(f"rate error, {process} {wanted}/s", [abs(error) for error in errors], 0.5, "%")
             if wanted <= 500:
                 TABLE.add(f"lateness p99, {process} {wanted}/s", lateness, 100, "µs")

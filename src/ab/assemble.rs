@@ -15,7 +15,7 @@ use crate::artifact::{
 use crate::exit::ExitCode;
 use crate::plan::RunPlan;
 use crate::provenance::{self, Provenance};
-use crate::run::conclude::{machine, model_section, tool};
+use crate::run::sections::{machine, model_section, tool};
 use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -165,26 +166,12 @@ impl State {
     /// # Errors
     /// There is none, it is damaged, or it was begun with other settings.
     pub(super) fn resume(out_dir: &Path, plan: &Value) -> Result<Self, Error> {
-        let path = out_dir.join(FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(AbError::NothingToResume { out_dir: out_dir.to_owned() }.into());
-            }
-            Err(source) => return Err(Error::Output { attempt: "read", path, source }),
-        };
-        let state: Self =
-            serde_json::from_slice(&text).map_err(|source| AbError::State { path, source })?;
-        match first_difference(&state.plan, plan, "") {
-            None => Ok(state),
-            Some(what) => Err(AbError::OtherPlan { out_dir: out_dir.to_owned(), what }.into()),
-        }
+        interrupted(out_dir, FILE, plan, |state: &Self| &state.plan)
     }
 
     /// Writes it: whole, or not at all.
     pub(super) fn save(&self, out_dir: &Path) -> Result<(), Error> {
-        let text = serde_json::to_vec(self).expect("keys are strings, and no number is NaN");
-        Ok(store::write(&out_dir.join(FILE), &text)?)
+        keep(self, out_dir, FILE)
     }
 
     /// Digest over the plan.
@@ -194,8 +181,43 @@ impl State {
     }
 }
 
+/// What was kept in this folder, if it was begun with the same plan.
+///
+/// # Errors
+/// There is nothing, it is damaged, or it was begun with other settings.
+pub(super) fn interrupted<T: DeserializeOwned>(
+    out_dir: &Path,
+    file: &str,
+    plan: &Value,
+    plan_of: fn(&T) -> &Value,
+) -> Result<T, Error> {
+    let path = out_dir.join(file);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(AbError::NothingToResume { out_dir: out_dir.to_owned() }.into());
+        }
+        Err(source) => return Err(Error::Output { attempt: "read", path, source }),
+    };
+    let kept: T =
+        serde_json::from_slice(&text).map_err(|source| AbError::State { path, source })?;
+    match first_difference(plan_of(&kept), plan, "") {
+        None => Ok(kept),
+        Some(what) => Err(AbError::OtherPlan { out_dir: out_dir.to_owned(), what }.into()),
+    }
+}
+
+/// Writes what must not be forgotten: whole, or not at all.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub(super) fn keep(what: &impl Serialize, out_dir: &Path, file: &str) -> Result<(), Error> {
+    let text = serde_json::to_vec(what).expect("keys are strings, and no number is NaN");
+    Ok(store::write(&out_dir.join(file), &text)?)
+}
+
 /// The path of the first setting that differs, such as `base.target.extra_args`.
-pub(super) fn first_difference(one: &Value, other: &Value, path: &str) -> Option<String> {
+fn first_difference(one: &Value, other: &Value, path: &str) -> Option<String> {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {

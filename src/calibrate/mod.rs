@@ -21,7 +21,8 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::provenance::Provenance;
-use crate::{report, run, signals};
+use crate::run::{self, sections};
+use crate::{report, signals};
 
 const CALIBRATION_JSON: &str = "calibration.json";
 const CALIBRATION_MD: &str = "calibration.md";
@@ -130,8 +131,8 @@ fn calibration(
     let rate = valid_up_to("valid_up_to_rate_per_second", &|step| step.rate_per_second);
     Calibration {
         schema: CALIBRATION_SCHEMA.to_owned(),
-        tool: run::tool(),
-        machine: run::machine(&provenance.machine),
+        tool: sections::tool(),
+        machine: sections::machine(&provenance.machine),
         started_at: provenance.started_at.clone(),
         // Users were given as whole numbers.
         valid_up_to_users: users.map(|users| users as u32),

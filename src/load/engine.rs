@@ -1,6 +1,6 @@
 //! The load thread: started here, joined here.
 //!
-//! Main types: [`start`] and [`LoadHandle`]. What the thread does is `worker`'s business.
+//! Main types: [`start`] and [`LoadHandle`]. What the thread does is `users`' business.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -18,8 +18,8 @@ use super::outcome::LoadOutcome;
 use super::pacer::Pacer;
 use super::phases::{Gate, run};
 use super::record::RequestRecord;
+use super::stage::Stage;
 use super::stamp::Receiver;
-use super::worker::Stage;
 use super::workload::LoadPlan;
 use crate::cancel::Cancel;
 

@@ -1,13 +1,14 @@
 //! Makes the requests and notes the instants.
 //!
-//! Closed loops of users, and open loops of arrivals, over HTTP/1.1 or HTTP/2, plain or TLS, on one thread of its own. Every read is stamped at the
-//! socket before anything is parsed; every planned request becomes a [`RequestRecord`], whatever
-//! became of it. Nothing here forms a latency, a percentile or a verdict.
+//! Closed loops of users, and open loops of arrivals, over HTTP/1.1 or HTTP/2, plain or TLS, on one
+//! thread of its own. Every read is stamped at the socket before anything is parsed; every planned request
+//! becomes a [`RequestRecord`], whatever became of it. Nothing here forms a latency, a percentile or a
+//! verdict.
 //!
 //! ```text
-//! LoadPlan ─ engine::start ─▶ phases ─▶ worker (users) ─▶ request ─▶ connection ─▶ stamp     at the socket
-//!           schedule, arrivals          open (arrivals)  └────▶ answer ─▶ http, sse, delta     pure
-//!                                                                      └────▶ RequestRecord ─▶ sink
+//! LoadPlan ─ engine::start ─▶ phases ─▶ users, open ─▶ request ─▶ connection ─▶ stamp        at the socket
+//!           schedule, arrivals           stage            └────▶ answer ─▶ http, sse, delta     pure
+//!                                                                └────▶ RequestRecord ─▶ sink
 //! ```
 
 mod answer;
@@ -34,11 +35,12 @@ mod request;
 mod schedule;
 mod socket;
 pub mod sse;
+mod stage;
 mod stamp;
 mod target;
 mod tls;
+mod users;
 mod whole;
-mod worker;
 mod workload;
 
 pub use arrivals::Schedule;

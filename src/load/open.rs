@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::arrivals::Schedule;
 use super::record::Stamp;
 use super::request::Player;
+use super::stage::Stage;
 use super::stamp::now;
-use super::worker::Stage;
 use crate::plan::{ClockChoice, Connections};
 
 /// A connection lies ready so long before the arrival that will use it: longer than a handshake

@@ -2,7 +2,7 @@
 //!
 //! Main function: [`run`]. A phase begins when the one before it closes; nobody waits for the
 //! requests that are still in flight, so that the load has no gap and a cool-down cools nothing
-//! that counts. What a user does in a phase is `worker`'s business.
+//! that counts. What a user does in a phase is `users`' business.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -18,8 +18,8 @@ use super::open::{self, Pool};
 use super::outcome::LoadOutcome;
 use super::record::Stamp;
 use super::request::Player;
+use super::stage::Stage;
 use super::stamp::{now, thread_cpu};
-use super::worker::Stage;
 use crate::plan::LoadShape;
 
 /// Between warm-up and measuring.

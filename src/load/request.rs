@@ -1,6 +1,6 @@
 //! One request, played from its ticket to its record.
 //!
-//! Main type: [`Player`], what one user owns. When a request is due is `worker`'s business; what
+//! Main type: [`Player`], what one user owns. When a request is due is `users`' business; what
 //! its answer means is `answer`'s.
 
 use std::future::Future;
@@ -16,8 +16,8 @@ use super::leash::{Leash, Pulled};
 use super::limits::Limits;
 use super::record::{FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use super::schedule::Ticket;
+use super::stage::Stage;
 use super::stamp::now;
-use super::worker::Stage;
 use super::workload::PlannedBody;
 use crate::plan::Connections;
 

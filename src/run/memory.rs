@@ -2,9 +2,9 @@
 //!
 //! Main function: [`give_back`]. Beside a server that fills the machine a client should be small.
 
-/// Gives back the heap that the command line and the preparations took, and the pages of code that
-/// only they ran. What is needed again comes back from the page cache, microseconds a page; so this is
-/// for the moment before a load and not for one within it.
+/// Gives back the heap that the command line and the preparations took, and the pages of the executable
+/// that only they and the loader touched: code, constants, relocations. What is needed again comes back
+/// from the page cache, microseconds a page; so this is for moments before a load and not for one within it.
 pub(super) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "no crate offers it")]
@@ -13,11 +13,11 @@ pub(super) fn give_back() {
         nix::libc::malloc_trim(0);
     }
     #[cfg(target_os = "linux")]
-    code();
+    executable();
 }
 
 #[cfg(target_os = "linux")]
-fn code() {
+fn executable() {
     use std::ffi::c_void;
     use std::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -25,24 +25,27 @@ fn code() {
 
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     let Ok(executable) = std::env::current_exe() else { return };
-    for (start, end) in maps.lines().filter_map(|line| of_code(line, &executable)) {
+    for (start, end) in maps.lines().filter_map(|line| unwritten(line, &executable)) {
         let Some(start_at) = NonNull::new(with_exposed_provenance_mut::<c_void>(start)) else {
             continue;
         };
         #[expect(unsafe_code, reason = "the range is given by its address")]
-        // SAFETY: code is mapped from the file and cannot be written to, so that every page that is
-        // dropped is read again from there, unchanged.
+        // SAFETY: these ranges are mapped from the file and were never writable, so that every page
+        // that is dropped is read again from there, unchanged.
         let dropped = unsafe { madvise(start_at, end - start, MmapAdvise::MADV_DONTNEED) };
         // A kernel that will not keeps the pages: nothing is lost.
         let _kept = dropped.is_err();
     }
 }
 
-/// The range of a line of `/proc/self/maps`, if that is the executable's own code.
+/// The range of a line of `/proc/self/maps`, if that is of the executable itself and as it is in the file:
+/// its code, and the segment with its headers, which is the first. A later one that cannot be written to
+/// may have been relocated before.
 #[cfg(target_os = "linux")]
-fn of_code(line: &str, executable: &std::path::Path) -> Option<(usize, usize)> {
+fn unwritten(line: &str, executable: &std::path::Path) -> Option<(usize, usize)> {
     let (range, rest) = line.split_once(' ')?;
-    let is_ours = rest.starts_with("r-xp") && rest.ends_with(executable.to_str()?);
+    let is_kept = rest.starts_with("r-xp ") || rest.starts_with("r--p 00000000 ");
+    let is_ours = is_kept && rest.ends_with(executable.to_str()?);
     let (start, end) = range.split_once('-').filter(|_| is_ours)?;
     let address = |text| usize::from_str_radix(text, 16).ok();
     Some((address(start)?, address(end)?))
@@ -52,17 +55,21 @@ fn of_code(line: &str, executable: &std::path::Path) -> Option<(usize, usize)> {
 mod tests {
     use std::path::Path;
 
-    use super::of_code;
+    use super::unwritten;
 
     #[test]
-    fn only_code_of_the_executable_itself_is_given_back() {
+    fn only_what_the_executable_itself_has_in_its_file_is_given_back() {
         let ours = Path::new("/opt/bench ci/bench-ci");
+        let range = Some((0x55d0_c000, 0x55d0_f000));
         let code = "55d0c000-55d0f000 r-xp 00001000 fe:00 12 /opt/bench ci/bench-ci";
-        assert_eq!(of_code(code, ours), Some((0x55d0_c000, 0x55d0_f000)));
+        assert_eq!(unwritten(code, ours), range);
+        let first = "55d0c000-55d0f000 r--p 00000000 fe:00 12 /opt/bench ci/bench-ci";
+        assert_eq!(unwritten(first, ours), range);
         // Relocated data may differ from the file.
-        assert_eq!(of_code(&code.replace("r-xp", "r--p"), ours), None);
-        assert_eq!(of_code(&code.replace("bench-ci", "libc.so.6"), ours), None);
-        assert_eq!(of_code("55d0c000-55d0f000 r-xp 00000000 00:00 0 [vdso]", ours), None);
+        assert_eq!(unwritten(&code.replace("r-xp", "r--p"), ours), None);
+        assert_eq!(unwritten(&first.replace("r--p", "rw-p"), ours), None);
+        assert_eq!(unwritten(&code.replace("bench-ci", "libc.so.6"), ours), None);
+        assert_eq!(unwritten("55d0c000-55d0f000 r-xp 00000000 00:00 0 [vdso]", ours), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod page;
 mod phases;
 mod progress;
 mod prompts;
+pub(crate) mod sections;
 mod series;
 mod so_far;
 mod spool;
@@ -33,7 +34,6 @@ mod words;
 
 use std::path::Path;
 
-pub(crate) use conclude::{machine, tool};
 pub(crate) use dry::show as dry;
 pub use findings::Finished;
 pub(crate) use watchers::{listen, person_alone};
@@ -139,6 +139,8 @@ pub async fn execute(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<Finished, Error> {
+    // The command line is read, which takes much of the code.
+    memory::give_back();
     let about = About { tags: plan.tags.clone(), scenario: plan.workload.scenario.clone() };
     let publisher = Publisher::begin(&plan.prometheus, &about)?;
     let events = &publisher.as_ref().map_or_else(|| events.clone(), |it| it.listening(events));

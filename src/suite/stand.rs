@@ -22,7 +22,7 @@ use crate::provenance::Provenance;
 use crate::run;
 use crate::run::findings::{Findings, Finished, MeasuredPeaks, ReadyModel};
 use crate::run::host::Host;
-use crate::run::{conclude, measure};
+use crate::run::{conclude, measure, sections};
 
 /// Everything that lasts longer than a cell.
 pub(super) struct Stand<'a> {
@@ -83,9 +83,9 @@ impl<'a> Stand<'a> {
         };
         let report = SuiteReport {
             schema: SUITE_SCHEMA.to_owned(),
-            tool: conclude::tool(),
+            tool: sections::tool(),
             suite,
-            machine: conclude::machine(&provenance.machine),
+            machine: sections::machine(&provenance.machine),
             axes: plan.axes.clone(),
             cells: if plan.search.is_some() {
                 Vec::new()
@@ -262,7 +262,7 @@ impl<'a> Stand<'a> {
         let mut warnings = Vec::new();
         let exit = host.stop(&mut warnings, self.events, self.cancel).await;
         if let Some((entry, exit)) = entry.zip(exit) {
-            self.report.servers[entry].exit = Some(conclude::server_exit(&exit));
+            self.report.servers[entry].exit = Some(sections::server_exit(&exit));
         }
         self.report.warnings.extend(
             warnings

@@ -85,8 +85,11 @@ impl Summary {
 pub(crate) struct Seen<'a> {
     /// For the reader: `bench-ci (test it)`.
     pub(crate) binary: &'a str,
-    /// How many tests it listed beforehand; `None` where that could not be asked (doctests).
+    /// How many tests it should account for: those it listed beforehand, less those of another pass;
+    /// `None` where that could not be asked (doctests).
     pub(crate) listed: Option<u64>,
+    /// How many tests of the same binary another pass plays; they are filtered out here, not left out.
+    pub(crate) elsewhere: u64,
     /// Its whole standard output.
     pub(crate) output: &'a str,
     /// Whether its exit status was 0.
@@ -105,7 +108,7 @@ pub(crate) fn count(seen: Seen<'_>) -> Tally {
     for summary in &summaries {
         tally.passed += summary.passed;
         tally.failed += summary.failed;
-        tally.skipped += summary.ignored + summary.filtered;
+        tally.skipped += summary.ignored + summary.filtered.saturating_sub(seen.elsewhere);
     }
     if tally.failed > 0 {
         tally.failures = failed_names(seen.output)
@@ -147,9 +150,12 @@ fn failed_names(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// How many tests the output of `--list --format terse` names.
-pub(crate) fn count_listed(list: &str) -> u64 {
-    list.lines().filter(|line| line.ends_with(": test")).count() as u64
+/// How many tests the output of `--list --format terse` names, of those with `part` in their path.
+pub(crate) fn count_listed(list: &str, part: &str) -> u64 {
+    list.lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| name.contains(part))
+        .count() as u64
 }
 
 #[cfg(test)]
@@ -160,7 +166,7 @@ mod tests {
         test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
 
     fn seen(output: &str, listed: Option<u64>, success: bool) -> Tally {
-        count(Seen { binary: "x", listed, output, success })
+        count(Seen { binary: "x", listed, elsewhere: 0, output, success })
     }
 
     #[test]
@@ -225,7 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn what_another_pass_plays_is_neither_skipped_nor_excused() {
+        let output = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.00s\n";
+        let pass = |listed, elsewhere| {
+            count(Seen { binary: "x", listed: Some(listed), elsewhere, output, success: true })
+        };
+        assert_eq!(pass(4, 5).closing_line(), "2 passed, 0 failed, 2 skipped");
+        assert_eq!(pass(2, 7).closing_line(), "2 passed, 0 failed");
+        assert!(!pass(3, 7).is_good(), "one did not report");
+        assert!(!pass(2, 6).is_good(), "one reported too many");
+    }
+
+    #[test]
     fn the_list_counts_tests_only() {
-        assert_eq!(count_listed("a::b: test\nc: test\nd: bench\n"), 2);
+        let list = "a::b: test\nc: test\nd: bench\n";
+        assert_eq!((count_listed(list, ""), count_listed(list, "a::")), (2, 1));
     }
 }

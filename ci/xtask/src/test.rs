@@ -2,7 +2,8 @@
 //!
 //! Each test binary is asked for its list first and then run by us, in its package's folder like
 //! cargo does, so that its list, its summary and its exit status can be held against each other
-//! (see [`crate::tally`]). Doctests have no binary and run through cargo.
+//! (see [`crate::tally`]). Tests that judge times are played after the others, one at a time. Doctests
+//! have no binary and run through cargo.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ use crate::tally::{self, Seen, Tally};
 
 /// A binary that runs longer than this hangs. The slowest takes a few minutes on two cores.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// What the path of a test contains whose assertions are about time: nothing of ours runs beside it.
+const ALONE: &str = "alone::";
 
 /// How long after a test binary ends its output may stay open. What holds it open is a process
 /// that a test left behind.
@@ -127,24 +131,29 @@ impl TestBinary {
 fn run_binary(binary: &TestBinary, scope: &Scope, had: &[Had]) -> Result<Tally> {
     // The list is of all tests, those that will be left out too.
     let mut list = binary.command(had);
-    let listed = tally::count_listed(&shell::output(list.args(["--list", "--format", "terse"]))?);
+    let list = shell::output(list.args(["--list", "--format", "terse"]))?;
+    let (listed, alone) = (tally::count_listed(&list, ""), tally::count_listed(&list, ALONE));
     println!("\n== {}: {listed} tests", binary.name);
-    if listed == 0 {
-        return Ok(Tally::default());
-    }
-    let mut play = binary.command(had);
-    for part in PARTS.iter().filter(|part| !scope.has(part)) {
-        play.args(["--skip", part.marker]);
-    }
-    let ran = watch(&mut play)?;
-    let mut tally = tally::count(Seen {
-        binary: &binary.name,
-        listed: Some(listed),
-        output: &ran.output,
-        success: ran.success,
-    });
-    if ran.left_open {
-        tally.step_failed(format!("{}: a test left a process running", binary.name));
+    let passes: [(&[&str], u64); 2] =
+        [(&["--skip", ALONE], listed - alone), (&[ALONE, "--test-threads=1"], alone)];
+    let mut tally = Tally::default();
+    for (filter, of_it) in passes.into_iter().filter(|(_, of_it)| *of_it > 0) {
+        let mut play = binary.command(had);
+        play.args(filter);
+        for part in PARTS.iter().filter(|part| !scope.has(part)) {
+            play.args(["--skip", part.marker]);
+        }
+        let ran = watch(&mut play)?;
+        tally.add(tally::count(Seen {
+            binary: &binary.name,
+            listed: Some(of_it),
+            elsewhere: listed - of_it,
+            output: &ran.output,
+            success: ran.success,
+        }));
+        if ran.left_open {
+            tally.step_failed(format!("{}: a test left a process running", binary.name));
+        }
     }
     Ok(tally)
 }
@@ -157,6 +166,7 @@ fn doctests() -> Result<Tally> {
     Ok(tally::count(Seen {
         binary: "bench-ci (doctests)",
         listed: None,
+        elsewhere: 0,
         output: &ran.output,
         success: ran.success,
     }))

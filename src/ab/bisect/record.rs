@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Answer, BISECT_JSON, BISECT_MD, Hunt, STEPS};
-use crate::ab::error::AbError;
-use crate::ab::state::first_difference;
+use crate::ab::state;
 use crate::artifact::{
     BISECT_SCHEMA, BisectCommit, BisectEvidence, BisectFinding, BisectOutcome, BisectPurpose,
-    BisectReport, BisectStep, FileEntry, Note, Run, RunStatus, Unknowns, store,
+    BisectReport, BisectStep, FileEntry, Note, Run, RunStatus, Unknowns,
 };
 use crate::cli::BisectArgs;
 use crate::error::Error;
@@ -20,8 +19,8 @@ use crate::exit::ExitCode;
 use crate::plan::RunPlan;
 use crate::provenance;
 use crate::provenance::range::{Commit, Range};
-use crate::run::conclude::{machine, tool};
 use crate::run::findings::Findings;
+use crate::run::sections::{machine, tool};
 use crate::run::watchers;
 use crate::verdict::Rule;
 
@@ -89,26 +88,12 @@ impl Record {
 
     /// Of a search that was interrupted in this folder.
     pub(super) fn resume(out_dir: &Path, plan: &Value) -> Result<Self, Error> {
-        let path = out_dir.join(FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(AbError::NothingToResume { out_dir: out_dir.to_owned() }.into());
-            }
-            Err(source) => return Err(Error::Output { attempt: "read", path, source }),
-        };
-        let record: Self =
-            serde_json::from_slice(&text).map_err(|source| AbError::State { path, source })?;
-        match first_difference(&record.plan, plan, "") {
-            None => Ok(record),
-            Some(what) => Err(AbError::OtherPlan { out_dir: out_dir.to_owned(), what }.into()),
-        }
+        state::interrupted(out_dir, FILE, plan, |record: &Self| &record.plan)
     }
 
     /// Writes it: whole, or not at all.
     pub(super) fn save(&self, out_dir: &Path) -> Result<(), Error> {
-        let text = serde_json::to_vec(self).expect("keys are strings, and no number is NaN");
-        Ok(store::write(&out_dir.join(FILE), &text)?)
+        state::keep(self, out_dir, FILE)
     }
 
     /// Nothing is left to be resumed. One that stays does no harm: its plan is checked.

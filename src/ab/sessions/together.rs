@@ -16,8 +16,8 @@ use crate::artifact::{
 };
 use crate::cli::AbArgs;
 use crate::provenance::{self, Provenance};
-use crate::run::conclude::tool;
 use crate::run::findings::Findings;
+use crate::run::sections::tool;
 use crate::stats::Better;
 use crate::verdict::looks::ALPHA;
 use crate::verdict::sessions::{SessionEstimate, SessionMetric, Together, judge_sessions};

@@ -13,6 +13,8 @@ const LEFT = 54;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 30;
+/** About the width of a letter on an axis. */
+const LETTER = 6.5;
 
 let charts = 0;
 
@@ -155,17 +157,18 @@ class Chart {
                   xTicks.map((tick) => tick / xBy),
                   spec.x.log,
               );
+        // On a narrow page ticks keep their places, and a word that would touch its neighbour is left out.
+        let taken = -Infinity;
         xTicks.forEach((tick, place) => {
             const at = Math.round(this.x(tick)) + 0.5;
             const near = at > this.width - RIGHT - 14 ? "end" : at < LEFT + 6 ? "start" : "middle";
-            group.append(
-                draw("line", { class: "axis", x1: at, x2: at, y1: floor, y2: floor + 4 }),
-                draw(
-                    "text",
-                    { x: near === "end" ? this.width - RIGHT : at, y: floor + 16, "text-anchor": near },
-                    xWords[place],
-                ),
-            );
+            const x = near === "end" ? this.width - RIGHT : at;
+            const width = xWords[place].length * LETTER;
+            const from = x - { start: 0, middle: width / 2, end: width }[near];
+            group.append(draw("line", { class: "axis", x1: at, x2: at, y1: floor, y2: floor + 4 }));
+            if (from < taken + LETTER) return;
+            taken = from + width;
+            group.append(draw("text", { x, y: floor + 16, "text-anchor": near }, xWords[place]));
         });
         group.append(
             draw("line", { class: "axis", x1: LEFT, x2: this.width - RIGHT, y1: floor + 0.5, y2: floor + 0.5 }),

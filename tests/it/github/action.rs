@@ -1,5 +1,6 @@
 //! The steps of `action.yml`, run as the runner runs them, and what they leave behind.
 
+mod alone;
 mod modes;
 
 use std::collections::BTreeMap;
@@ -239,45 +240,6 @@ fn a_run_leaves_summary_outputs_and_one_json_to_upload() {
     assert!(uses.starts_with("actions/upload-artifact@"), "{uses}");
     assert_eq!(with["name"], "bench-ci-bench-q4_0-8");
     assert_eq!(with["path"], "bench-out/report.json");
-}
-
-#[test]
-fn a_comparison_that_finds_a_slower_head_fails_the_step_and_says_by_how_much() {
-    let mut caller = Caller::new(&[
-        ("mode", "ab"),
-        ("server", "sim"),
-        ("budget", "90s"),
-        ("pairs", "9"),
-        (
-            "args",
-            "--users 2\n--max-tokens 24\n--restart-mode\n--seed 7\n--head-args --sim-slowdown 100\n",
-        ),
-    ]);
-    caller.matrix = r#"{"ftype": "q8_0"}"#;
-    let left = caller.play();
-    assert_eq!(left.code, 3, "{}", left.log);
-    assert_eq!((left.output("verdict"), left.output("exit-code")), ("regressed", "3"));
-    let number = |name: &str| {
-        left.output(name).parse::<f64>().unwrap_or_else(|_| panic!("{name}: {}", left.output(name)))
-    };
-    // Half as fast; which metric is the worst is the machine's luck.
-    assert!(number("change-pct").abs() > 25.0, "{}", left.log);
-    assert!(number("ci-low") <= number("change-pct") && number("change-pct") <= number("ci-high"));
-    assert!(number("pairs") >= 7.0 && number("resolution-pct") > 0.0);
-    assert_eq!(left.output("failed-requests"), "0");
-    assert_eq!(left.output("report-json"), "bench-out/ab.json");
-    assert_eq!(left.output("report-md"), "bench-out/ab.md");
-    assert!(left.summary.starts_with("### ❌ "), "{}", left.summary);
-    assert!(
-        left.log.contains("\n::error title=bench-ci%3A regressed (bench-q8_0)::"),
-        "{}",
-        left.log
-    );
-    let [(_, with)] = &left.used[..] else { panic!("{:?}", left.used) };
-    assert_eq!(
-        (with["name"].as_str(), with["path"].as_str()),
-        ("bench-ci-bench-q8_0", "bench-out/ab.json")
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Main types: [`Bench`], a folder of its own for everything that a run reads or writes, and [`Ran`],
 //! what came of one run. [`Ran::checked`] holds what must be true of the files of every run.
 
-mod accuracy;
+mod alone;
 mod faults;
 pub(crate) mod hub;
 mod prompts;

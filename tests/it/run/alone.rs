@@ -16,7 +16,7 @@ fn check_accuracy(users: u32, requests: u64) {
     let load = ["--n-prompts", &requests, "--max-tokens", "100", "--ignore-eos"];
     let schedule = ["--", "--sim-ttft-ms", "20", "--sim-itl-ms", "10", "--sim-truth"];
     let truth_path = truth_file.to_str().unwrap();
-    // The suite shares the machine with other tests: a late client is not what is in question here.
+    // Others share the machine: a late client is not what is in question here.
     let excused = ["--max-lateness", "1"];
     let ran = bench.run("out", &[&flags[..], &load, &excused, &schedule, &[truth_path]].concat());
     let report = ran.report();

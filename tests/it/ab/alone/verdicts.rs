@@ -5,8 +5,8 @@ use super::{Session, report};
 #[test]
 fn a_slow_head_regressed_in_blocks_too() {
     let session = Session::new();
-    let ran =
-        session.run(&["--head-args", "--sim-slowdown 120", "--budget", "40s", "--pairs", "7"]);
+    let arguments = ["--head-args", "--sim-slowdown 120", "--budget", "40s", "--pairs", "7"];
+    let ran = session.concluded(&arguments);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     let report = report(&ran);
     assert_eq!(report["design"]["kind"], "blocks");
@@ -46,7 +46,7 @@ fn one_failed_request_in_a_hundred_is_never_improved() {
 fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     let session = Session::new();
     // 20 % slower, which the user does not mind.
-    let ran = session.complete(&[
+    let ran = session.concluded(&[
         "--head-args",
         "--sim-slowdown 20",
         "--delta",
@@ -59,7 +59,7 @@ fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     assert_eq!(report(&ran)["verdict"], "no-regression");
     assert_eq!(report(&ran)["design"]["delta_pct"], 100.0);
-    let ran = session.complete(&[
+    let ran = session.concluded(&[
         "--base-args",
         "--sim-slowdown 150",
         "--fail-on",

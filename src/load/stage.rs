@@ -1,8 +1,7 @@
-//! The users of a load, and what they do in each phase. Which phase it is is `phases`' business,
-//! arrivals are `open`'s.
+//! What everyone who sends requests shares: the tickets, the turns of the phases, what is counted, and
+//! where records go. What users do with it is `users`' business, arrivals are `open`'s.
 //!
-//! Main type: [`Stage`], what all users share. One thread, no locks: everything here is `Cell` and
-//! `RefCell`.
+//! Main type: [`Stage`]. One thread, no locks: everything here is `Cell` and `RefCell`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::arrivals::spans;
 use super::connection::Connection;
 use super::conversation::Unsent;
 use super::dial::Dialer;
@@ -26,15 +24,9 @@ use super::request::{Errand, Player, blank_record};
 use super::schedule::{Book, Ticket, Tickets};
 use super::stamp::{Receiver, now};
 use super::workload::{LoadPhase, LoadPlan, PlannedBody};
-use crate::plan::LoadShape;
-use crate::plan::shape;
 
 /// Grain of the limits of a request, and of the event loop's own lag.
 const WATCH_EVERY: Duration = Duration::from_millis(10);
-/// Pause after the first failure in a row; it doubles up to the longest. A server that refuses at
-/// once would otherwise be asked, and recorded, a hundred thousand times a second.
-const FIRST_FAILURE_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all users share.
 pub(super) struct Stage {
@@ -53,7 +45,7 @@ pub(super) struct Stage {
     tally: RefCell<Tally>,
     sink: RefCell<Box<dyn FnMut(RequestRecord)>>,
     /// A phase has begun, or has had its last request begun.
-    turn: Notify,
+    pub(super) turn: Notify,
     interrupted: Cell<bool>,
     interruption: Notify,
     measuring: Cell<bool>,
@@ -189,28 +181,6 @@ impl Stage {
         }
     }
 
-    /// One request of one user in a phase, from the moment it is due. `None` if none may start any
-    /// more.
-    async fn next_request(
-        self: &Rc<Self>,
-        player: &mut Player,
-        phase: usize,
-        planned: Stamp,
-        cut: Stamp,
-    ) -> Option<()> {
-        if let Some(conversations) = &self.plan.conversations {
-            return self.converse(conversations, player, (phase, cut), planned).await;
-        }
-        if !self.tickets.borrow().has_more_at(phase, planned) {
-            return None;
-        }
-        player.idle(self, planned).await.ok()?;
-        let acted = now();
-        let ticket = self.take(phase, acted)?;
-        self.perform(player, ticket, planned, acted, cut).await;
-        Some(())
-    }
-
     /// The ticket of the next arrival of a phase; `None` past the last.
     pub(super) fn arrival(&self, phase: usize) -> Option<Ticket> {
         // None is lost for being late.
@@ -224,6 +194,11 @@ impl Stage {
             self.turn.notify_waiters();
         }
         ticket
+    }
+
+    /// When a phase began; `None` if it has not yet.
+    pub(super) fn started(&self, phase: usize) -> Option<Stamp> {
+        self.tally.borrow().phases.get(phase).map(|phase| phase.started)
     }
 
     /// When a request of this phase is cut, if it began at `begun`.
@@ -300,8 +275,7 @@ impl Stage {
 
     /// Files an arrival for which there was nobody to send it.
     pub(super) fn drop_arrival(&self, ticket: Ticket, planned: Stamp) {
-        let record = blank_record(ticket, self.body(ticket), 0, planned);
-        (self.sink.borrow_mut())(record);
+        self.file_unsent(blank_record(ticket, self.body(ticket), 0, planned));
     }
 
     /// Counts a finished request and hands it to the sink.
@@ -335,144 +309,6 @@ impl Stage {
             }
         }
         (self.sink.borrow_mut())(record);
-    }
-
-    /// How long a user rests before its next request.
-    pub(super) fn pause(&self, player: &Player) -> Duration {
-        let Some(doublings) = player.failures.checked_sub(1) else { return self.plan.think_time };
-        let pause = FIRST_FAILURE_PAUSE * (1 << doublings.min(8));
-        pause.min(LONGEST_FAILURE_PAUSE).max(self.plan.think_time)
-    }
-
-    pub(super) async fn warm_up(self: Rc<Self>, mut player: Player) -> Player {
-        player.freed = now();
-        let mut planned = player.freed;
-        for _ in 0..self.plan.warm_up_requests_per_user {
-            if player.idle(&self, planned).await.is_err() {
-                break;
-            }
-            let ticket = self.tickets.borrow_mut().warm_up();
-            self.perform(&mut player, ticket, planned, now(), NEVER).await;
-            planned = player.freed.after(self.pause(&player));
-        }
-        player.failures = 0;
-        player
-    }
-
-    /// One user through every closed phase that has a place for it.
-    pub(super) async fn attend(self: Rc<Self>, mut player: Player) -> Player {
-        for (phase, plan) in self.plan.phases.iter().enumerate() {
-            if player.user_index >= plan.most_users(self.plan.users) {
-                continue;
-            }
-            let Some(begun) = self.begun(phase, &mut player).await else { break };
-            self.measure(&mut player, phase, begun).await;
-        }
-        player
-    }
-
-    /// When a phase began, once it has; `None` if the run was stopped before.
-    async fn begun(self: &Rc<Self>, phase: usize, player: &mut Player) -> Option<Stamp> {
-        loop {
-            let begun = self.tally.borrow().phases.get(phase).map(|phase| phase.started);
-            if begun.is_some() {
-                return begun;
-            }
-            let leash = Rc::clone(&player.leash);
-            let turn = self.turn.notified();
-            match self.will_begin(phase).filter(|at| *at > now()) {
-                // A connection is opened meanwhile.
-                Some(at) => tokio::select! {
-                    biased;
-                    () = turn => {}
-                    idled = player.idle(self, at) => idled.ok()?,
-                },
-                None => leash.hold(turn).await.ok()?,
-            }
-        }
-    }
-
-    /// When a phase is going to begin at the latest; `None` as long as nobody can tell.
-    fn will_begin(&self, phase: usize) -> Option<Stamp> {
-        let before = phase.checked_sub(1)?;
-        let begun = self.tally.borrow().phases.get(before)?.started;
-        Some(begun.after(self.plan.phases[before].duration?))
-    }
-
-    /// What one user does in one phase.
-    async fn measure(self: &Rc<Self>, player: &mut Player, phase: usize, begun: Stamp) {
-        let plan = &self.plan.phases[phase];
-        let cut = self.cut_of(phase, begun);
-        let first = begun.max(player.next_due);
-        match &plan.shape {
-            LoadShape::PerUserIterations { iterations } => {
-                self.iterate(player, phase, first, *iterations, cut).await;
-            }
-            LoadShape::RampingUsers { start, stages } => {
-                let users = plan.users.unwrap_or(self.plan.users);
-                let stages: Vec<shape::Stage<u32>> = stages
-                    .iter()
-                    .map(|stage| shape::Stage {
-                        duration: stage.duration,
-                        target: stage.target.of(users),
-                    })
-                    .collect();
-                let whole: Duration = stages.iter().map(|stage| stage.duration).sum();
-                for span in spans(start.of(users), &stages, player.user_index) {
-                    // A request that outlived the user's last span holds up this one.
-                    let from = begun.after(span.from).max(first).max(player.freed);
-                    let to = begun.after(span.to);
-                    // The users of the ramp's end are stopped with the phase, not taken off by it.
-                    let taken_off = span.to < whole;
-                    let grace = to.after(self.plan.graceful_ramp_down);
-                    let cut = if taken_off { cut.min(grace) } else { cut };
-                    self.repeat(player, phase, from, to, cut).await;
-                }
-            }
-            _ => self.repeat(player, phase, first, NEVER, cut).await,
-        }
-    }
-
-    /// One request after the other, the first planned for `from`, none for `to` or later.
-    async fn repeat(
-        self: &Rc<Self>,
-        player: &mut Player,
-        phase: usize,
-        from: Stamp,
-        to: Stamp,
-        cut: Stamp,
-    ) {
-        let mut planned = from;
-        while planned < to && self.next_request(player, phase, planned, cut).await.is_some() {
-            planned = player.freed.after(self.pause(player));
-            player.next_due = planned;
-        }
-    }
-
-    /// So many requests; those that time does not allow are dropped.
-    async fn iterate(
-        self: &Rc<Self>,
-        player: &mut Player,
-        phase: usize,
-        from: Stamp,
-        iterations: u64,
-        cut: Stamp,
-    ) {
-        let mut planned = from;
-        for done in 0..iterations {
-            if self.next_request(player, phase, planned, cut).await.is_none() {
-                for _ in done..iterations {
-                    let left_over = self.tickets.borrow_mut().left_over(phase);
-                    let Some(ticket) = left_over else { return };
-                    let record =
-                        blank_record(ticket, self.body(ticket), player.user_index, planned);
-                    (self.sink.borrow_mut())(record);
-                }
-                return;
-            }
-            planned = player.freed.after(self.pause(player));
-            player.next_due = planned;
-        }
     }
 
     /// Pulls requests whose limit has passed, and notes how late it was itself served.
@@ -546,7 +382,7 @@ impl Stage {
     /// Requests that were counted in and never started are records too.
     pub(super) fn drop_left_over(&self, ended: Stamp) {
         for (phase, plan) in self.plan.phases.iter().enumerate() {
-            let begun = self.tally.borrow().phases.get(phase).map_or(ended, |phase| phase.started);
+            let begun = self.started(phase).unwrap_or(ended);
             loop {
                 let left_over = self.tickets.borrow_mut().left_over(phase);
                 let Some(ticket) = left_over else { break };
@@ -562,8 +398,7 @@ impl Stage {
                     self.drop_turns(conversations, first, None);
                     continue;
                 }
-                let record = blank_record(ticket, self.body(ticket), user_index, ended);
-                (self.sink.borrow_mut())(record);
+                self.file_unsent(blank_record(ticket, self.body(ticket), user_index, ended));
             }
         }
     }
