@@ -5,12 +5,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::artifact::{AB_SCHEMA, AbReport, AbVerdict, ComparisonRole, Report, SCHEMA};
+use crate::github::surfaces::harmless as harmless_to_runners;
 use crate::report::comment::Content;
 
 /// No text of ours is longer: a server's last words are cut to less than this.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// Names of artifacts, metrics, headers.
+/// Names of artifacts.
 const LONGEST_NAME: usize = 100;
+/// Names of fields: a server's metric has its labels in it.
+const LONGEST_KEY: usize = 1024;
 /// A comparison has some thousands of values.
 const MOST_VALUES: usize = 200_000;
 /// Nothing that is measured is larger, and what is larger fills a line with digits.
@@ -93,7 +96,7 @@ pub enum Refusal {
     UnknownField,
     /// A text that is no text of ours.
     #[error(
-        "it holds a text longer than {LONGEST_TEXT} bytes, or a name longer than {LONGEST_NAME}"
+        "it holds a text longer than {LONGEST_TEXT} bytes, or a name longer than {LONGEST_KEY}"
     )]
     LongText,
     /// More values than a report has.
@@ -125,10 +128,11 @@ pub(super) fn name(name: &str) -> Result<(), Refusal> {
     if good { Ok(()) } else { Err(Refusal::Name) }
 }
 
-/// The name of something that was refused, for a log: short, and nothing that a terminal obeys.
+/// The name of something that was refused, for a log: short, and nothing that a terminal or a runner obeys.
 pub(super) fn harmless(text: &str) -> String {
     let plain = |c: char| if crate::report::is_invisible(c) { ' ' } else { c };
-    text.chars().map(plain).take(LONGEST_NAME).collect()
+    let plain: String = text.chars().map(plain).take(LONGEST_NAME).collect();
+    harmless_to_runners(&plain)
 }
 
 /// A report of either kind, checked.
@@ -170,7 +174,7 @@ fn within_limits(value: &Value, values: &mut usize) -> Result<(), Refusal> {
         Value::String(_) => Ok(()),
         Value::Array(items) => items.iter().try_for_each(|item| within_limits(item, values)),
         Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
-            if key.len() > LONGEST_NAME {
+            if key.len() > LONGEST_KEY {
                 Err(Refusal::LongText)
             } else {
                 within_limits(item, values)
