@@ -7,7 +7,7 @@
     python3 ci/ab/prove.py --server PATH --cases aa:10,3:10,10:5 --budget 3m --log FILE
     python3 ci/ab/prove.py --server PATH --restart               one server at a time, for comparison
 
-A case is SLOWDOWN:SESSIONS; `aa` is no slow-down at all. The real server is slowed by slow.c, a preload
+A case is SLOWDOWN:SESSIONS; `aa` is the same server twice, by --aa. The real server is slowed by slow.c, a preload
 that busy-waits a share of each graph computation's own time; the simulator by its own flag. Each session
 is one line of JSON in the log, so that an interrupted proof keeps what it has. Ends with 1 where a
 session did not run at all; what the figures prove is for the reader.
@@ -38,14 +38,20 @@ def command(options, percent, out, slow):
             "--budget", options.budget, "--users", str(options.users), "--parallel", str(options.users)]
     if options.restart:
         line.append("--restart-mode")
+    if percent == 0:
+        line.append("--aa")
     if options.sim:
-        line += ["--server", "sim", "--base-args", "--sim-slowdown 0",
-                 "--head-args", f"--sim-slowdown {percent}"]
+        line += ["--server", "sim"]
     else:
         line += ["--server", options.server, "--model", options.model]
+    if percent and options.sim:
+        line += ["--base-args", "--sim-slowdown 0",
+                 "--head-args", f"--sim-slowdown {percent}"]
+    elif percent:
         # Both sides are preloaded: only the busy wait differs.
         for side, share in (("base", 0.0), ("head", percent)):
             line += [f"--{side}-env", f"LD_PRELOAD={slow}", f"--{side}-env", f"SLOW_PERCENT={share}"]
+    if not options.sim:
         line += ["--", *options.server_args.split()]
     return line
 

@@ -170,8 +170,8 @@ pub(super) struct Cost {
 pub(super) struct Ahead {
     /// For all of it.
     pub(super) time: Duration,
-    /// Pairs at most, repeats included.
-    pub(super) most_pairs: usize,
+    /// Pairs, and so many of them again as may have to be repeated.
+    pub(super) pairs: f64,
     /// Pairs until the first look and one more.
     pub(super) first_look: usize,
 }
@@ -184,11 +184,11 @@ pub(super) fn resized(sizing: &Sizing, costs: &[Cost], ahead: Ahead) -> Sizing {
     let took_s: f64 = costs.iter().map(|cost| cost.took_s).sum();
     let one_s = loaded_s.max(1e-3) / amount.max(1) as f64;
     let overhead_s = (took_s - loaded_s) / costs.len().max(1) as f64;
-    let fit = |pairs: usize| {
-        let for_one = ahead.time.as_secs_f64() / pairs.max(1) as f64;
+    let fit = |pairs: f64| {
+        let for_one = ahead.time.as_secs_f64() / pairs.max(1.0);
         ((for_one - overhead_s) / one_s).max(0.0)
     };
-    let (usual, longest) = (fit(ahead.most_pairs), fit(ahead.first_look));
+    let (usual, longest) = (fit(ahead.pairs), fit(ahead.first_look as f64));
     let mut sizing = sizing.clone();
     if sizing.restart {
         let users = sizing.users.max(1) as usize;
@@ -203,11 +203,12 @@ pub(super) fn resized(sizing: &Sizing, costs: &[Cost], ahead: Ahead) -> Sizing {
     sizing
 }
 
-/// Most waves of warm-up: ten, or what a quarter of a short block has room for.
+/// Most waves of warm-up: ten, or what an eighth of a short block has room for. On a shared machine waves
+/// seldom become steady, and what is left of a cold start is in the first turns of both sides alike.
 pub(super) fn warm_up_waves(waves: &FirstWaves, tokens: u32, room: Room) -> usize {
     let block = room.all / u32::try_from(room.most_pairs.max(1)).unwrap_or(u32::MAX);
     let both = 2 * (waves.wave(tokens) + waves.between);
-    let waves = (block / 4).as_secs_f64() / both.as_secs_f64();
+    let waves = (block / 8).as_secs_f64() / both.as_secs_f64();
     (waves as usize).clamp(3, MOST_WARM_UP_WAVES)
 }
 
@@ -427,7 +428,7 @@ mod tests {
         // 10 s a pair, of which 8 are turns; room for 6 s a pair, so 4 s of turns.
         let cost = |amount| Cost { took_s: 10.0, loaded_s: 8.0, amount };
         let ahead =
-            |seconds| Ahead { time: Duration::from_secs(seconds), most_pairs: 17, first_look: 9 };
+            |seconds| Ahead { time: Duration::from_secs(seconds), pairs: 17.0, first_look: 9 };
         let smaller = resized(&sizing, &[cost(40)], ahead(17 * 6));
         assert_eq!((smaller.slice_pairs, smaller.requests), (20, 48));
         // Too little time for all pairs: blocks of ten turns each, as long as the first look is reached.

@@ -212,6 +212,7 @@ async fn play(
             looks: &order.looks,
             failures_allowed: args.run.limits.max_failed,
             restart: args.design.restart_mode,
+            aa: args.sides.aa,
             begun: order.begun,
             begun_at: order.provenance.started_at.clone(),
         };

@@ -29,9 +29,12 @@ const FEWEST_FOR_USUAL: usize = 5;
 /// Of the time that is left when a session is sized, so much is planned with.
 const SIZED_SHARE: f64 = 0.88;
 
-/// Likewise once pairs have shown what one takes. What each leaves over is the next ones': little is lost,
-/// and the last one still fits where one before it took longer than was thought.
-const RESIZED_SHARE: f64 = 0.85;
+/// Once pairs have shown what one takes, so much of one is kept back: the last one still fits where one
+/// before it took longer than was thought.
+const KEPT_BACK: f64 = 0.5;
+
+/// Of the pairs that are still to be played, so many may have to be played again.
+const REPEATED: f64 = 1.0 / 8.0;
 
 /// A pair is not begun unless so many times the longest of the last ones fits into what is left.
 const FORESIGHT: f64 = 1.1;
@@ -50,6 +53,8 @@ pub(super) struct Table<'a> {
     pub(super) failures_allowed: u64,
     /// Restart mode was asked for.
     pub(super) restart: bool,
+    /// Both sides are the same.
+    pub(super) aa: bool,
     /// When this call began, on both clocks.
     pub(super) begun: Instant,
     pub(super) begun_at: String,
@@ -91,8 +96,7 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
     let order = pair_order(state.seed, planned);
     let mut restart = state.sizing.as_ref().map_or(table.restart, |sizing| sizing.restart);
     let mut restart_reason = None;
-    // One in eight may have to be repeated.
-    let most_pairs = planned + planned.div_ceil(8);
+    let most_pairs = planned + (planned as f64 * REPEATED).ceil() as usize;
     let first_look = table.looks.all().first().map_or(planned, |look| look.pairs);
     state.sittings.push(Sitting { started_at: table.begun_at.clone(), duration_s: 0.0 });
     state.save(table.out_dir)?;
@@ -140,7 +144,7 @@ pub(super) async fn play(table: &mut Table<'_>, state: &mut State) -> Result<End
             Ok(record) => {
                 state.pairs.push(record);
                 mark_spoilt(&mut state.pairs, !restart);
-                resize(table, state, most_pairs, first_look);
+                resize(table, state, planned, first_look);
             }
             Err(Broken::Cut) => {
                 let asked = table.until.cancel.reason().is_some();
@@ -197,7 +201,7 @@ fn fits(played: &[PairRecord], until: &Until) -> bool {
 }
 
 /// Sizes the next pair by all that were played to their end.
-fn resize(table: &Table<'_>, state: &mut State, most_pairs: usize, first_look: usize) {
+fn resize(table: &Table<'_>, state: &mut State, planned: usize, first_look: usize) {
     let Some(sizing) = &mut state.sizing else { return };
     let played = state.pairs.iter().filter(|record| record.complete);
     let costs: Vec<Cost> = played.map(|record| record.cost(sizing.restart)).collect();
@@ -206,9 +210,10 @@ fn resize(table: &Table<'_>, state: &mut State, most_pairs: usize, first_look: u
     }
     let counting = state.pairs.iter().filter(|record| record.counts()).count();
     let left = table.until.deadline.saturating_duration_since(Instant::now());
+    let one_s = costs.iter().map(|cost| cost.took_s).sum::<f64>() / costs.len() as f64;
     let ahead = Ahead {
-        time: left.mul_f64(RESIZED_SHARE),
-        most_pairs: most_pairs.saturating_sub(state.pairs.len()).max(1),
+        time: left.saturating_sub(Duration::from_secs_f64(KEPT_BACK * one_s)),
+        pairs: (1.0 + REPEATED) * planned.saturating_sub(counting) as f64,
         first_look: (first_look + 1).saturating_sub(counting).max(1),
     };
     *sizing = resized(sizing, &costs, ahead);
@@ -250,7 +255,9 @@ fn look(table: &Table<'_>, state: &State) -> Option<Settled> {
     if state.pairs.is_empty() {
         return None;
     }
-    judgement(state, table.rules, table.looks, table.failures_allowed, Stage::Interim).settled()
+    let judged = judgement(state, table.rules, table.looks, table.failures_allowed, Stage::Interim);
+    // That a server is no slower than itself is known; how much this machine can resolve is the question.
+    judged.settled().filter(|settled| !(table.aa && *settled == Settled::Answered))
 }
 
 /// What the pairs so far come to.
