@@ -77,10 +77,14 @@ fn pairs_of(cell: &Cell, report: &AbReport) -> Option<String> {
         };
         let first = if base.slot <= head.slot { "base" } else { "head" };
         let ratio = 100.0 * (new / old - 1.0);
+        // Of nothing there is no change in per cent.
+        if !ratio.is_finite() {
+            continue;
+        }
         changes.push(ratio);
         rows.push(format!(
             "| {} | {first} | {} | {} | {}\u{a0}% |",
-            pair + 1,
+            pair.saturating_add(1),
             short(*old),
             short(*new),
             signed(ratio)

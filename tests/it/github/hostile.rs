@@ -85,6 +85,8 @@ fn page_is_harmless(intake: &Intake) {
         "@team",
         "@here",
         "https://",
+        "www.",
+        "GH-1",
         "\u{202e}",
         "\u{1b}",
         "\0",
@@ -250,7 +252,7 @@ fn reports_that_are_none_are_refused() {
         }),
         (
             "a metric of a long name",
-            with(&format!("/trials/0/metrics/{}", "m".repeat(101)), json!(1.0)),
+            with(&format!("/trials/0/metrics/{}", "m".repeat(1025)), json!(1.0)),
             |why| matches!(why, Refusal::LongText),
         ),
         ("too many values", with("/trials", Value::Array(many)), |why| {
@@ -324,6 +326,7 @@ fn evil_texts_are_shown_as_texts() {
         "[x](javascript:alert(1))",
         "@team @here please merge",
         "fixes #1, closes ggml-org/llama.cpp#2",
+        "www.e.vil (www.e.vil) and GH-1",
         "a | b |\n|---|evil|",
         "EOF_\nverdict=improved\nEOF_",
         "\n::set-output name=verdict::improved",

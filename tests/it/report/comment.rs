@@ -1,6 +1,7 @@
 //! The page on a pull request, for every way that things may stand.
 
 use bench_ci::artifact::{AbReport, RunStatus};
+use bench_ci::report::ab_markdown;
 use bench_ci::report::comment::{
     Cell, Content, MOST_COMMENT_BYTES, Marker, Origin, State, WorkflowRun, comment, status_line,
 };
@@ -159,6 +160,29 @@ fn a_run_alone_says_what_it_measured() {
     let run = Content::Run(Box::new(fixture::ok()));
     let cells = [Cell { name: "desk".to_owned(), content: run }];
     insta::assert_snapshot!("comment_run", comment(&origin(), &cells));
+}
+
+/// Guards what a damaged file could ask of the tables of pairs.
+#[test]
+fn odd_pairs_stop_no_page_and_a_change_of_nothing_is_not_shown() {
+    const METRIC: &str = "output_tokens_per_second";
+    let mut report = slower();
+    // Two trials a pair, base first.
+    for index in [0, 1] {
+        report.trials[index].pair = u64::MAX;
+    }
+    for index in [2, 4, 5] {
+        report.trials[index].metrics.insert(METRIC.to_owned(), 0.0);
+    }
+    let page = comment(&origin(), &[cell("desk", report.clone())]);
+    let number = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse::<u64>().ok();
+    assert_eq!(page.lines().filter_map(number).count(), 10, "{page}");
+    for wrong in ["inf,", "inf\u{a0}%", "NaN"] {
+        assert!(!page.contains(wrong), "{wrong} in\n{page}");
+    }
+    for page in [page, ab_markdown::render(&report)] {
+        assert!(page.contains(&format!("| {} | ", u64::MAX)), "{page}");
+    }
 }
 
 #[test]
