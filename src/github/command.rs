@@ -9,7 +9,7 @@ use super::client::Client;
 use super::context::{Context, PullRequest, RepoName, Subject, no_repository};
 use super::intake::{self, Expected, Intake};
 use super::publish::{self, Comments, Outcome, Page};
-use super::surfaces::append_summary;
+use super::surfaces::{Command, Level, append_summary, tell};
 use super::{GithubError, artifacts, checks, dry, pull_request};
 use crate::cancel::{self, Cancel};
 use crate::cli::{CommentArgs, CommentWhen, ProgressMode};
@@ -276,7 +276,7 @@ async fn carry_out(
                 let fallen = fall_back(context, &origin, &cells);
                 match error {
                     GithubError::Forbidden { .. } if !args.require_comment => {
-                        said.push(notice(context, &format!("{error}; {fallen}")));
+                        said.extend(noted(context, format!("{error}; {fallen}")));
                     }
                     GithubError::Stopped(_) => return Err(error),
                     error => first_error = Some(error),
@@ -305,7 +305,7 @@ async fn carry_out(
             }
             Err(error)
         }
-        None => Ok(said.join("\n") + "\n"),
+        None => Ok(said.into_iter().map(|line| line + "\n").collect()),
     }
 }
 
@@ -359,7 +359,7 @@ fn beside(
 ) -> Option<String> {
     match done {
         Ok(what) => Some(what.to_owned()),
-        Err(error @ GithubError::Forbidden { .. }) => Some(notice(context, &error.to_string())),
+        Err(error @ GithubError::Forbidden { .. }) => noted(context, error.to_string()),
         Err(error) => {
             first_error.get_or_insert(error);
             None
@@ -367,13 +367,13 @@ fn beside(
     }
 }
 
-/// In a job, a line that its page shows.
-fn notice(context: &Context, text: &str) -> String {
+/// In a job the page of the job shows it; what is left to be said elsewhere.
+fn noted(context: &Context, text: String) -> Option<String> {
     if !context.is_job {
-        return text.to_owned();
+        return Some(text);
     }
-    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    format!("::notice title=bench-ci::{text}")
+    tell(&[Command::Annotate { level: Level::Notice, title: "bench-ci".to_owned(), text }]);
+    None
 }
 
 /// The page into the job's summary; where it went, as a fragment.

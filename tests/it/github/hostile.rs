@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
 use crate::report::comparison::{SAME, SLOWER, comparing};
+use crate::report::fixture;
 
 const HEAD: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -129,6 +130,23 @@ fn an_honest_artifact_is_taken() {
     elsewhere["run"]["repository"] = json!("GGML-org/llama.cpp");
     let intake = take("a", archive(&[("ab.json", elsewhere.to_string().as_bytes())]));
     assert_eq!(intake.refused, [], "GitHub's names know no case");
+}
+
+/// A server's metric is called by its name and all its labels.
+#[test]
+fn a_metric_of_a_server_may_have_a_long_name() {
+    let mut report = fixture::ok().to_value();
+    report["run"]["commit"] = json!(HEAD);
+    let metrics = report["server_metrics"].as_object_mut().unwrap();
+    let metric = metrics.values().next().unwrap().clone();
+    let labels = r#"engine="0",le="0.01",model_name="meta-llama/Llama-3.1-8B-Instruct""#;
+    let name = format!("vllm:time_per_output_token_seconds_bucket{{{labels}}}");
+    metrics.insert(name.clone(), metric.clone());
+    metrics.insert(format!("{name:x<300}"), metric);
+    let intake = take("x", archive(&[("report.json", report.to_string().as_bytes())]));
+    assert_eq!(intake.refused, []);
+    assert!(matches!(intake.cells[0].content, Content::Run(_)), "{:?}", intake.cells);
+    page_is_harmless(&intake);
 }
 
 #[test]

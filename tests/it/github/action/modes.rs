@@ -1,4 +1,5 @@
-//! The modes that measure nothing: `comment` and `history`, with the token that only they are given.
+//! The modes that measure nothing: `report`, and `comment` and `history` with the token that only they are
+//! given.
 
 use serde_json::{Value, json};
 
@@ -54,6 +55,26 @@ fn is_silent(left: &Left) {
     for token in [JOB_TOKEN, READING_TOKEN] {
         assert!(!left.log.contains(token), "{}", left.log);
     }
+}
+
+#[test]
+fn a_report_is_shown_as_asked_and_no_line_of_it_is_obeyed() {
+    let mut report = slower();
+    report["sides"]["head"]["command"] = json!(["::error::pwned", "##[error]pwned", "\n::debug::x"]);
+    let show = |args: &str| {
+        let caller = Caller::new(&[("mode", "report"), ("args", args)]);
+        put(&caller, "bench-out", &report);
+        let left = caller.play();
+        assert_eq!((left.code, left.summary.as_str()), (0, ""), "{}", left.log);
+        is_silent(&left);
+        let obeyed = |line: &&str| line.trim_start().starts_with("::") || line.contains("##[");
+        assert_eq!(left.log.lines().find(obeyed), None, "{}", left.log);
+        left.log
+    };
+    let page = show("");
+    assert!(page.contains("### What decides") && page.contains(": :error::pwned"), "{page}");
+    let text = show("--format go-bench");
+    assert!(text.contains("Benchmark") && !text.contains("### What decides"), "{text}");
 }
 
 #[test]
