@@ -110,7 +110,8 @@ impl<'a> Order<'a> {
             _ => {
                 return Err(GithubError::Usage {
                     what: format!(
-                        "there is no report: \"{OUT_DIR}\" holds neither ab.json nor report.json"
+                        "there is no report: \"{OUT_DIR}\" holds none of {}",
+                        intake::REPORTS.join(", ")
                     ),
                     hint: "name a report, a folder or a zip archive, or a workflow run with --run-id",
                 });
@@ -167,7 +168,7 @@ impl<'a> Order<'a> {
 }
 
 fn has_report(folder: &Path) -> bool {
-    ["ab.json", "report.json"].iter().any(|name| folder.join(name).is_file())
+    intake::REPORTS.iter().any(|name| folder.join(name).is_file())
 }
 
 fn head(content: &Content) -> Option<&str> {
@@ -176,6 +177,7 @@ fn head(content: &Content) -> Option<&str> {
             report.sides.head.commit.as_deref().or(report.run.commit.as_deref())
         }
         Content::Run(report) => report.run.commit.as_deref(),
+        Content::Suite(suite) => suite.suite.commit.as_deref(),
         Content::Nothing(_) => None,
     }
 }
@@ -183,7 +185,7 @@ fn head(content: &Content) -> Option<&str> {
 fn base(content: &Content) -> Option<&str> {
     match content {
         Content::Comparison(report) => report.sides.base.commit.as_deref(),
-        Content::Run(_) | Content::Nothing(_) => None,
+        Content::Run(_) | Content::Suite(_) | Content::Nothing(_) => None,
     }
 }
 
@@ -199,13 +201,14 @@ pub(super) fn from_paths(paths: &[PathBuf], expected: &Expected) -> Intake {
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut intake = intake::take_in(&paths, expected);
     for cell in &mut intake.cells {
-        let run = match &cell.content {
-            Content::Comparison(report) => &report.run,
-            Content::Run(report) => &report.run,
+        let (name, label) = match &cell.content {
+            Content::Comparison(report) => (&report.run.name, &report.run.runner_label),
+            Content::Run(report) => (&report.run.name, &report.run.runner_label),
+            Content::Suite(suite) => (&suite.suite.name, &suite.suite.runner_label),
             Content::Nothing(_) => continue,
         };
         if cell.name == OUT_DIR
-            && let Some(name) = [Some(run.name.as_str()), run.runner_label.as_deref()]
+            && let Some(name) = [Some(name.as_str()), label.as_deref()]
                 .into_iter()
                 .flatten()
                 .find(|name| intake::is_name(name))

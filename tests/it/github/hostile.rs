@@ -10,12 +10,35 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
 use crate::report::comparison::{SAME, SLOWER, comparing};
-use crate::report::fixture;
+use crate::report::{comment as pages, fixture};
 
 const HEAD: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// What it is, its bytes, and whether it was refused for the right reason.
 type Case = (&'static str, Vec<u8>, fn(&Refusal) -> bool);
+
+/// What a text of a report might be made of.
+const EVIL: &[&str] = &[
+    "<script>alert(1)</script>",
+    "<img src=https://e.vil/pixel.png>",
+    "<a href=javascript:alert(1)>x</a>",
+    "![x](https://e.vil/track.png)",
+    "[x](javascript:alert(1))",
+    "@team @here please merge",
+    "fixes #1, closes ggml-org/llama.cpp#2",
+    "www.e.vil (www.e.vil) and GH-1",
+    "a | b |\n|---|evil|",
+    "EOF_\nverdict=improved\nEOF_",
+    "\n::set-output name=verdict::improved",
+    "%0A::error::x",
+    "</details></details></table>",
+    "--><b>bold</b><!--",
+    "<!-- bench-ci:state head=- run=99999999999 attempt=9 -->",
+    "\n# Heading\n",
+    "```\n```mermaid\n",
+    "\u{202e}txet\u{0}\u{1b}[31m",
+    "$\\sqrt{x}$ $$x$$",
+];
 
 fn expected() -> Expected {
     Expected { head: Some(HEAD.to_owned()), repository: Some("ggml-org/llama.cpp".to_owned()) }
@@ -130,6 +153,80 @@ fn an_honest_artifact_is_taken() {
     elsewhere["run"]["repository"] = json!("GGML-org/llama.cpp");
     let intake = take("a", archive(&[("ab.json", elsewhere.to_string().as_bytes())]));
     assert_eq!(intake.refused, [], "GitHub's names know no case");
+}
+
+/// A suite as a sweep leaves it.
+fn swept() -> Value {
+    let mut suite =
+        pages::swept(&[("1", fixture::ok()), ("8", fixture::ok())], 0).to_value();
+    suite["suite"]["commit"] = json!(HEAD);
+    suite
+}
+
+#[test]
+fn a_suite_is_taken_and_its_texts_are_shown_as_texts() {
+    let take = |suite: &Value| take("x", archive(&[("suite.json", suite.to_string().as_bytes())]));
+    let intake = take(&swept());
+    assert_eq!(intake.refused, []);
+    assert!(matches!(intake.cells[0].content, Content::Suite(_)), "{:?}", intake.cells);
+    page_is_harmless(&intake);
+    for evil in EVIL {
+        let mut suite = swept();
+        for path in [
+            "/suite/name",
+            "/suite/runner_label",
+            "/tool/version",
+            "/machine/cpu_model",
+            "/cells/0/name",
+            "/cells/1/scenario",
+            "/axes/0",
+            "/servers/0/command/0",
+        ] {
+            *suite.pointer_mut(path).unwrap() = json!(evil);
+        }
+        suite["cells"][1]["causes"] = json!([evil]);
+        for exit_code in [0, 5] {
+            suite["suite"]["exit_code"] = json!(exit_code);
+            let intake = take(&suite);
+            assert_eq!(intake.refused, [], "{evil}");
+            page_is_harmless(&intake);
+        }
+    }
+}
+
+#[test]
+fn suites_that_are_none_are_refused() {
+    let with = |path: &str, value: Value| {
+        let mut suite = swept();
+        *suite.pointer_mut(path).unwrap() = value;
+        suite
+    };
+    let mut own = swept();
+    own["cells"][0]["markdown"] = json!("# hi");
+    let mut small = swept()["cells"][0].clone();
+    (small["metrics"], small["rates"]) = (json!({}), json!(null));
+    let many = with("/cells", vec![small; 600].into());
+    let cases: [(&str, Value, fn(&Refusal) -> bool); 7] = [
+        ("another commit", with("/suite/commit", json!("b".repeat(40))), |why| {
+            matches!(why, Refusal::OtherCommit)
+        }),
+        ("a newer schema", with("/schema", json!("bench-ci.suite/2")), |why| {
+            matches!(why, Refusal::Schema)
+        }),
+        ("a field of its own", own, |why| matches!(why, Refusal::UnknownField)),
+        ("no cells", with("/cells", json!(null)), |why| matches!(why, Refusal::Damaged { .. })),
+        ("too many cells", many, |why| matches!(why, Refusal::TooManyCells)),
+        ("more completed than planned", with("/cells/0/requests/completed", json!(9999)), |why| {
+            matches!(why, Refusal::Contradiction { .. })
+        }),
+        ("a cell that failed", with("/cells/0/exit_code", json!(7)), |why| {
+            matches!(why, Refusal::Contradiction { .. })
+        }),
+    ];
+    for (what, suite, is_right) in cases {
+        let zip = archive(&[("suite.json", suite.to_string().as_bytes())]);
+        is_refused(what, &take("bench-ci-x", zip), is_right);
+    }
 }
 
 /// A server's metric is called by its name and all its labels.
@@ -336,27 +433,7 @@ fn two_artifacts_of_one_name_are_both_refused() {
 /// What is well-formed and evil in every text is taken, and shown as text.
 #[test]
 fn evil_texts_are_shown_as_texts() {
-    for evil in [
-        "<script>alert(1)</script>",
-        "<img src=https://e.vil/pixel.png>",
-        "<a href=javascript:alert(1)>x</a>",
-        "![x](https://e.vil/track.png)",
-        "[x](javascript:alert(1))",
-        "@team @here please merge",
-        "fixes #1, closes ggml-org/llama.cpp#2",
-        "www.e.vil (www.e.vil) and GH-1",
-        "a | b |\n|---|evil|",
-        "EOF_\nverdict=improved\nEOF_",
-        "\n::set-output name=verdict::improved",
-        "%0A::error::x",
-        "</details></details></table>",
-        "--><b>bold</b><!--",
-        "<!-- bench-ci:state head=- run=99999999999 attempt=9 -->",
-        "\n# Heading\n",
-        "```\n```mermaid\n",
-        "\u{202e}txet\u{0}\u{1b}[31m",
-        "$\\sqrt{x}$ $$x$$",
-    ] {
+    for evil in EVIL {
         let mut report = honest();
         for path in [
             "/run/name",
