@@ -20,7 +20,8 @@ use crate::github::inputs;
 use crate::provenance::{CiContext, Env};
 use crate::report::comment::{Cell, Content, Origin, WorkflowRun};
 
-/// The step, if this is one and there is something to say to it; else it does nothing.
+/// The step, if this is one: it is told what there is to say, and nothing printed commands its runner.
+/// Else it does nothing.
 #[derive(Debug, Default)]
 pub struct Job {
     inside: Option<Inside>,
