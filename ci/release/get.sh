@@ -10,18 +10,22 @@ fail() {
   exit 1
 }
 
-# A path of one line, which ends no output early.
+# A path of one line, which ends no output early, and with a slash, or it would be looked up in PATH.
 found() {
-  [[ -x $1 && $1 != *$'\n'* ]] || fail 'the input binary names no executable file'
-  printf 'binary=%s\n' "$1" >>"$GITHUB_OUTPUT"
+  local path=$1
+  [[ $path == */* ]] || path=./$path
+  [[ -f $path && -x $path && $path != *$'\n'* ]] || fail 'the input binary names no executable file'
+  printf 'binary=%s\n' "$path" >>"$GITHUB_OUTPUT"
   exit 0
 }
 
 [[ -z ${INPUT_BINARY:-} ]] || found "$INPUT_BINARY"
 
 if [[ ${INPUT_VERSION:-source} == source ]]; then
-  root=$(cd "$here/../.." && pwd)
-  cargo build --release --locked --manifest-path "$root/Cargo.toml" --target-dir "${RUNNER_TEMP:?}/bench-ci-build" >&2
+  # From there, because toolchain and settings are those of the folder that cargo is called in, and the
+  # caller's are for the caller's code; a target of its own would also move what is built.
+  cd "$here/../.."
+  env -u CARGO_BUILD_TARGET cargo build --release --locked --target-dir "${RUNNER_TEMP:?}/bench-ci-build" >&2
   found "$RUNNER_TEMP/bench-ci-build/release/bench-ci"
 fi
 

@@ -47,7 +47,7 @@ pub use report::{
     FileEntry, Gguf, Gpu, Machine, Model, Phase, Report, Run, RunStatus, SCHEMA, SCHEMA_VERSION,
     Scenario, Server, ServerExit, Tool,
 };
-pub(crate) use rows::csv_line;
+pub(crate) use rows::{FURTHEST_S, csv_line};
 pub use rows::{RequestRow, csv, jsonl, row_schema, write_csv, write_jsonl};
 pub use schema::{
     AB_SCHEMA_FILE, BISECT_SCHEMA_FILE, CALIBRATION_SCHEMA_FILE, COMPARE_SCHEMA_FILE, SCHEMA_FILE,

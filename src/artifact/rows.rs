@@ -8,11 +8,17 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::load::{DropCause, FailureKind, Outcome, Phase, RequestRecord, Stamp};
 use crate::stats::{self, HeaderSplit, RequestMetrics};
+
+/// No stamp is further than this from the begin of the measured load, in seconds. The longest duration
+/// that a plan may have is 10,000 hours; with phases before and after, this is above all that there is,
+/// and so near that what counts its seconds comes to an end.
+pub(crate) const FURTHEST_S: f64 = 1e8;
 
 /// One planned request. Stamps are in seconds since the begin of the measured load, so those of the
 /// warm-up are negative. Metrics are given for completed requests only.
@@ -211,6 +217,38 @@ impl RequestRow {
         }
     }
 
+    /// Reads a line of `requests.jsonl`.
+    ///
+    /// # Errors
+    /// It is no JSON, a field is missing or of another type, or a stamp is further away than a run is long.
+    pub(super) fn read(line: &[u8]) -> Result<Self, serde_json::Error> {
+        let row: Self = serde_json::from_slice(line)?;
+        let is_odd = |(_, seconds): &(&str, f64)| seconds.abs() > FURTHEST_S;
+        match row.stamps().into_iter().find(is_odd) {
+            None => Ok(row),
+            Some((name, seconds)) => Err(serde_json::Error::custom(format!(
+                "{name} is {seconds:e} s, and no run is longer than {FURTHEST_S:e} s"
+            ))),
+        }
+    }
+
+    /// Every instant that is known, in seconds, by the name of its field.
+    fn stamps(&self) -> Vec<(&'static str, f64)> {
+        let stamps = [
+            ("planned_s", Some(self.planned_s)),
+            ("connect_started_s", self.connect_started_s),
+            ("connected_s", self.connected_s),
+            ("written_s", self.written_s),
+            ("headers_s", self.headers_s),
+            ("first_content_s", self.first_content_s),
+            ("first_answer_s", self.first_answer_s),
+            ("last_content_s", self.last_content_s),
+            ("finish_s", self.finish_s),
+            ("end_s", self.end_s),
+        ];
+        stamps.into_iter().filter_map(|(name, seconds)| Some((name, seconds?))).collect()
+    }
+
     /// Every field by name, in the order of the files.
     pub(crate) fn cells(&self) -> serde_json::Map<String, Value> {
         match serde_json::to_value(self) {
@@ -353,6 +391,28 @@ mod tests {
         let read: Vec<RequestRow> =
             jsonl(&rows).lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
         assert_eq!(read, rows);
+    }
+
+    /// Whatever is not refused here is counted second by second, or made a duration.
+    #[test]
+    fn a_stamp_that_no_run_reaches_is_refused_in_whatever_field_it_is() {
+        let mut record = later(completed(0), 1_000.0);
+        (record.connect_started, record.connected) = (Some(record.planned), record.written);
+        let row = row(&record);
+        let names: Vec<&str> = row.stamps().into_iter().map(|(name, _)| name).collect();
+        let fields = row.cells();
+        let is_stamp = |name: &&String| name.ends_with("_s");
+        assert_eq!(names, fields.keys().filter(is_stamp).collect::<Vec<_>>());
+        for name in names {
+            for odd in [1e12, -1e12, 1e20] {
+                let mut fields = fields.clone();
+                fields.insert(name.to_owned(), Value::from(odd));
+                let error = RequestRow::read(Value::from(fields).to_string().as_bytes());
+                let error = error.expect_err("no run is as long").to_string();
+                assert!(error.contains(name) && error.contains("no run is longer"), "{error}");
+            }
+        }
+        assert_eq!(RequestRow::read(jsonl(std::slice::from_ref(&row)).as_bytes()).ok(), Some(row));
     }
 
     #[test]

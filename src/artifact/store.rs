@@ -262,7 +262,7 @@ pub fn read_rows(report: &Path) -> Result<Vec<RequestRow>, StoreError> {
         Err(source) => return Err(StoreError::Read { path, source }),
     };
     let row = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| StoreError::Row {
+        RequestRow::read(line.as_bytes()).map_err(|source| StoreError::Row {
             path: path.clone(),
             line: index + 1,
             source,
@@ -312,7 +312,7 @@ pub fn each_row(report: &Path, mut take: impl FnMut(RequestRow)) -> Result<(), S
     let (mut number, mut damaged) = (0, None);
     each_line(&path, usize::MAX, |line| {
         number += 1;
-        match serde_json::from_slice(line) {
+        match RequestRow::read(line) {
             Ok(row) if damaged.is_none() => take(row),
             Ok(_) => {}
             Err(source) => damaged = damaged.take().or(Some((number, source))),

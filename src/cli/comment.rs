@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 pub struct CommentArgs {
     /// Reports, or folders or zip archives with them [default: bench-out]
     ///
-    /// A folder that holds ab.json or report.json is one configuration; any other is looked into for a
-    /// folder a configuration, as actions/download-artifact leaves them. A configuration is called after
-    /// its folder, without the prefix bench-ci-.
+    /// A folder that holds ab.json, report.json or suite.json is one configuration; any other is looked
+    /// into for a folder a configuration, as actions/download-artifact leaves them. A configuration is
+    /// called after its folder, without the prefix bench-ci-.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Download the artifacts bench-ci-* of this workflow run

@@ -48,6 +48,7 @@ fn archive(cells: &[Cell]) -> Option<Vec<u8>> {
         let text = match &cell.content {
             Content::Comparison(report) => serde_json::to_vec(report).ok()?,
             Content::Run(report) => serde_json::to_vec(report).ok()?,
+            Content::Suite(suite) => serde_json::to_vec(suite).ok()?,
             Content::Nothing(why) => serde_json::to_vec(why).ok()?,
         };
         writer.start_file(cell.name.as_str(), options).ok()?;

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::context::{Context, PullRequest, RepoName, Subject, no_repository};
 use super::intake::{self, Expected, Intake};
 use super::publish::{self, Comments, Outcome, Page};
-use super::surfaces::append_summary;
+use super::surfaces::{Command, Level, append_summary, tell};
 use super::{GithubError, artifacts, checks, dry, pull_request};
 use crate::cancel::{self, Cancel};
 use crate::cli::{CommentArgs, CommentWhen, ProgressMode};
@@ -110,7 +110,8 @@ impl<'a> Order<'a> {
             _ => {
                 return Err(GithubError::Usage {
                     what: format!(
-                        "there is no report: \"{OUT_DIR}\" holds neither ab.json nor report.json"
+                        "there is no report: \"{OUT_DIR}\" holds none of {}",
+                        intake::REPORTS.join(", ")
                     ),
                     hint: "name a report, a folder or a zip archive, or a workflow run with --run-id",
                 });
@@ -167,7 +168,7 @@ impl<'a> Order<'a> {
 }
 
 fn has_report(folder: &Path) -> bool {
-    ["ab.json", "report.json"].iter().any(|name| folder.join(name).is_file())
+    intake::REPORTS.iter().any(|name| folder.join(name).is_file())
 }
 
 fn head(content: &Content) -> Option<&str> {
@@ -176,6 +177,7 @@ fn head(content: &Content) -> Option<&str> {
             report.sides.head.commit.as_deref().or(report.run.commit.as_deref())
         }
         Content::Run(report) => report.run.commit.as_deref(),
+        Content::Suite(suite) => suite.suite.commit.as_deref(),
         Content::Nothing(_) => None,
     }
 }
@@ -183,7 +185,7 @@ fn head(content: &Content) -> Option<&str> {
 fn base(content: &Content) -> Option<&str> {
     match content {
         Content::Comparison(report) => report.sides.base.commit.as_deref(),
-        Content::Run(_) | Content::Nothing(_) => None,
+        Content::Run(_) | Content::Suite(_) | Content::Nothing(_) => None,
     }
 }
 
@@ -199,13 +201,14 @@ pub(super) fn from_paths(paths: &[PathBuf], expected: &Expected) -> Intake {
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut intake = intake::take_in(&paths, expected);
     for cell in &mut intake.cells {
-        let run = match &cell.content {
-            Content::Comparison(report) => &report.run,
-            Content::Run(report) => &report.run,
+        let (name, label) = match &cell.content {
+            Content::Comparison(report) => (&report.run.name, &report.run.runner_label),
+            Content::Run(report) => (&report.run.name, &report.run.runner_label),
+            Content::Suite(suite) => (&suite.suite.name, &suite.suite.runner_label),
             Content::Nothing(_) => continue,
         };
         if cell.name == OUT_DIR
-            && let Some(name) = [Some(run.name.as_str()), run.runner_label.as_deref()]
+            && let Some(name) = [Some(name.as_str()), label.as_deref()]
                 .into_iter()
                 .flatten()
                 .find(|name| intake::is_name(name))
@@ -276,7 +279,7 @@ async fn carry_out(
                 let fallen = fall_back(context, &origin, &cells);
                 match error {
                     GithubError::Forbidden { .. } if !args.require_comment => {
-                        said.push(notice(context, &format!("{error}; {fallen}")));
+                        said.extend(noted(context, format!("{error}; {fallen}")));
                     }
                     GithubError::Stopped(_) => return Err(error),
                     error => first_error = Some(error),
@@ -305,7 +308,7 @@ async fn carry_out(
             }
             Err(error)
         }
-        None => Ok(said.join("\n") + "\n"),
+        None => Ok(said.into_iter().map(|line| line + "\n").collect()),
     }
 }
 
@@ -359,7 +362,7 @@ fn beside(
 ) -> Option<String> {
     match done {
         Ok(what) => Some(what.to_owned()),
-        Err(error @ GithubError::Forbidden { .. }) => Some(notice(context, &error.to_string())),
+        Err(error @ GithubError::Forbidden { .. }) => noted(context, error.to_string()),
         Err(error) => {
             first_error.get_or_insert(error);
             None
@@ -367,13 +370,13 @@ fn beside(
     }
 }
 
-/// In a job, a line that its page shows.
-fn notice(context: &Context, text: &str) -> String {
+/// In a job the page of the job shows it; what is left to be said elsewhere.
+fn noted(context: &Context, text: String) -> Option<String> {
     if !context.is_job {
-        return text.to_owned();
+        return Some(text);
     }
-    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    format!("::notice title=bench-ci::{text}")
+    tell(&[Command::Annotate { level: Level::Notice, title: "bench-ci".to_owned(), text }]);
+    None
 }
 
 /// The page into the job's summary; where it went, as a fragment.

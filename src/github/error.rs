@@ -149,10 +149,10 @@ impl GithubError {
         let hint = match self {
             GithubError::Usage { hint, .. } => hint,
             GithubError::NoToken { .. } => {
-                "give the step `env: GITHUB_TOKEN: ${{ github.token }}`, or set BENCH_CI_GITHUB_TOKEN; --dry-run needs none"
+                "give the action the input `github-token: ${{ github.token }}`, or a step of your own `env: GITHUB_TOKEN: ${{ github.token }}` (BENCH_CI_GITHUB_TOKEN goes before it); --dry-run needs none"
             }
             GithubError::Unauthorized { .. } => {
-                "is GITHUB_TOKEN (or BENCH_CI_GITHUB_TOKEN) complete, and has it not expired? A job's token ends with the job"
+                "is the action's input `github-token`, or GITHUB_TOKEN (or BENCH_CI_GITHUB_TOKEN), complete, and has it not expired? A job's token ends with the job"
             }
             GithubError::Forbidden { .. } => {
                 "the job needs `permissions: pull-requests: write` (statuses: write for --status, checks: write for --check, actions: read for artifacts); of a fork's pull request, comment from a workflow_run job"

@@ -79,7 +79,10 @@ pub fn argv(env: Env<'_>, is_file: &dyn Fn(&Path) -> bool) -> Result<Vec<OsStrin
             flags(&mut words, env, &DESIGN);
             measuring(&mut words, env, is_file);
         }
-        "report" => words.extend(["report".to_owned(), out_dir]),
+        "report" => {
+            words.extend(["report".to_owned(), out_dir]);
+            words.extend(lines(&input("args").unwrap_or_default()));
+        }
         "comment" => {
             words.extend(["comment".to_owned()]);
             if input("out-dir").is_some_and(|folder| folder != "bench-out") {
@@ -238,6 +241,10 @@ mod tests {
         assert_eq!(
             words(&[("mode", "aa"), ("server", "x")]),
             ["bench-ci", "ab", "--aa", "--server=x"]
+        );
+        assert_eq!(
+            words(&[("mode", "report"), ("out-dir", "out"), ("args", "--format text")]),
+            ["bench-ci", "report", "out", "--format", "text"]
         );
         assert_eq!(
             words(&[("mode", "history")]),

@@ -336,7 +336,7 @@ fn every_pair(report: &AbReport, line: &mut impl FnMut(&str)) {
             |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", short(ms)));
         line(&format!(
             "| {} | {} | {} |{} {} | {}, {} | {} |",
-            trial.pair + 1,
+            trial.pair.saturating_add(1),
             escape(&trial.side),
             seconds(trial.start_s),
             values.concat(),

@@ -6,7 +6,8 @@
 /// Makes text from outside harmless in a paragraph and in a table cell.
 ///
 /// Line ends and control characters become blanks; Markdown and HTML lose their meaning; a
-/// zero-width space keeps `@name`, `#12` and `https://` from becoming a mention, a reference, a link.
+/// zero-width space keeps `@name`, `#12`, `GH-12`, `https://` and `www.` from becoming a mention, a
+/// reference, a link.
 pub(crate) fn escape(text: &str) -> String {
     const ZERO_WIDTH_SPACE: char = '\u{200b}';
     let characters: Vec<char> = text.chars().collect();
@@ -33,11 +34,25 @@ pub(crate) fn escape(text: &str) -> String {
                 }
             }
             ':' if next == Some('/') => escaped.extend([':', ZERO_WIDTH_SPACE]),
+            '.' if before(&characters[..position], "www").is_some() => escaped.extend([ZERO_WIDTH_SPACE, '.']),
+            '-' if next.is_some_and(|next| next.is_ascii_digit())
+                && before(&characters[..position], "gh")
+                    .is_some_and(|before| !word(before.last().copied())) =>
+            {
+                escaped.extend([ZERO_WIDTH_SPACE, '-']);
+            }
             character if invisible(character) => escaped.push(' '),
             character => escaped.push(character),
         }
     }
     escaped
+}
+
+/// What stands before this ending, in whatever case it is written; `None` where the text ends otherwise.
+fn before<'a>(text: &'a [char], ending: &str) -> Option<&'a [char]> {
+    let (before, end) = text.split_at_checked(text.len().checked_sub(ending.len())?)?;
+    let alike = end.iter().zip(ending.chars()).all(|(is, wanted)| is.eq_ignore_ascii_case(&wanted));
+    alike.then_some(before)
 }
 
 /// Control characters, and those that turn the direction of text round.
@@ -98,6 +113,12 @@ mod tests {
             ("@team", "@\u{200b}team"),
             ("#12", "#\u{200b}12"),
             ("https://x", "https:\u{200b}//x"),
+            ("see www.x.org", "see www\u{200b}.x.org"),
+            ("(WwW.x", "(WwW\u{200b}.x"),
+            ("ww.x awww", "ww.x awww"),
+            ("GH-12", "GH\u{200b}-12"),
+            ("fixes gh-1", "fixes gh\u{200b}-1"),
+            ("GH-x high-12", "GH-x high-12"),
             ("[a](b)", "\\[a\\](b)"),
             ("![a](b)", "\\!\\[a\\](b)"),
             ("\u{1b}[31m", " \\[31m"),

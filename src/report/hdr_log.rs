@@ -36,7 +36,7 @@ const MAX_INTERVALS: f64 = 600.0;
 /// no person.
 ///
 /// # Panics
-/// Never: values are bounded and the text is in memory.
+/// Never: values are bounded here, stamps where rows are read, and the text is in memory.
 #[must_use]
 pub fn render(report: &Report, rows: &[impl Borrow<RequestRow>], scrapes: &[ScrapeRow]) -> String {
     let completed: Vec<(&RequestRow, f64)> = rows
@@ -95,5 +95,6 @@ fn nanoseconds(milliseconds: f64) -> u64 {
 }
 
 fn instant(unix_s: f64) -> SystemTime {
-    UNIX_EPOCH + Duration::try_from_secs_f64(unix_s).unwrap_or_default()
+    let since = Duration::try_from_secs_f64(unix_s).unwrap_or_default();
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }

@@ -10,15 +10,19 @@ use crate::artifact::{Note, Report, RunStatus};
 use crate::exit::ExitCode;
 use crate::stats::metric;
 
+/// The class of what `--accept-saturated-client` excuses: all that `stats::Blame::Client` stands for.
+const CLIENT: &str = "client";
+
 /// Reasons against a run, by the word the report has for them, and what must hold instead.
-const CONDITIONS: [(&str, &str, &str); 7] = [
+const CONDITIONS: [(&str, &str, &str); 8] = [
     ("requests", "nothing_completed", "at least one request completed"),
     ("requests", "failed_requests", "no more requests failed than --max-failed allows"),
     ("requests", "short_answers", "every answer has the tokens that were forced"),
     ("server", "server_died", "the server lived through the load"),
     ("server", "server_restarted", "the server was not restarted under load"),
-    ("client", "dispatch_lateness", "this client sent in time"),
-    ("client", "client_delay", "this client read in time"),
+    (CLIENT, "achieved_rate", "this client kept the planned rate"),
+    (CLIENT, "dispatch_lateness", "this client sent in time"),
+    (CLIENT, "client_delay", "this client read in time"),
 ];
 
 struct Case {
@@ -80,12 +84,13 @@ fn cases(report: &Report) -> Vec<Case> {
     let nothing = report.run.status == RunStatus::Failed;
     for (class, code, name) in CONDITIONS {
         let reason = report.client.reasons.iter().find(|reason| reason.code == code);
-        cases.push(Case { class, name: name.to_owned(), state: judged(report, reason, nothing) });
+        cases.push(Case { class, name: name.to_owned(), state: judged(report, class, reason, nothing) });
     }
     let known = |note: &&Note| CONDITIONS.iter().any(|(_, code, _)| *code == note.code);
     for reason in report.client.reasons.iter().filter(|reason| !known(reason)) {
-        let state = judged(report, Some(reason), nothing);
-        cases.push(Case { class: "evidence", name: reason.code.clone(), state });
+        let class = "evidence";
+        let state = judged(report, class, Some(reason), nothing);
+        cases.push(Case { class, name: reason.code.clone(), state });
     }
     for (kind, count) in &report.requests.by_error {
         let sentence = format!("{count} of {} requests", report.requests.planned);
@@ -121,7 +126,12 @@ fn cases(report: &Report) -> Vec<Case> {
     cases
 }
 
-fn judged(report: &Report, reason: Option<&Note>, nothing_measured: bool) -> State {
+fn judged(
+    report: &Report,
+    class: &str,
+    reason: Option<&Note>,
+    nothing_measured: bool,
+) -> State {
     let Some(reason) = reason else {
         return if nothing_measured {
             State::Skipped("nothing was measured".to_owned())
@@ -133,8 +143,7 @@ fn judged(report: &Report, reason: Option<&Note>, nothing_measured: bool) -> Sta
         // The first case says why; a second failure for the same cause would only hide it.
         return State::Skipped(format!("nothing was measured: {}", reason.message));
     }
-    let of_client = ["dispatch_lateness", "client_delay"].contains(&reason.code.as_str());
-    if of_client && report.client.limits.accept_saturated_client {
+    if class == CLIENT && report.client.limits.accept_saturated_client {
         return State::Skipped(format!("{}; --accept-saturated-client", reason.message));
     }
     State::Failed(reason.code.clone(), reason.message.clone(), String::new())

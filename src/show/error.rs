@@ -17,13 +17,15 @@ pub enum ShowError {
         format: String,
     },
     /// A suite is not shown so.
-    #[error("a suite is not shown as {format}: expected markdown, text, csv or json")]
+    #[error("a suite is not shown as {format}: expected markdown, html, text, csv or json")]
     NotOfSuite {
         /// As on the command line.
         format: String,
     },
     /// A comparison is not shown so.
-    #[error("a comparison is not shown as {format}: expected markdown, text, json or go-bench")]
+    #[error(
+        "a comparison is not shown as {format}: expected markdown, html, text, json or go-bench"
+    )]
     NotOfComparison {
         /// As on the command line.
         format: String,

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::artifact::{AB_SCHEMA, AbReport, AbVerdict, ComparisonRole, Report, SCHEMA};
+use crate::artifact::{
+    AB_SCHEMA, AbReport, AbVerdict, ComparisonRole, Report, SCHEMA, SUITE_SCHEMA, SuiteReport,
+};
 use crate::github::surfaces::harmless as harmless_to_runners;
 use crate::report::comment::Content;
 
@@ -16,6 +18,8 @@ const LONGEST_NAME: usize = 100;
 const LONGEST_KEY: usize = 1024;
 /// A comparison has some thousands of values.
 const MOST_VALUES: usize = 200_000;
+/// Each is a row of the page.
+const MOST_CELLS: usize = 512;
 /// Nothing that is measured is larger, and what is larger fills a line with digits.
 const LARGEST_NUMBER: f64 = 1e18;
 
@@ -50,7 +54,7 @@ pub enum Refusal {
     #[error("it holds a path that is no plain file name")]
     Path,
     /// Something else than a report.
-    #[error("it holds a file that is neither ab.json nor report.json")]
+    #[error("it holds a file that is none of {}", super::REPORTS.join(", "))]
     NotAReport,
     /// Nothing at all.
     #[error("it holds no report")]
@@ -81,7 +85,7 @@ pub enum Refusal {
         column: usize,
     },
     /// JSON of another kind.
-    #[error("its schema is neither {SCHEMA} nor {AB_SCHEMA}")]
+    #[error("its schema is none of {AB_SCHEMA}, {SCHEMA}, {SUITE_SCHEMA}")]
     Schema,
     /// A field is missing, of another type or given twice.
     #[error("it does not follow its schema (line {line}, column {column})")]
@@ -102,6 +106,9 @@ pub enum Refusal {
     /// More values than a report has.
     #[error("it holds more than {MOST_VALUES} values")]
     TooManyValues,
+    /// A suite of more cells than a page has rows for.
+    #[error("it has more than {MOST_CELLS} cells")]
+    TooManyCells,
     /// A number that nothing measures.
     #[error("it holds a number that nothing can measure")]
     Number,
@@ -135,7 +142,7 @@ pub(super) fn harmless(text: &str) -> String {
     harmless_to_runners(&plain)
 }
 
-/// A report of either kind, checked.
+/// A report of any kind, checked.
 pub(super) fn report(bytes: &[u8], expected: &Expected) -> Result<Content, Refusal> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| Refusal::NotJson { line: error.line(), column: error.column() })?;
@@ -144,14 +151,21 @@ pub(super) fn report(bytes: &[u8], expected: &Expected) -> Result<Content, Refus
     match value.get("schema").and_then(Value::as_str) {
         Some(AB_SCHEMA) => {
             let report: AbReport = typed(bytes, &value)?;
-            about(&report.run, expected)?;
+            about(report.run.commit.as_deref(), report.run.repository.as_deref(), expected)?;
             consistent(&report)?;
             Ok(Content::Comparison(Box::new(report)))
         }
         Some(SCHEMA) => {
             let report: Report = typed(bytes, &value)?;
-            about(&report.run, expected)?;
+            about(report.run.commit.as_deref(), report.run.repository.as_deref(), expected)?;
             Ok(Content::Run(Box::new(report)))
+        }
+        Some(SUITE_SCHEMA) => {
+            let suite: SuiteReport = typed(bytes, &value)?;
+            // A suite does not say which repository it was measured for; its commit does.
+            about(suite.suite.commit.as_deref(), None, expected)?;
+            consistent_suite(&suite)?;
+            Ok(Content::Suite(Box::new(suite)))
         }
         _ => Err(Refusal::Schema),
     }
@@ -216,11 +230,15 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn about(run: &crate::artifact::Run, expected: &Expected) -> Result<(), Refusal> {
-    if expected.head.is_some() && run.commit != expected.head {
+fn about(
+    commit: Option<&str>,
+    repository: Option<&str>,
+    expected: &Expected,
+) -> Result<(), Refusal> {
+    if expected.head.is_some() && commit != expected.head.as_deref() {
         return Err(Refusal::OtherCommit);
     }
-    match (&run.repository, &expected.repository) {
+    match (repository, &expected.repository) {
         // GitHub's names know no case.
         (Some(own), Some(wanted)) if !own.eq_ignore_ascii_case(wanted) => {
             Err(Refusal::OtherRepository)
@@ -248,6 +266,22 @@ fn consistent(report: &AbReport) -> Result<(), Refusal> {
     };
     if report.comparisons.iter().any(broken) {
         return contradiction("a change lies outside its own interval");
+    }
+    Ok(())
+}
+
+/// The same for a suite. A search also plays what the server does not bear, and is well all the same.
+fn consistent_suite(suite: &SuiteReport) -> Result<(), Refusal> {
+    let contradiction = |what| Err(Refusal::Contradiction { what });
+    if suite.cells.len() > MOST_CELLS {
+        return Err(Refusal::TooManyCells);
+    }
+    if suite.cells.iter().any(|cell| cell.requests.completed > cell.requests.planned) {
+        return contradiction("more requests completed than were planned");
+    }
+    let is_well = suite.cells.iter().all(|cell| cell.exit_code == Some(0));
+    if suite.suite.exit_code == Some(0) && suite.search.is_none() && !is_well {
+        return contradiction("a cell is not well, and the suite says that it is");
     }
     Ok(())
 }

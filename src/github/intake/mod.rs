@@ -14,6 +14,8 @@ pub use inspect::{Expected, Refusal};
 
 use crate::report::comment::{Cell, Content};
 
+/// The only files that are read.
+pub(crate) const REPORTS: [&str; 3] = ["ab.json", "report.json", "suite.json"];
 /// Files of all artifacts together; a matrix has one or two a job.
 pub const MOST_FILES: usize = 64;
 /// Of one file. A comparison of sixteen pairs has about 60 kB.

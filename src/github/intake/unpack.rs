@@ -7,10 +7,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::{MOST_ARCHIVE_BYTES, MOST_FILE_BYTES, MOST_FILES, Parcel, Refusal};
-
-/// The only files that are read.
-const REPORTS: [&str; 2] = ["ab.json", "report.json"];
+use super::{MOST_ARCHIVE_BYTES, MOST_FILE_BYTES, MOST_FILES, Parcel, REPORTS, Refusal};
 
 /// What lies at this path.
 pub(super) fn read(path: &Path) -> Vec<Parcel> {

@@ -36,6 +36,8 @@ pub enum Level {
     Error,
     /// It should be known.
     Warning,
+    /// It is worth knowing, and nothing is wrong.
+    Notice,
 }
 
 impl fmt::Display for Command {
@@ -45,6 +47,7 @@ impl fmt::Display for Command {
                 let level = match level {
                     Level::Error => "error",
                     Level::Warning => "warning",
+                    Level::Notice => "notice",
                 };
                 write!(formatter, "::{level} title={}::{}", property(title), data(text))
             }

@@ -20,10 +20,13 @@ use crate::github::inputs;
 use crate::provenance::{CiContext, Env};
 use crate::report::comment::{Cell, Content, Origin, WorkflowRun};
 
-/// The step, if this is one and there is something to say to it; else it does nothing.
+/// The step, if this is one: it is told what there is to say, and nothing printed commands its runner.
+/// Else it does nothing.
 #[derive(Debug, Default)]
 pub struct Job {
     inside: Option<Inside>,
+    /// A runner reads what is printed, and somebody else may have written some of it.
+    is_read: bool,
 }
 
 #[derive(Debug)]
@@ -52,7 +55,9 @@ impl Job {
     #[must_use]
     pub fn begin(argv: &[OsString]) -> Self {
         let env = |name: &str| std::env::var(name).ok();
-        Self { inside: Inside::of(argv, &env) }.begun()
+        let inside = Inside::of(argv, &env);
+        let is_read = inside.is_some() || (is_step(&env) && shows_reports(argv));
+        Self { inside, is_read }.begun()
     }
 
     fn begun(self) -> Self {
@@ -75,7 +80,7 @@ impl Job {
     /// Text for the log, with no line in it that a runner obeys; outside a step as it is.
     #[must_use]
     pub fn harmless(&self, text: &str) -> String {
-        if self.inside.is_some() { harmless(text) } else { text.to_owned() }
+        if self.is_read { harmless(text) } else { text.to_owned() }
     }
 
     /// Writes summary, outputs and annotations. `failure` is what kept the run from its end.
@@ -95,7 +100,7 @@ impl Job {
 impl Inside {
     fn of(argv: &[OsString], env: Env<'_>) -> Option<Self> {
         let variable = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        if variable("GITHUB_ACTIONS").as_deref() != Some("true") {
+        if !is_step(env) {
             return None;
         }
         let is_action = argv.get(1).is_some_and(|word| word == inputs::COMMAND);
@@ -251,6 +256,16 @@ impl<'a> Subject<'a> {
     }
 }
 
+fn is_step(env: Env<'_>) -> bool {
+    env("GITHUB_ACTIONS").as_deref() == Some("true")
+}
+
+/// Whether a command that measures nothing shows reports of others in a log: `comment`, and whatever the
+/// action is asked for. Of any other the output may be meant for a file or a program, and stays as it is.
+fn shows_reports(argv: &[OsString]) -> bool {
+    argv.get(1).is_some_and(|word| word == inputs::COMMAND || word == "comment")
+}
+
 /// What must not be read in a log: the keys that were given, by flag or variable.
 fn secrets(subject: &Subject<'_>, env: Env<'_>) -> Vec<String> {
     let is_secret = |name: &str| {
@@ -287,7 +302,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.len()))
 }
 
-fn tell(commands: &[Command]) {
+/// Tells the runner.
+pub(in crate::github) fn tell(commands: &[Command]) {
     for command in commands {
         say(&command.to_string());
     }

@@ -12,5 +12,6 @@ mod summary;
 
 pub use command::{Command, Level, harmless};
 pub use job::Job;
+pub(super) use job::tell;
 pub use outputs::{Found, Output, artifact_key, assignment};
 pub use summary::append_summary;

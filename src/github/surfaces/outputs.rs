@@ -132,6 +132,7 @@ fn failed_requests(cell: &Cell) -> Option<u64> {
     match &cell.content {
         Content::Comparison(report) => Some(report.sides.base.failed + report.sides.head.failed),
         Content::Run(report) => Some(report.requests.failed),
+        Content::Suite(suite) => Some(suite.cells.iter().map(|cell| cell.requests.failed).sum()),
         Content::Nothing(_) => None,
     }
 }

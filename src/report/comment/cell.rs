@@ -2,7 +2,10 @@
 //!
 //! Main types: [`Cell`], [`Standing`]. Nothing is judged anew: the verdict is the report's own.
 
-use crate::artifact::{AbReport, AbVerdict, ComparisonRole, MetricComparison, Report, RunStatus};
+use super::measured;
+use crate::artifact::{
+    AbReport, AbVerdict, ComparisonRole, MetricComparison, Report, RunStatus, SuiteReport,
+};
 use crate::report::{Verdict, Word};
 
 /// One configuration: a job of a matrix, with what it left behind.
@@ -21,6 +24,8 @@ pub enum Content {
     Comparison(Box<AbReport>),
     /// A run without anything to compare with.
     Run(Box<Report>),
+    /// Several runs in one.
+    Suite(Box<SuiteReport>),
     /// No report, or one that was refused: why, as a fragment.
     Nothing(String),
 }
@@ -121,6 +126,7 @@ impl Cell {
                 Word::Ok => Standing::Measured,
                 Word::Partial | Word::Accepted | Word::Failed => Standing::Invalid,
             },
+            Content::Suite(suite) => measured::standing(suite),
         }
     }
 
@@ -137,6 +143,7 @@ impl Cell {
                 report.run.causes.join("; ")
             }
             Content::Run(report) => Verdict::of(report).sentence,
+            Content::Suite(suite) => measured::reason(suite),
         }
     }
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::cell::{Cell, Content};
 use super::words::{arrow, change, commit, label, name, signed, value};
-use crate::artifact::{AbReport, ComparisonRole, DesignKind, Machine, Trial};
+use crate::artifact::{AbReport, ComparisonRole, DesignKind, Machine, SuiteReport, Trial};
 use crate::report::escape::{escape, fenced};
 use crate::report::mermaid::quoted;
 use crate::report::number::{bytes, seconds, short, whole};
+
+/// A suite may start a server for each of its cells; its own page has all commands.
+const MOST_COMMANDS: usize = 8;
 
 /// The metrics that decide nothing.
 pub(super) fn observed(cells: &[&Cell]) -> Option<String> {
@@ -77,10 +80,14 @@ fn pairs_of(cell: &Cell, report: &AbReport) -> Option<String> {
         };
         let first = if base.slot <= head.slot { "base" } else { "head" };
         let ratio = 100.0 * (new / old - 1.0);
+        // Of nothing there is no change in per cent.
+        if !ratio.is_finite() {
+            continue;
+        }
         changes.push(ratio);
         rows.push(format!(
             "| {} | {first} | {} | {} | {}\u{a0}% |",
-            pair + 1,
+            pair.saturating_add(1),
             short(*old),
             short(*new),
             signed(ratio)
@@ -161,7 +168,27 @@ fn machine_of(cell: &Cell) -> Option<String> {
             facts.push(format!("bench-ci {}", name(&report.tool.version)));
             Some(block(&facts, &[report.server.command.join(" ")]))
         }
+        Content::Suite(suite) => {
+            let facts = [
+                in_words(&suite.machine),
+                format!("suite {}", name(&suite.suite.name)),
+                format!("bench-ci {}", name(&suite.tool.version)),
+            ];
+            Some(block(&facts, &commands(suite)))
+        }
     }
+}
+
+/// Each command that a suite started servers with, once.
+fn commands(suite: &SuiteReport) -> Vec<String> {
+    let mut commands = Vec::new();
+    for server in &suite.servers {
+        let command = server.command.join(" ");
+        if commands.len() < MOST_COMMANDS && !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    commands
 }
 
 fn block(facts: &[String], commands: &[String]) -> String {

@@ -8,6 +8,7 @@
 mod cell;
 mod details;
 mod marker;
+mod measured;
 mod status;
 mod table;
 mod words;

@@ -2,6 +2,7 @@
 
 use super::Origin;
 use super::cell::{Cell, Content, Standing, size};
+use super::measured::Row;
 use super::words::{
     arrow, change, change_in_full, clip, commit, is_evidence, label, name, share, value,
 };
@@ -132,6 +133,9 @@ fn is_simulated(cell: &Cell) -> bool {
             report.sides.base.kind == ServerKind::Sim || report.sides.head.kind == ServerKind::Sim
         }
         Content::Run(report) => report.server.kind == ServerKind::Sim,
+        Content::Suite(suite) => {
+            suite.cells.iter().any(|cell| cell.server_kind == Some(ServerKind::Sim))
+        }
         Content::Nothing(_) => false,
     }
 }
@@ -174,16 +178,17 @@ fn rise_in_failures(cell: &Cell) -> Option<String> {
     })
 }
 
-/// One row for each gated metric of each comparison, and one for each run that is compared with
-/// nothing.
+/// One row for each gated metric of each comparison, and one for each run or cell of a suite that is
+/// compared with nothing.
 pub(super) fn table(cells: &[&Cell], worst_only: bool) -> String {
     let shown: Vec<&Cell> = cells
         .iter()
         .filter(|cell| !worst_only || cell.standing() < Standing::Improved)
         .copied()
         .collect();
-    let (runs, compared): (Vec<&Cell>, Vec<&Cell>) =
-        shown.into_iter().partition(|cell| matches!(cell.content, Content::Run(_)));
+    let (alone, compared): (Vec<&Cell>, Vec<&Cell>) = shown
+        .into_iter()
+        .partition(|cell| matches!(cell.content, Content::Run(_) | Content::Suite(_)));
     let mut tables = Vec::new();
     if !compared.is_empty() {
         let mut rows = vec![
@@ -194,44 +199,16 @@ pub(super) fn table(cells: &[&Cell], worst_only: bool) -> String {
         rows.extend(compared.into_iter().flat_map(|cell| rows_of(cell, worst_only)));
         tables.push(rows.join("\n"));
     }
-    if !runs.is_empty() {
-        let mut rows = vec![
-            "| | configuration | requests | output tok/s | TTFT p50 | inter-token p50 | |"
-                .to_owned(),
-            "|---|---|---:|---:|---:|---:|---|".to_owned(),
-        ];
-        rows.extend(runs.into_iter().map(row_of_run));
-        tables.push(rows.join("\n"));
+    let rows: Vec<String> = alone
+        .into_iter()
+        .flat_map(Row::of)
+        .filter(|row| !worst_only || row.standing < Standing::Improved)
+        .map(|row| row.to_string())
+        .collect();
+    if !rows.is_empty() {
+        tables.push(format!("{}\n{}", Row::HEAD, rows.join("\n")));
     }
     tables.join("\n\n")
-}
-
-fn row_of_run(cell: &Cell) -> String {
-    let figures = match &cell.content {
-        Content::Run(report) => {
-            let median = |metric: &str| {
-                let p50 = report.metrics.get(metric).and_then(|summary| summary.p50);
-                p50.map_or_else(|| "–".to_owned(), |p50| format!("{}\u{a0}ms", short(p50)))
-            };
-            let requests = &report.requests;
-            let rate = report.rates.whole.output_tokens_per_second;
-            [
-                format!("{} of {}", whole(requests.completed), whole(requests.planned)),
-                rate.map_or_else(|| "–".to_owned(), short),
-                median("ttft_ms"),
-                median("itl_ms"),
-            ]
-        }
-        _ => ["–"; 4].map(str::to_owned),
-    };
-    let standing = cell.standing();
-    format!(
-        "| {} | {} | {} | {} |",
-        standing.sign(),
-        name(&cell.name),
-        figures.join(" | "),
-        standing.word()
-    )
 }
 
 fn rows_of(cell: &Cell, worst_only: bool) -> Vec<String> {

@@ -37,7 +37,7 @@ pub use summary::{Metric, Summary, summary_json};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use crate::artifact::{Report, RequestRow, ScrapeRow, began_unix_s};
+use crate::artifact::{FURTHEST_S, Report, RequestRow, ScrapeRow, began_unix_s};
 use crate::load::FailureKind;
 
 /// The one check of `script.js`.
@@ -119,8 +119,9 @@ impl Samples {
 
         let window_end = report.rates.window.map_or(0.0, |window| window.end_s);
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
-        // At least a nanosecond, so that a rate is a number.
-        let run_s = nanos(0.0, window_end.max(last_end)).max(1.0) / 1e9;
+        // At least a nanosecond, so that a rate is a number; at most what rows may say, because a sample
+        // is made for each second, and a damaged report must not ask for all memory.
+        let run_s = nanos(0.0, window_end.max(last_end).min(FURTHEST_S)).max(1.0) / 1e9;
         // Where one of them is an open loop, the users of the others are not all that there were.
         let users = load().map(|phase| phase.users).collect::<Option<Vec<u32>>>();
         let users = users.and_then(|users| users.into_iter().max());

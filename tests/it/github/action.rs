@@ -348,6 +348,89 @@ fn a_hostile_key_is_a_name_and_nothing_else() {
     }
 }
 
+/// `get.sh` in a checkout of the test's own, called from elsewhere, with one program that is the test's.
+struct Get {
+    folder: tempfile::TempDir,
+}
+
+impl Get {
+    fn new(program: &str, script: &str) -> Self {
+        let get = Self { folder: tempfile::tempdir().unwrap() };
+        for place in ["checkout/ci/release", "bin", "temp", "caller"] {
+            std::fs::create_dir_all(get.at(place)).unwrap();
+        }
+        let here = "checkout/ci/release/get.sh";
+        std::fs::copy(root().join("ci/release/get.sh"), get.at(here)).unwrap();
+        executable(&get.at("bin").join(program), script);
+        get
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn call(&self, variables: &[(&str, &str)]) -> (i32, BTreeMap<String, String>, String) {
+        let usual = std::env::var_os("PATH").unwrap();
+        let path = std::iter::once(self.at("bin")).chain(std::env::split_paths(&usual));
+        let output = Command::new(self.at("checkout/ci/release/get.sh"))
+            .current_dir(self.at("caller"))
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("RUNNER_TEMP", self.at("temp"))
+            .env("GITHUB_OUTPUT", self.at("output"))
+            .env("INPUT_BINARY", "")
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let outputs = std::fs::read_to_string(self.at("output")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap(), outputs_in(&outputs), log)
+    }
+}
+
+fn executable(path: &Path, script: &str) {
+    std::fs::write(path, script).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// What the caller's checkout and environment say about builds is said about the caller's code.
+#[test]
+fn a_build_is_made_in_the_actions_own_checkout() {
+    let cargo = "#!/bin/sh\n\
+        for word; do [ \"$last\" = --target-dir ] && to=$word; last=$word; done\n\
+        pwd -P >\"$to.cwd\"; echo \"${CARGO_BUILD_TARGET-none}\" >\"$to.target\"\n\
+        mkdir -p \"$to/release\"; cp \"$0\" \"$to/release/bench-ci\"\n";
+    let get = Get::new("cargo", cargo);
+    let target = ("CARGO_BUILD_TARGET", "wasm32-unknown-unknown");
+    let (code, outputs, log) = get.call(&[("INPUT_VERSION", "source"), target]);
+    assert_eq!(code, 0, "{log}");
+    let built = get.at("temp/bench-ci-build");
+    assert_eq!(Path::new(&outputs["binary"]), built.join("release/bench-ci"));
+    let noted = |end: &str| std::fs::read_to_string(built.with_extension(end)).unwrap();
+    let checkout = get.at("checkout").canonicalize().unwrap();
+    assert_eq!(Path::new(noted("cwd").trim()), checkout);
+    assert_eq!(noted("target").trim(), "none");
+}
+
+/// A bare name is that of a file here, as the input says, and not of a program somewhere in PATH.
+#[test]
+fn a_binary_is_a_file_wherever_it_is() {
+    for (binary, code, said) in [
+        ("ours", 0, "all settings:"),
+        ("./ours", 0, "all settings:"),
+        (".", 1, "the input binary names no executable file"),
+        ("bash", 1, "the input binary names no executable file"),
+    ] {
+        let mut caller =
+            Caller::new(&[("mode", "run"), ("server", "sim"), ("args", "--dry-run")]);
+        let ours = caller.workspace().join("ours");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bench-ci"), ours).unwrap();
+        caller.set("binary", binary);
+        let left = caller.play();
+        assert_eq!(left.code, code, "{binary}: {}", left.log);
+        assert!(left.log.contains(said), "{binary}: {}", left.log);
+    }
+}
+
 /// `get.sh` with a `curl` and a table of checksums of the test's own.
 fn released(
     version: &str,
@@ -355,12 +438,8 @@ fn released(
     listed: &[u8],
 ) -> (i32, BTreeMap<String, String>, String) {
     use sha2::{Digest, Sha256};
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    for place in ["ci/release", "bin", "temp"] {
-        std::fs::create_dir_all(at(place)).unwrap();
-    }
-    std::fs::copy(root().join("ci/release/get.sh"), at("ci/release/get.sh")).unwrap();
+    let curl = "#!/bin/sh\nfor word; do [ \"$last\" = --output ] && cp \"$SERVED\" \"$word\"; last=$word; done\n";
+    let get = Get::new("curl", curl);
     let digest: String = Sha256::digest(listed).iter().map(|byte| format!("{byte:02x}")).collect();
     let arch = std::env::consts::ARCH;
     let target = if cfg!(target_os = "macos") {
@@ -369,35 +448,16 @@ fn released(
         format!("{arch}-unknown-linux-musl")
     };
     let table = format!("{digest}  bench-ci-1.2.3-{target}.tar.gz\n");
-    std::fs::write(at("ci/release/sha256.txt"), table).unwrap();
-    std::fs::write(at("served"), served).unwrap();
-    let curl = "#!/bin/sh\nfor word; do [ \"$last\" = --output ] && cp \"$SERVED\" \"$word\"; last=$word; done\n";
-    std::fs::write(at("bin/curl"), curl).unwrap();
-    std::fs::set_permissions(at("bin/curl"), PermissionsExt::from_mode(0o755)).unwrap();
-    let path = std::env::join_paths(
-        std::iter::once(at("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    )
-    .unwrap();
-    let output = Command::new(at("ci/release/get.sh"))
-        .env("PATH", path)
-        .env("SERVED", at("served"))
-        .env("RUNNER_TEMP", at("temp"))
-        .env("GITHUB_OUTPUT", at("output"))
-        .env("INPUT_BINARY", "")
-        .env("INPUT_VERSION", version)
-        .output()
-        .unwrap();
-    let outputs = std::fs::read_to_string(at("output")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), outputs_in(&outputs), log)
+    std::fs::write(get.at("checkout/ci/release/sha256.txt"), table).unwrap();
+    std::fs::write(get.at("served"), served).unwrap();
+    let served = get.at("served").display().to_string();
+    get.call(&[("SERVED", &served), ("INPUT_VERSION", version)])
 }
 
 #[test]
 fn a_release_is_taken_only_with_the_checksum_that_was_committed() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("bench-ci"), "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(folder.path().join("bench-ci"), PermissionsExt::from_mode(0o755))
-        .unwrap();
+    executable(&folder.path().join("bench-ci"), "#!/bin/sh\n");
     let archive = folder.path().join("a.tar.gz");
     let tar = Command::new("tar")
         .arg("-czf")

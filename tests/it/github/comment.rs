@@ -210,6 +210,31 @@ fn a_dry_run_shows_the_page_and_every_request_and_sends_none() {
     assert_eq!(parse(body), parse(&sent.unwrap().body));
 }
 
+/// What strangers wrote is shown in the log of a step, which the runner reads.
+#[test]
+fn no_line_of_a_report_and_no_name_of_one_is_obeyed() {
+    let github = github();
+    let job = Job::of_pull_request(&github, (100, 1));
+    let mut evil = slower();
+    evil["sides"]["head"]["command"] =
+        json!(["::error::pwned", "a\n ::warning::pwned\nb ##[error]pwned"]);
+    job.report("evil/bench-ci-good", &evil);
+    job.report("evil/bench-ci-##[group]x", &evil);
+    job.put("evil/bench-ci-##[set-output name=report-json;]x/ab.json", b"junk");
+    for arguments in [&["evil", "--dry-run", "--status", "--check"][..], &["evil", "--status"]] {
+        let said = job.comment(arguments);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for line in said.stdout.lines().chain(said.stderr.lines()) {
+            assert!(!line.trim_start().starts_with("::"), "{line}\n{said:?}");
+            assert!(!line.contains("##["), "{line}\n{said:?}");
+        }
+        let is_dry = arguments.contains(&"--dry-run");
+        assert_eq!(said.stdout.contains("\n: :error::pwned"), is_dry, "{said:?}");
+    }
+    // No runner reads a comment: the command stands there as it was.
+    assert!(bodies(&github, BOT)[0].contains("\n::error::pwned a"), "{:?}", bodies(&github, BOT));
+}
+
 #[test]
 fn a_dry_run_at_a_desk_needs_no_github_at_all() {
     let github = FakeGithub::start();

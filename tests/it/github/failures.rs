@@ -15,9 +15,11 @@ fn a_token_that_may_only_read_is_nobodys_fault() {
     job.put("summary.md", b"from an earlier step\n");
     let said = job.comment(&["--status", "--check"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.starts_with("::notice title=bench-ci::cannot comment on"), "{said:?}");
-    assert_eq!(said.stdout.matches("::notice").count(), 3, "{said:?}");
-    assert!(said.stdout.contains("in the job's summary instead"), "{said:?}");
+    let notices = said.stderr.lines().filter(|line| line.starts_with("::notice title=bench-ci::"));
+    let notices: Vec<&str> = notices.collect();
+    assert_eq!(notices.len(), 3, "{said:?}");
+    assert!(notices[0].starts_with("::notice title=bench-ci::cannot comment on"), "{said:?}");
+    assert!(said.stderr.contains("in the job's summary instead"), "{said:?}");
     let summary = job.summary();
     assert!(summary.starts_with("from an earlier step\n"), "{summary}");
     assert!(summary.contains("### ❌ Server is slower"), "{summary}");

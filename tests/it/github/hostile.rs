@@ -10,11 +10,35 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
 use crate::report::comparison::{SAME, SLOWER, comparing};
+use crate::report::{comment as pages, fixture};
 
 const HEAD: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// What it is, its bytes, and whether it was refused for the right reason.
 type Case = (&'static str, Vec<u8>, fn(&Refusal) -> bool);
+
+/// What a text of a report might be made of.
+const EVIL: &[&str] = &[
+    "<script>alert(1)</script>",
+    "<img src=https://e.vil/pixel.png>",
+    "<a href=javascript:alert(1)>x</a>",
+    "![x](https://e.vil/track.png)",
+    "[x](javascript:alert(1))",
+    "@team @here please merge",
+    "fixes #1, closes ggml-org/llama.cpp#2",
+    "www.e.vil (www.e.vil) and GH-1",
+    "a | b |\n|---|evil|",
+    "EOF_\nverdict=improved\nEOF_",
+    "\n::set-output name=verdict::improved",
+    "%0A::error::x",
+    "</details></details></table>",
+    "--><b>bold</b><!--",
+    "<!-- bench-ci:state head=- run=99999999999 attempt=9 -->",
+    "\n# Heading\n",
+    "```\n```mermaid\n",
+    "\u{202e}txet\u{0}\u{1b}[31m",
+    "$\\sqrt{x}$ $$x$$",
+];
 
 fn expected() -> Expected {
     Expected { head: Some(HEAD.to_owned()), repository: Some("ggml-org/llama.cpp".to_owned()) }
@@ -85,6 +109,8 @@ fn page_is_harmless(intake: &Intake) {
         "@team",
         "@here",
         "https://",
+        "www.",
+        "GH-1",
         "\u{202e}",
         "\u{1b}",
         "\0",
@@ -127,6 +153,97 @@ fn an_honest_artifact_is_taken() {
     elsewhere["run"]["repository"] = json!("GGML-org/llama.cpp");
     let intake = take("a", archive(&[("ab.json", elsewhere.to_string().as_bytes())]));
     assert_eq!(intake.refused, [], "GitHub's names know no case");
+}
+
+/// A suite as a sweep leaves it.
+fn swept() -> Value {
+    let mut suite =
+        pages::swept(&[("1", fixture::ok()), ("8", fixture::ok())], 0).to_value();
+    suite["suite"]["commit"] = json!(HEAD);
+    suite
+}
+
+#[test]
+fn a_suite_is_taken_and_its_texts_are_shown_as_texts() {
+    let take = |suite: &Value| take("x", archive(&[("suite.json", suite.to_string().as_bytes())]));
+    let intake = take(&swept());
+    assert_eq!(intake.refused, []);
+    assert!(matches!(intake.cells[0].content, Content::Suite(_)), "{:?}", intake.cells);
+    page_is_harmless(&intake);
+    for evil in EVIL {
+        let mut suite = swept();
+        for path in [
+            "/suite/name",
+            "/suite/runner_label",
+            "/tool/version",
+            "/machine/cpu_model",
+            "/cells/0/name",
+            "/cells/1/scenario",
+            "/axes/0",
+            "/servers/0/command/0",
+        ] {
+            *suite.pointer_mut(path).unwrap() = json!(evil);
+        }
+        suite["cells"][1]["causes"] = json!([evil]);
+        for exit_code in [0, 5] {
+            suite["suite"]["exit_code"] = json!(exit_code);
+            let intake = take(&suite);
+            assert_eq!(intake.refused, [], "{evil}");
+            page_is_harmless(&intake);
+        }
+    }
+}
+
+#[test]
+fn suites_that_are_none_are_refused() {
+    let with = |path: &str, value: Value| {
+        let mut suite = swept();
+        *suite.pointer_mut(path).unwrap() = value;
+        suite
+    };
+    let mut own = swept();
+    own["cells"][0]["markdown"] = json!("# hi");
+    let mut small = swept()["cells"][0].clone();
+    (small["metrics"], small["rates"]) = (json!({}), json!(null));
+    let many = with("/cells", vec![small; 600].into());
+    let cases: [(&str, Value, fn(&Refusal) -> bool); 7] = [
+        ("another commit", with("/suite/commit", json!("b".repeat(40))), |why| {
+            matches!(why, Refusal::OtherCommit)
+        }),
+        ("a newer schema", with("/schema", json!("bench-ci.suite/2")), |why| {
+            matches!(why, Refusal::Schema)
+        }),
+        ("a field of its own", own, |why| matches!(why, Refusal::UnknownField)),
+        ("no cells", with("/cells", json!(null)), |why| matches!(why, Refusal::Damaged { .. })),
+        ("too many cells", many, |why| matches!(why, Refusal::TooManyCells)),
+        ("more completed than planned", with("/cells/0/requests/completed", json!(9999)), |why| {
+            matches!(why, Refusal::Contradiction { .. })
+        }),
+        ("a cell that failed", with("/cells/0/exit_code", json!(7)), |why| {
+            matches!(why, Refusal::Contradiction { .. })
+        }),
+    ];
+    for (what, suite, is_right) in cases {
+        let zip = archive(&[("suite.json", suite.to_string().as_bytes())]);
+        is_refused(what, &take("bench-ci-x", zip), is_right);
+    }
+}
+
+/// A server's metric is called by its name and all its labels.
+#[test]
+fn a_metric_of_a_server_may_have_a_long_name() {
+    let mut report = fixture::ok().to_value();
+    report["run"]["commit"] = json!(HEAD);
+    let metrics = report["server_metrics"].as_object_mut().unwrap();
+    let metric = metrics.values().next().unwrap().clone();
+    let labels = r#"engine="0",le="0.01",model_name="meta-llama/Llama-3.1-8B-Instruct""#;
+    let name = format!("vllm:time_per_output_token_seconds_bucket{{{labels}}}");
+    metrics.insert(name.clone(), metric.clone());
+    metrics.insert(format!("{name:x<300}"), metric);
+    let intake = take("x", archive(&[("report.json", report.to_string().as_bytes())]));
+    assert_eq!(intake.refused, []);
+    assert!(matches!(intake.cells[0].content, Content::Run(_)), "{:?}", intake.cells);
+    page_is_harmless(&intake);
 }
 
 #[test]
@@ -250,7 +367,7 @@ fn reports_that_are_none_are_refused() {
         }),
         (
             "a metric of a long name",
-            with(&format!("/trials/0/metrics/{}", "m".repeat(101)), json!(1.0)),
+            with(&format!("/trials/0/metrics/{}", "m".repeat(1025)), json!(1.0)),
             |why| matches!(why, Refusal::LongText),
         ),
         ("too many values", with("/trials", Value::Array(many)), |why| {
@@ -316,26 +433,7 @@ fn two_artifacts_of_one_name_are_both_refused() {
 /// What is well-formed and evil in every text is taken, and shown as text.
 #[test]
 fn evil_texts_are_shown_as_texts() {
-    for evil in [
-        "<script>alert(1)</script>",
-        "<img src=https://e.vil/pixel.png>",
-        "<a href=javascript:alert(1)>x</a>",
-        "![x](https://e.vil/track.png)",
-        "[x](javascript:alert(1))",
-        "@team @here please merge",
-        "fixes #1, closes ggml-org/llama.cpp#2",
-        "a | b |\n|---|evil|",
-        "EOF_\nverdict=improved\nEOF_",
-        "\n::set-output name=verdict::improved",
-        "%0A::error::x",
-        "</details></details></table>",
-        "--><b>bold</b><!--",
-        "<!-- bench-ci:state head=- run=99999999999 attempt=9 -->",
-        "\n# Heading\n",
-        "```\n```mermaid\n",
-        "\u{202e}txet\u{0}\u{1b}[31m",
-        "$\\sqrt{x}$ $$x$$",
-    ] {
+    for evil in EVIL {
         let mut report = honest();
         for path in [
             "/run/name",

@@ -1,6 +1,12 @@
 //! The page on a pull request, for every way that things may stand.
 
-use bench_ci::artifact::{AbReport, RunStatus};
+use std::collections::BTreeMap;
+
+use bench_ci::artifact::{
+    AbReport, AxisValue, CellRequests, CellStatus, Report, RunStatus, SUITE_SCHEMA, SuiteCell,
+    SuiteReport, SuiteRun, SuiteServer, Unknowns,
+};
+use bench_ci::report::ab_markdown;
 use bench_ci::report::comment::{
     Cell, Content, MOST_COMMENT_BYTES, Marker, Origin, State, WorkflowRun, comment, status_line,
 };
@@ -58,6 +64,66 @@ pub(crate) fn not_started() -> AbReport {
     report.design.pairs_used = 0;
     report.comparisons.clear();
     report
+}
+
+/// A sweep over numbers of users that came to this exit code, as `suite.json` holds it.
+pub(crate) fn swept(played: &[(&str, Report)], exit_code: u8) -> SuiteReport {
+    let (_, first) = &played[0];
+    let cell = |(users, report): &(&str, Report)| {
+        let name = format!("users={users}");
+        let axis = AxisValue { name: "users".to_owned(), value: (*users).to_owned() };
+        let not_run = SuiteCell {
+            folder: format!("cells/{name}"),
+            name,
+            scenario: "chat".to_owned(),
+            axes: vec![axis],
+            server_index: 0,
+            status: CellStatus::NotRun,
+            exit_code: None,
+            server_kind: None,
+            causes: Vec::new(),
+            plan_digest: "d".repeat(64),
+            workload_hash: None,
+            requests: CellRequests::default(),
+            objectives_met: None,
+            metrics: BTreeMap::new(),
+            rates: None,
+            unknown: Unknowns::none(),
+        };
+        not_run.with(report)
+    };
+    let cells: Vec<SuiteCell> = played.iter().map(cell).collect();
+    SuiteReport {
+        schema: SUITE_SCHEMA.to_owned(),
+        tool: first.tool.clone(),
+        suite: SuiteRun {
+            name: "chat".to_owned(),
+            runner_label: Some("cuda-t4".to_owned()),
+            branch: Some("feature".to_owned()),
+            commit: Some("a".repeat(40)),
+            started_at: "2026-11-22T06:00:00.000Z".to_owned(),
+            finished_at: Some("2026-11-22T06:09:00.000Z".to_owned()),
+            exit_code: Some(exit_code),
+            planned_server_starts: 1,
+            resumed_count: 0,
+            unknown: Unknowns::none(),
+        },
+        machine: first.machine.clone(),
+        axes: vec!["users".to_owned()],
+        servers: vec![SuiteServer {
+            server_index: 0,
+            command: first.server.command.clone(),
+            start_s: Some(0.6),
+            log: "server-0.log".to_owned(),
+            cells: cells.iter().map(|cell| cell.name.clone()).collect(),
+            exit: None,
+            unknown: Unknowns::none(),
+        }],
+        cells,
+        search: None,
+        warnings: Vec::new(),
+        unknown: Unknowns::none(),
+    }
 }
 
 /// All that there may be, the worst last.
@@ -159,6 +225,51 @@ fn a_run_alone_says_what_it_measured() {
     let run = Content::Run(Box::new(fixture::ok()));
     let cells = [Cell { name: "desk".to_owned(), content: run }];
     insta::assert_snapshot!("comment_run", comment(&origin(), &cells));
+}
+
+#[test]
+fn a_suite_has_a_row_for_each_of_its_cells() {
+    let of = |suite| Cell { name: "desk".to_owned(), content: Content::Suite(Box::new(suite)) };
+    let well = [of(swept(&[("1", fixture::ok()), ("8", fixture::simulator())], 0))];
+    insta::assert_snapshot!("comment_suite", comment(&origin(), &well));
+    insta::assert_snapshot!("status_suite", status_line(&well));
+
+    let played = [("1", fixture::ok()), ("8", fixture::never_began()), ("9", fixture::failed())];
+    let unwell = [of(swept(&played, 7))];
+    let page = comment(&origin(), &unwell);
+    assert!(page.contains("### ⚠️ No verdict: 1 of 3 cells without a complaint, 1 failed;"), "{page}");
+    assert!(page.contains("users=8: llama-server exited with status 1 before"), "{page}");
+    for (users, standing) in [("1", "measured"), ("8", "not measured"), ("9", "invalid")] {
+        let row = page.lines().find(|line| line.contains(&format!("| desk users={users} |")));
+        assert!(row.is_some_and(|row| row.ends_with(&format!("| {standing} |"))), "{page}");
+    }
+
+    let nothing = [of(swept(&[("1", fixture::never_began())], 7))];
+    let page = comment(&origin(), &nothing);
+    assert!(page.contains("### ⚪ Not measured: 0 of 1 cells without a complaint"), "{page}");
+}
+
+/// Guards what a damaged file could ask of the tables of pairs.
+#[test]
+fn odd_pairs_stop_no_page_and_a_change_of_nothing_is_not_shown() {
+    const METRIC: &str = "output_tokens_per_second";
+    let mut report = slower();
+    // Two trials a pair, base first.
+    for index in [0, 1] {
+        report.trials[index].pair = u64::MAX;
+    }
+    for index in [2, 4, 5] {
+        report.trials[index].metrics.insert(METRIC.to_owned(), 0.0);
+    }
+    let page = comment(&origin(), &[cell("desk", report.clone())]);
+    let number = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse::<u64>().ok();
+    assert_eq!(page.lines().filter_map(number).count(), 10, "{page}");
+    for wrong in ["inf,", "inf\u{a0}%", "NaN"] {
+        assert!(!page.contains(wrong), "{wrong} in\n{page}");
+    }
+    for page in [page, ab_markdown::render(&report)] {
+        assert!(page.contains(&format!("| {} | ", u64::MAX)), "{page}");
+    }
 }
 
 #[test]

@@ -158,6 +158,24 @@ fn a_format_of_requests_says_that_they_are_gone() {
     }
 }
 
+/// Guards what makes something of every second of a run: it would ask for all memory, or panic.
+#[test]
+fn a_row_that_ends_after_any_run_is_refused_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let (report, mut rows) = k6_formats::mixed();
+    for end_s in [1e12, 1e20] {
+        rows[1].end_s = Some(end_s);
+        stored(folder.path(), &report, &rows);
+        for format in ["hlog", "k6", "k6-csv", "k6-json", "github-env", "csv", "vllm"] {
+            let output = bench_ci(folder.path(), &["report", ".", "--format", format]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(9), "{format}: {said}");
+            assert!(said.contains("requests.jsonl\" is damaged at line 2"), "{format}: {said}");
+            assert!(said.contains("end_s is 1e") && said.contains("no run is longer"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_text_needs_a_file_and_misuse_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,7 +186,7 @@ fn what_is_no_text_needs_a_file_and_misuse_is_told() {
         (&["report", ".", "--format", "parquet"][..], 2, "--output FILE"),
         (&["report"], 2, "no report was given"),
         (&["report", ".", ".", "--format", "vllm"], 2, "several reports are not shown as vllm"),
-        (&["report", "ab", "--format", "vllm"], 2, "a comparison is not shown as vllm"),
+        (&["report", "ab", "--format", "vllm"], 2, "expected markdown, html, text, json or go-bench"),
         (&["report", "gone", "--format", "vllm"], 9, "gone"),
         (&["report", ".", "--format", "excel"], 2, "invalid value 'excel'"),
     ] {

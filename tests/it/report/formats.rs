@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bench_ci::artifact::{Report, RequestRow, ScrapeRow, Threshold, Unknowns, scrape_rows};
+use bench_ci::artifact::{Note, Report, RequestRow, ScrapeRow, Threshold, Unknowns, scrape_rows};
 use bench_ci::load::{FailureKind, Outcome};
 use bench_ci::report::{junit, k6, mermaid, results_env};
 use bench_ci::stats::HeaderSplit;
@@ -177,6 +177,23 @@ fn junit_of_every_kind_of_run() {
     check("hostile", &hostile);
     let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     read_back("junit", &paths);
+}
+
+/// No case fails in a run that left with 0: the flag excuses all that is the client's own doing.
+#[test]
+fn an_excused_client_fails_no_case() {
+    for code in ["achieved_rate", "dispatch_lateness", "client_delay"] {
+        let mut report = fixture::ok();
+        let message = "the client was too slow".to_owned();
+        report.client.valid = false;
+        report.client.reasons = vec![Note { code: code.to_owned(), message }];
+        report.client.limits.accept_saturated_client = true;
+        let text = junit::render(&report);
+        assert!(text.contains("failures=\"0\" errors=\"0\" skipped=\"1\""), "{code}: {text}");
+        report.client.limits.accept_saturated_client = false;
+        let text = junit::render(&report);
+        assert!(text.contains("failures=\"1\" errors=\"0\" skipped=\"0\""), "{code}: {text}");
+    }
 }
 
 fn bench_ci(folder: &Path, args: &[&str]) -> Output {

@@ -1,8 +1,9 @@
-//! The modes that measure nothing: `comment` and `history`, with the token that only they are given.
+//! The modes that measure nothing: `report`, and `comment` and `history` with the token that only they are
+//! given.
 
 use serde_json::{Value, json};
 
-use super::{Caller, Left};
+use super::{Caller, Left, SMALL};
 use crate::github::fake::{FakeGithub, JOB_TOKEN, READING_TOKEN, REPOSITORY};
 use crate::github::forks;
 use crate::github::job::{HEAD, NUMBER, github, pull, slower, well};
@@ -54,6 +55,26 @@ fn is_silent(left: &Left) {
     for token in [JOB_TOKEN, READING_TOKEN] {
         assert!(!left.log.contains(token), "{}", left.log);
     }
+}
+
+#[test]
+fn a_report_is_shown_as_asked_and_no_line_of_it_is_obeyed() {
+    let mut report = slower();
+    report["sides"]["head"]["command"] = json!(["::error::pwned", "##[error]pwned", "\n::debug::x"]);
+    let show = |args: &str| {
+        let caller = Caller::new(&[("mode", "report"), ("args", args)]);
+        put(&caller, "bench-out", &report);
+        let left = caller.play();
+        assert_eq!((left.code, left.summary.as_str()), (0, ""), "{}", left.log);
+        is_silent(&left);
+        let obeyed = |line: &&str| line.trim_start().starts_with("::") || line.contains("##[");
+        assert_eq!(left.log.lines().find(obeyed), None, "{}", left.log);
+        left.log
+    };
+    let page = show("");
+    assert!(page.contains("### What decides") && page.contains(": :error::pwned"), "{page}");
+    let text = show("--format go-bench");
+    assert!(text.contains("Benchmark") && !text.contains("### What decides"), "{text}");
 }
 
 #[test]
@@ -126,6 +147,28 @@ fn a_token_that_may_only_read_leaves_the_page_in_the_summary_and_is_green() {
     let left = without.play();
     assert_eq!(left.code, 8, "{}", left.log);
     assert!(left.log.contains("there is no token"), "{}", left.log);
+}
+
+/// What the action uploads of a sweep is what a comment is made of.
+#[test]
+fn a_sweep_is_measured_and_commented_on() {
+    let github = github();
+    let mut caller = of_pull_request(&github, &[("mode", "run"), ("when", "always")]);
+    caller.set("server", "sim");
+    caller.set("args", &format!("{SMALL}--sweep users=1,2"));
+    let left = caller.play();
+    assert_eq!(left.code, 0, "{}", left.log);
+    assert_eq!(left.output("report-json"), "bench-out/suite.json", "{}", left.log);
+    caller.set("mode", "comment");
+    caller.set("args", "");
+    let left = caller.play();
+    assert_eq!(left.code, 0, "{}", left.log);
+    let body = github.world().comments[0].body.clone();
+    assert!(body.contains("### 📏 Measured: 2 of 2 cells without a complaint"), "{body}");
+    for users in [1, 2] {
+        let row = body.lines().find(|line| line.contains(&format!("users={users} | 4 of 4 |")));
+        assert!(row.is_some_and(|row| row.ends_with("| measured |")), "{body}");
+    }
 }
 
 /// `examples/workflows/bench-comment.yml`: nothing is in the workspace, the reports are artifacts.
