@@ -84,7 +84,7 @@ fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String>
         [
             "--",
             "--n-predict",
-            &(args.max_tokens * 2).to_string(),
+            &args.max_tokens.saturating_mul(2).to_string(),
             "--cont-batching",
             "--metrics",
             "--flash-attn",
@@ -196,6 +196,14 @@ mod tests {
             line.ends_with("-- --n-predict 512 --cont-batching --metrics --flash-attn"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_number_of_any_size_is_translated() {
+        let mut asked = args();
+        asked.max_tokens = u64::MAX;
+        let (line, _) = translate(&asked).unwrap();
+        assert!(line.contains(&format!("--n-predict {}", u64::MAX)), "{line}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod prometheus;
 mod report;
 mod request;
 mod run;
+mod typed;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,7 @@ pub use run::{
     ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
     ProgressMode, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
+pub use typed::TypedFlags;
 
 /// Did this change make the LLM server slower?
 ///

@@ -15,7 +15,7 @@ mod xet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use ask::{HubAsk, RepoKind};
+pub use ask::{BadName, HubAsk, RepoKind};
 pub use error::{HubError, HubFault};
 
 use self::client::Hub;
