@@ -37,17 +37,17 @@ pub enum Error {
     /// The history cannot be read or written.
     #[error(transparent)]
     History(#[from] crate::history::HistoryError),
-    /// No prompt fits the server's slots.
-    #[error(
-        "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
-    )]
+    /// No prompt fits the server.
+    #[error("none of {prompts} prompts of the dataset \"{dataset}\" fits {place}")]
     NothingFits {
         /// Which dataset.
         dataset: String,
         /// How many prompts it has.
         prompts: u64,
-        /// Tokens of a slot.
-        context: u64,
+        /// What they do not fit, such as `the 512 tokens of a slot`.
+        place: String,
+        /// The flag that makes more room there.
+        flag: &'static str,
     },
     /// Our own metrics cannot be told.
     #[error(transparent)]
@@ -166,9 +166,12 @@ impl Error {
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }
-            Error::NothingFits { .. } => Some(
+            Error::NothingFits { flag: "--ctx-size", .. } => Some(
                 "raise --ctx-size (the slots share it), lower --parallel, or name another --dataset".to_owned(),
             ),
+            Error::NothingFits { flag, .. } => {
+                Some(format!("raise {flag}, or name another --dataset"))
+            }
             Error::HelpTopic { .. } => {
                 Some(
                     "there is help on each command, on exit-codes and on environment; `bench-ci --help` lists the commands"

@@ -116,6 +116,29 @@ fn a_server_that_dies_at_start_is_code_7_with_its_last_words() {
 }
 
 #[test]
+fn the_address_of_a_server_that_was_never_ready_is_an_address() {
+    let bench = Bench::new();
+    let ended = bench.run(&with(SMALL, &["--host", "::1", "--", "--sim-fault", "die-at-start"]));
+    // Where the machine has no such address, it is no more ready than that.
+    ended.code(7).reports("failed");
+    assert_eq!(ended.report()["server"]["base_url"], "http://[::1]:0");
+}
+
+#[test]
+fn a_dataset_of_which_nothing_fits_is_code_2_and_says_so() {
+    let small = ["--parallel", "1", "--ctx-size", "16"];
+    let words = [" prompts of the dataset \"builtin\" fits the 16 tokens of a slot", "--ctx-size"];
+    for more in [&[][..], &["--turns", "2"]] {
+        let bench = Bench::new();
+        let ended = bench.run(&with(&with(SMALL, &small), more));
+        ended.code(2).says(&words).says(&["error: none of "]).reports("failed");
+        ended.first_line("Failed", &["none of "]);
+        let ended = bench.run(&with(&with(&with(&["doctor"], SMALL), &small), more));
+        ended.code(2);
+    }
+}
+
+#[test]
 fn a_server_that_dies_under_load_leaves_a_partial_report() {
     let bench = Bench::new();
     let ended = bench.run(&with(LONGER, &["--", "--sim-fault", "crash:10"]));
