@@ -105,6 +105,14 @@ fn a_folder_that_cannot_be_written_is_said_first() {
 }
 
 #[test]
+fn prompts_of_which_none_fits_are_named() {
+    let bench = Bench::new();
+    let ended = doctor(&bench, &["--server", "sim", "--parallel", "1", "--ctx-size", "16"]);
+    ended.code(2);
+    lists(&ended, &["BAD   prompts        none of ", "hint: raise --ctx-size"]);
+}
+
+#[test]
 fn whatever_load_a_run_takes_is_looked_at_with_one_request() {
     let bench = Bench::new();
     std::fs::write(bench.path("trace.jsonl"), "{\"timestamp\": 5, \"prompt\": \"Say 1\"}\n")
