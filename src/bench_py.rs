@@ -39,6 +39,11 @@ pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     Ok((line, run))
 }
 
+/// The equivalent command, for a reader.
+pub(crate) fn equivalent(command_line: &str) -> String {
+    format!("equivalent command:\n  {command_line}")
+}
+
 /// The words of the equivalent command. `is_file` is asked for bench.py's implicit files.
 fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String> {
     let mut words = vec!["bench-ci".to_owned()];

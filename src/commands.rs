@@ -135,9 +135,14 @@ fn help_or_misuse(message: &clap::Error) -> Done {
 
 fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {
     let (command_line, run_args) = crate::bench_py::translate(args)?;
-    let mut done = run::main(&run_args)?;
-    done.stdout = format!("equivalent command:\n  {command_line}\n\n{}", done.stdout);
-    Ok(done)
+    match run::main(&run_args) {
+        Ok(mut done) => {
+            let equivalent = crate::bench_py::equivalent(&command_line);
+            done.stdout = format!("{equivalent}\n\n{}", done.stdout);
+            Ok(done)
+        }
+        Err(error) => Err(Error::BenchPy { command_line, source: Box::new(error) }),
+    }
 }
 
 fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
@@ -191,6 +196,40 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// The command lines of ours in a page's code blocks, as words. What a shell would put in is one
+    /// word.
+    fn command_lines(page: &str) -> Vec<Vec<OsString>> {
+        let blocks = page.split("\n```\n").skip(1).step_by(2);
+        let lines: Vec<String> =
+            blocks.flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let commands = lines.iter().flat_map(|line| {
+            let said = line.split("# ").next().unwrap_or_default();
+            said.split("&&").map(str::trim).collect::<Vec<_>>()
+        });
+        commands
+            .map(|command| command.replace("cargo run --release --", "bench-ci"))
+            .filter(|command| command.starts_with("bench-ci "))
+            .map(|command| {
+                let outside = |(position, text): (usize, &str)| {
+                    if position % 2 == 0 { text.to_owned() } else { "substituted".to_owned() }
+                };
+                let whole: String = command.split('`').enumerate().map(outside).collect();
+                whole.split_whitespace().map(OsString::from).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_command_of_the_readme_can_be_typed() {
+        let commands = command_lines(include_str!("../README.md"));
+        assert!(commands.len() >= 9, "{commands:?}");
+        for command in commands {
+            if let Err(error) = parse(command.clone()) {
+                panic!("{command:?}: {error}");
+            }
+        }
     }
 
     #[test]

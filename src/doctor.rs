@@ -67,6 +67,7 @@ impl List {
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
+            | Error::BenchPy { .. }
             | Error::Github(_)
             | Error::Prometheus(_)
             | Error::Ab(_)

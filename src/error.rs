@@ -90,6 +90,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A run of `bench-py` failed; its `run` command is of use all the same.
+    #[error("{source}")]
+    BenchPy {
+        /// The equivalent `run` command.
+        command_line: String,
+        /// What kept it from its end.
+        source: Box<Error>,
+    },
     /// A stored report could not be shown.
     #[error(transparent)]
     Show(#[from] crate::show::ShowError),
@@ -110,6 +118,7 @@ impl Error {
             | Error::HelpTopic { .. }
             | Error::NothingFits { .. }
             | Error::Resume { .. } => ExitCode::Usage,
+            Error::BenchPy { source, .. } => source.exit_code(),
             Error::Show(error) => error.exit_code(),
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
@@ -179,6 +188,10 @@ impl Error {
                 )
             }
             Error::Resume { hint, .. } => Some(hint.clone()),
+            Error::BenchPy { command_line, source } => {
+                let before = source.hint().map_or_else(String::new, |hint| format!("{hint}\n"));
+                Some(format!("{before}{}", crate::bench_py::equivalent(command_line)))
+            }
             Error::Show(error) => error.hint(),
             Error::System { .. } | Error::Stopped { .. } => None,
         }

@@ -15,6 +15,21 @@ fn a_missing_model_is_code_6() {
 }
 
 #[test]
+fn the_equivalent_of_a_bench_py_line_is_told_where_it_fails_too() {
+    let bench = Bench::new();
+    let line = "bench-py --server sim --model nope.gguf --name n --runner-label r --scenario script.js \
+                --duration 1m --parallel 2 -ngl 0 --batch-size 512 --ubatch-size 256 --ctx-size 4096 \
+                --n-prompts 4 --max-prompt-tokens 256 --max-tokens 256 --out-dir out";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ended = bench.start(bench.command(&words)).end();
+    ended.code(6).says(&[
+        "error: cannot use the model: no such file \"nope.gguf\"",
+        "\nequivalent command:\n  bench-ci --server sim --name n ",
+    ]);
+    ended.reports("failed");
+}
+
+#[test]
 fn a_corrupt_model_is_code_6_before_any_server_is_started() {
     for (content, cause) in [
         (&b"this is not a model, whatever its name says"[..], "not a GGUF file"),
