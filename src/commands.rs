@@ -198,27 +198,31 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The command lines of ours in a page's code blocks, as words. What a shell would put in is one
-    /// word.
+    /// The plain code blocks of a page, one line to a command.
+    fn code_of(page: &str) -> String {
+        let (mut code, mut inside) = (String::new(), None);
+        for line in page.lines() {
+            match (line.strip_prefix("```"), inside) {
+                (Some(language), None) => inside = Some(language.is_empty()),
+                (Some(_), Some(_)) => inside = None,
+                (None, Some(true)) => code.push_str(&format!("{line}\n")),
+                (None, _) => {}
+            }
+        }
+        code.replace("\\\n", " ")
+    }
+
+    /// The command lines of ours in a page, as words. What a shell would put in is one word.
     fn command_lines(page: &str) -> Vec<Vec<OsString>> {
-        let blocks = page.split("\n```\n").skip(1).step_by(2);
-        let lines: Vec<String> =
-            blocks.flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let commands = lines.iter().flat_map(|line| {
-            let said = line.split("# ").next().unwrap_or_default();
-            said.split("&&").map(str::trim).collect::<Vec<_>>()
-        });
-        commands
-            .map(|command| command.replace("cargo run --release --", "bench-ci"))
-            .filter(|command| command.starts_with("bench-ci "))
-            .map(|command| {
-                let outside = |(position, text): (usize, &str)| {
-                    if position % 2 == 0 { text.to_owned() } else { "substituted".to_owned() }
-                };
-                let whole: String = command.split('`').enumerate().map(outside).collect();
-                whole.split_whitespace().map(OsString::from).collect()
-            })
-            .collect()
+        let code = code_of(page).replace("cargo run --release --", "bench-ci");
+        let lines = code.lines().filter_map(|line| line.split("# ").next());
+        let commands = lines.flat_map(|line| line.split("&&")).map(str::trim);
+        let words = |command: &str| {
+            let pieces = command.split('`').enumerate();
+            let outside = pieces.map(|(at, text)| if at % 2 == 0 { text } else { "substituted" });
+            outside.collect::<String>().split_whitespace().map(OsString::from).collect()
+        };
+        commands.filter(|command| command.starts_with("bench-ci ")).map(words).collect()
     }
 
     #[test]
