@@ -217,7 +217,7 @@ mod tests {
         let code = code_of(page).replace("cargo run --release --", "bench-ci");
         let lines = code.lines().filter_map(|line| line.split("# ").next());
         let commands = lines.flat_map(|line| line.split("&&")).map(str::trim);
-        let words = |command: &str| {
+        let words = |command: &str| -> Vec<OsString> {
             let pieces = command.split('`').enumerate();
             let outside = pieces.map(|(at, text)| if at % 2 == 0 { text } else { "substituted" });
             outside.collect::<String>().split_whitespace().map(OsString::from).collect()

@@ -121,7 +121,7 @@ pub enum Command {
     ///
     /// Takes the flags of `run`, so put `doctor` before those that you want to run with. Looks at the
     /// machine, time stamps, limits, output folder, model and server, starts it, and sends one request.
-    /// Leaves with the exit code that the run would leave with.
+    /// Leaves with the exit code that the run would leave with, as far as one request can tell.
     #[command(verbatim_doc_comment)]
     Doctor(Box<RunArgs>),
     /// Measure this client itself, against the simulator, on this machine

@@ -190,7 +190,7 @@ fn model_source(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<ModelSour
     if let (Some(repo), Some(file)) = (&model.hf_repo, &model.hf_file) {
         let (repo, file, revision) = (repo.trim(), file.trim(), model.hf_revision.clone());
         if let Err(bad) = BadName::check(repo, file, revision.as_deref()) {
-            let BadName { flag, value, expected } = &bad;
+            let BadName { flag, value, expected } = bad;
             let message = format!("invalid value \"{value}\": expected {expected}");
             problems.push(Problem::new(Place::Flag(flag), message).hinting(BadName::HINT));
             return None;

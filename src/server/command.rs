@@ -159,7 +159,7 @@ pub fn listen_host<'a>(spec: &'a ServerSpec, capabilities: &'a Capabilities) -> 
 /// Whether further arguments say which model the server takes.
 #[must_use]
 pub fn names_a_model(extra_args: &[String]) -> bool {
-    // The names of these flags have never changed, so that no build needs to be asked.
+    // All that a build could add is which other flags have a value, which may begin with a dash.
     let capabilities = Capabilities::default();
     ExtraArgs { args: extra_args, capabilities: &capabilities }.has(ANY_MODEL)
 }

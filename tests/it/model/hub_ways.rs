@@ -335,7 +335,7 @@ async fn a_cache_that_cannot_be_written_to_gives_what_it_has() {
         assert!(bench.is_right(&model));
         assert_eq!(bench.bodies(), [], "nothing is fetched again");
         assert_eq!(model.digest().await.unwrap(), sha256(&bench.bytes));
-        let under = |older| bench.repo_folder().join("snapshots").join(older).join(FILE);
+        let under = |older: &str| bench.repo_folder().join("snapshots").join(older).join(FILE);
         assert_eq!(model.path, older.map_or_else(|| bench.blob(), under));
         let warnings = bench.warnings();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
