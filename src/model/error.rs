@@ -161,7 +161,9 @@ impl ModelError {
             ModelError::Cancelled(StopReason::Interrupted) => ExitCode::Interrupted,
             ModelError::Cancelled(StopReason::Terminated) => ExitCode::Terminated,
             ModelError::Shape(_) => ExitCode::Usage,
-            ModelError::Hub(error) if matches!(error.fault, HubFault::BadName(_)) => ExitCode::Usage,
+            ModelError::Hub(error) if matches!(error.fault, HubFault::BadName(_)) => {
+                ExitCode::Usage
+            }
             _ => ExitCode::Model,
         }
     }

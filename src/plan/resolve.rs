@@ -300,18 +300,12 @@ fn check_ratio(flag: &'static str, ratio: f64, problems: &mut Vec<Problem>) {
 }
 
 /// Beside a model behind `--` that of the plan would be in the report and not be loaded.
-fn refuse_two_models(
-    args: &RunArgs,
-    model: Option<&ModelSource>,
-    problems: &mut Vec<Problem>,
-) {
+fn refuse_two_models(args: &RunArgs, model: Option<&ModelSource>, problems: &mut Vec<Problem>) {
     if model.is_none() || !command::names_a_model(&args.server.extra_args) {
         return;
     }
     let flag = if args.model.hf_repo.is_some() { "--hf-repo" } else { "--model" };
-    problems.push(
-        Problem::new(Place::Flag(flag), command::TWO_MODELS).hinting(command::ONE_MODEL),
-    );
+    problems.push(Problem::new(Place::Flag(flag), command::TWO_MODELS).hinting(command::ONE_MODEL));
 }
 
 /// With `--url` nothing is started, so a flag of the started server would be silently lost.

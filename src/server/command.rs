@@ -124,8 +124,7 @@ const ANY_MODEL: &[&str] = &[
 pub(crate) const TWO_MODELS: &str =
     "the server's own arguments name a model too, and only one of the two would be loaded";
 /// What to do about it.
-pub(crate) const ONE_MODEL: &str =
-    "take it out of the arguments behind --, so that the report names what was measured; or leave out \
+pub(crate) const ONE_MODEL: &str = "take it out of the arguments behind --, so that the report names what was measured; or leave out \
      --model and --hf-repo";
 const PARALLEL: &[&str] = &["--parallel", "-np"];
 const GPU_LAYERS: &[&str] = &["--n-gpu-layers", "--gpu-layers", "-ngl"];

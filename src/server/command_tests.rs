@@ -137,16 +137,7 @@ fn further_arguments_are_verbatim_and_last() {
 
 #[test]
 fn further_arguments_win_and_nothing_is_given_twice() {
-    let extra = [
-        "--host",
-        "0.0.0.0",
-        "--port",
-        "8080",
-        "--metrics",
-        "--no-slots",
-        "-np",
-        "2",
-    ];
+    let extra = ["--host", "0.0.0.0", "--port", "8080", "--metrics", "--no-slots", "-np", "2"];
     let mut wanted = spec(&extra);
     wanted.parallel = Some(4);
     let command = built(&wanted, TODAY).expect("a command line");

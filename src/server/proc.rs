@@ -263,10 +263,7 @@ mod tests {
     #[test]
     fn the_command_line_of_a_stranger_is_shown_without_its_key() {
         let raw = b"llama-server\0--port\08080\0--api-key\0sk-abc\0--hf-token=hf_abc\0-m\0a b\0";
-        assert_eq!(
-            shown(raw),
-            "llama-server --port 8080 --api-key *** --hf-token=*** -m a b"
-        );
+        assert_eq!(shown(raw), "llama-server --port 8080 --api-key *** --hf-token=*** -m a b");
         let long = [&b"x\0"[..], &b"y\0".repeat(SHOWN_CHARACTERS)].concat();
         assert_eq!(shown(&long).chars().count(), SHOWN_CHARACTERS);
         assert_eq!(shown(b""), "");

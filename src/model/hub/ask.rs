@@ -164,9 +164,8 @@ impl BadName {
     ///
     /// The first that cannot.
     pub fn check(repo: &str, file: &str, revision: Option<&str>) -> Result<(), Self> {
-        let bad = |flag, value: &str, expected| {
-            Err(Self { flag, value: value.to_owned(), expected })
-        };
+        let bad =
+            |flag, value: &str, expected| Err(Self { flag, value: value.to_owned(), expected });
         let segments: Vec<&str> = repo.split('/').collect();
         if segments.len() > 2 || !segments.iter().all(|segment| is_plain_name(segment)) {
             return bad(
@@ -258,10 +257,7 @@ mod tests {
             ("o/n", "f", Some("")),
         ] {
             let refused = ask(repo, file, revision).unwrap_err();
-            assert!(
-                matches!(refused.fault, HubFault::BadName(_)),
-                "{repo} {file} {revision:?}"
-            );
+            assert!(matches!(refused.fault, HubFault::BadName(_)), "{repo} {file} {revision:?}");
         }
     }
 }

@@ -176,7 +176,9 @@ fn warn_of_unnamed(hub: &Hub<'_>, parts: &mut [Part]) -> Result<(), ModelError> 
     if folders.any(|folder| Some(folder) != first) {
         return Err(why);
     }
-    hub.warn(format!("using the cached file where it lies, because its name cannot be made: {why}"));
+    hub.warn(format!(
+        "using the cached file where it lies, because its name cannot be made: {why}"
+    ));
     Ok(())
 }
 

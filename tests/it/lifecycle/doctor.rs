@@ -136,7 +136,10 @@ fn whatever_load_a_run_takes_is_looked_at_with_one_request() {
         &["--threshold", "completed_requests: count >= 100"],
     ] {
         let ended = doctor(&bench, &[&["--server", "sim"], load].concat());
-        lists(&ended, &["ok    one request    answered whole", "\neverything a run needs is here\n"]);
+        lists(
+            &ended,
+            &["ok    one request    answered whole", "\neverything a run needs is here\n"],
+        );
         ended.code(0);
     }
 }
