@@ -39,6 +39,11 @@ pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     Ok((line, run))
 }
 
+/// The equivalent command, for a reader.
+pub(crate) fn equivalent(command_line: &str) -> String {
+    format!("equivalent command:\n  {command_line}")
+}
+
 /// The words of the equivalent command. `is_file` is asked for bench.py's implicit files.
 fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String> {
     let mut words = vec!["bench-ci".to_owned()];
@@ -84,7 +89,7 @@ fn run_words(args: &BenchPyArgs, is_file: &dyn Fn(&Path) -> bool) -> Vec<String>
         [
             "--",
             "--n-predict",
-            &(args.max_tokens * 2).to_string(),
+            &args.max_tokens.saturating_mul(2).to_string(),
             "--cont-batching",
             "--metrics",
             "--flash-attn",
@@ -196,6 +201,14 @@ mod tests {
             line.ends_with("-- --n-predict 512 --cont-batching --metrics --flash-attn"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_number_of_any_size_is_translated() {
+        let mut asked = args();
+        asked.max_tokens = u64::MAX;
+        let (line, _) = translate(&asked).unwrap();
+        assert!(line.contains(&format!("--n-predict {}", u64::MAX)), "{line}");
     }
 
     #[test]

@@ -135,9 +135,14 @@ fn help_or_misuse(message: &clap::Error) -> Done {
 
 fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {
     let (command_line, run_args) = crate::bench_py::translate(args)?;
-    let mut done = run::main(&run_args)?;
-    done.stdout = format!("equivalent command:\n  {command_line}\n\n{}", done.stdout);
-    Ok(done)
+    match run::main(&run_args) {
+        Ok(mut done) => {
+            let equivalent = crate::bench_py::equivalent(&command_line);
+            done.stdout = format!("{equivalent}\n\n{}", done.stdout);
+            Ok(done)
+        }
+        Err(error) => Err(Error::BenchPy { command_line, source: Box::new(error) }),
+    }
 }
 
 fn make_model(shape: &str, file: &std::path::Path) -> Result<Done, Error> {
@@ -191,6 +196,44 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// The plain code blocks of a page, one line to a command.
+    fn code_of(page: &str) -> String {
+        let (mut code, mut inside) = (String::new(), None);
+        for line in page.lines() {
+            match (line.strip_prefix("```"), inside) {
+                (Some(language), None) => inside = Some(language.is_empty()),
+                (Some(_), Some(_)) => inside = None,
+                (None, Some(true)) => code.push_str(&format!("{line}\n")),
+                (None, _) => {}
+            }
+        }
+        code.replace("\\\n", " ")
+    }
+
+    /// The command lines of ours in a page, as words. What a shell would put in is one word.
+    fn command_lines(page: &str) -> Vec<Vec<OsString>> {
+        let code = code_of(page).replace("cargo run --release --", "bench-ci");
+        let lines = code.lines().filter_map(|line| line.split("# ").next());
+        let commands = lines.flat_map(|line| line.split("&&")).map(str::trim);
+        let words = |command: &str| -> Vec<OsString> {
+            let pieces = command.split('`').enumerate();
+            let outside = pieces.map(|(at, text)| if at % 2 == 0 { text } else { "substituted" });
+            outside.collect::<String>().split_whitespace().map(OsString::from).collect()
+        };
+        commands.filter(|command| command.starts_with("bench-ci ")).map(words).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_readme_can_be_typed() {
+        let commands = command_lines(include_str!("../README.md"));
+        assert!(commands.len() >= 9, "{commands:?}");
+        for command in commands {
+            if let Err(error) = parse(command.clone()) {
+                panic!("{command:?}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `bench-ci doctor`: everything that a run needs, looked at one by one, then one request.
 //!
 //! Main function: [`main`]. It uses the rooms of a real run, so that what it finds is what a run
-//! would find; the only thing of its own is the list. What that run writes goes to a temporary
-//! folder: a look must not replace the report of an earlier run in `--out-dir`.
+//! would find; all of its own is the list, and that one request takes the place of the plan's load.
+//! What that run writes goes to a temporary folder: a look must not replace the report of an earlier
+//! run in `--out-dir`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cancel;
 use crate::cli::RunArgs;
@@ -15,7 +17,7 @@ use crate::exit::ExitCode;
 use crate::load::{self, ClockSource};
 use crate::model;
 use crate::plan::resolve::resolve;
-use crate::plan::{PrometheusSpec, RunPlan, ServerProgram, Target};
+use crate::plan::{LoadShape, PrometheusSpec, RunPlan, ServerProgram, Target};
 use crate::provenance::Provenance;
 use crate::report::number::binary_bytes;
 use crate::run::{self, Finished};
@@ -65,6 +67,7 @@ impl List {
             Error::System { .. }
             | Error::Stopped { .. }
             | Error::HelpTopic { .. }
+            | Error::BenchPy { .. }
             | Error::Github(_)
             | Error::Prometheus(_)
             | Error::Ab(_)
@@ -102,32 +105,22 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
     stamps(&mut list);
     open_files(&mut list);
 
-    if let Err(error) = output_folder(&mut list, &args.output.out_dir) {
-        list.bad(&error);
-        return Ok(list.end(error.exit_code()));
-    }
-    let folder = tempfile::Builder::new()
-        .prefix("bench-ci-doctor-")
-        .tempdir()
-        .map_err(|source| Error::System { attempt: "make a temporary folder", source })?;
-    let mut args = args.clone();
-    args.output.out_dir = folder.path().to_owned();
-    args.workload.n_prompts = Some(1);
-    args.workload.users = Some(1);
-    args.workload.warm_up = Some(0);
-    args.workload.max_tokens = Some(ANSWER_TOKENS);
-    // One request says nothing about how much this client can do.
-    args.limits.accept_saturated_client = true;
-    let mut plan = match resolve(&args, &run::surroundings(&provenance)?) {
+    // The untouched flags, and in a run's own order: what is wrong with them is what a run would say.
+    let planned = resolve(args, &run::surroundings(&provenance)?)
+        .and_then(|plan| output_folder(&mut list, &plan.out_dir).map(|()| plan));
+    let plan = match planned {
         Ok(plan) => plan,
         Err(error) => {
             list.bad(&error);
             return Ok(list.end(error.exit_code()));
         }
     };
-    // Nobody wants to be told of one request, and what is wrong with these flags is known by now.
-    plan.prometheus = PrometheusSpec::default();
     target(&mut list, &plan);
+    let folder = tempfile::Builder::new()
+        .prefix("bench-ci-doctor-")
+        .tempdir()
+        .map_err(|source| Error::System { attempt: "make a temporary folder", source })?;
+    let plan = of_one_request(plan, folder.path());
     let runtime = run::runtime()?;
     let finished = runtime.block_on(async {
         let (canceller, cancel) = cancel::pair();
@@ -150,6 +143,28 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
         let _path = folder.keep();
     }
     Ok(list.end(exit))
+}
+
+/// The same plan with one short request in place of its load, written elsewhere.
+fn of_one_request(mut plan: RunPlan, out_dir: &Path) -> RunPlan {
+    plan.out_dir = out_dir.to_owned();
+    // One request says nothing about how much this client can do.
+    plan.limits.accept_saturated_client = true;
+    // Nobody wants to be told of it, and what is wrong with these flags is known by now.
+    plan.prometheus = PrometheusSpec::default();
+    let workload = &mut plan.workload;
+    workload.shape = LoadShape::ConstantUsers;
+    workload.phases.clear();
+    workload.cool_down = Duration::ZERO;
+    workload.users = Some(1);
+    workload.n_prompts = Some(1);
+    workload.warm_up_requests_per_user = 0;
+    workload.request.max_tokens = workload.request.max_tokens.min(ANSWER_TOKENS);
+    workload.tpot_difference = None;
+    workload.cancel = None;
+    // They are about the whole load.
+    workload.thresholds.clear();
+    plan
 }
 
 /// Whether `run` could write there. Nothing of an earlier run is touched, and nothing is left.

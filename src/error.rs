@@ -37,17 +37,17 @@ pub enum Error {
     /// The history cannot be read or written.
     #[error(transparent)]
     History(#[from] crate::history::HistoryError),
-    /// No prompt fits the server's slots.
-    #[error(
-        "none of {prompts} prompts of the dataset \"{dataset}\" fits the {context} tokens of a slot"
-    )]
+    /// No prompt fits the server.
+    #[error("none of {prompts} prompts of the dataset \"{dataset}\" fits {place}")]
     NothingFits {
         /// Which dataset.
         dataset: String,
         /// How many prompts it has.
         prompts: u64,
-        /// Tokens of a slot.
-        context: u64,
+        /// What they do not fit, such as `the 512 tokens of a slot`.
+        place: String,
+        /// The flag that makes more room there.
+        flag: &'static str,
     },
     /// Our own metrics cannot be told.
     #[error(transparent)]
@@ -90,6 +90,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A run of `bench-py` failed; its `run` command is of use all the same.
+    #[error("{source}")]
+    BenchPy {
+        /// The equivalent `run` command.
+        command_line: String,
+        /// What kept it from its end.
+        source: Box<Error>,
+    },
     /// A stored report could not be shown.
     #[error(transparent)]
     Show(#[from] crate::show::ShowError),
@@ -110,6 +118,7 @@ impl Error {
             | Error::HelpTopic { .. }
             | Error::NothingFits { .. }
             | Error::Resume { .. } => ExitCode::Usage,
+            Error::BenchPy { source, .. } => source.exit_code(),
             Error::Show(error) => error.exit_code(),
             Error::Model(error) => error.exit_code(),
             Error::Dataset(error) => error.exit_code(),
@@ -166,9 +175,12 @@ impl Error {
             Error::Output { .. } => {
                 Some("choose another folder with --out-dir, or make room on the disk".to_owned())
             }
-            Error::NothingFits { .. } => Some(
+            Error::NothingFits { flag: "--ctx-size", .. } => Some(
                 "raise --ctx-size (the slots share it), lower --parallel, or name another --dataset".to_owned(),
             ),
+            Error::NothingFits { flag, .. } => {
+                Some(format!("raise {flag}, or name another --dataset"))
+            }
             Error::HelpTopic { .. } => {
                 Some(
                     "there is help on each command, on exit-codes and on environment; `bench-ci --help` lists the commands"
@@ -176,6 +188,10 @@ impl Error {
                 )
             }
             Error::Resume { hint, .. } => Some(hint.clone()),
+            Error::BenchPy { command_line, source } => {
+                let before = source.hint().map_or_else(String::new, |hint| format!("{hint}\n"));
+                Some(format!("{before}{}", crate::bench_py::equivalent(command_line)))
+            }
             Error::Show(error) => error.hint(),
             Error::System { .. } | Error::Stopped { .. } => None,
         }

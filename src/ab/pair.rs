@@ -455,8 +455,9 @@ impl Arena<'_> {
             let left_out = fit::leave_out_too_long(&mut prompts, &forced, context, control).await;
             if left_out > 0 {
                 self.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit the {context} tokens of a slot and were \
-                     left out; raise --ctx-size, or choose shorter ones with --max-prompt-tokens"
+                    "{left_out} prompts of the dataset do not fit {} and were left out; raise --ctx-size, or \
+                     choose shorter ones with --max-prompt-tokens",
+                    fit::slot(context)
                 ));
             }
         }
@@ -467,7 +468,8 @@ impl Arena<'_> {
             return Err(Broken::Failed(Error::NothingFits {
                 dataset: self.prompts.source.clone(),
                 prompts: self.prompts.kept,
-                context: context.unwrap_or_default(),
+                place: fit::slot(context.unwrap_or_default()),
+                flag: "--ctx-size",
             }));
         }
         Ok((users.max(1), prompts.into_iter().map(|(position, _)| position).collect()))

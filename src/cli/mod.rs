@@ -18,6 +18,7 @@ mod prometheus;
 mod report;
 mod request;
 mod run;
+mod typed;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,7 @@ pub use run::{
     ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
     ProgressMode, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
+pub use typed::TypedFlags;
 
 /// Did this change make the LLM server slower?
 ///
@@ -119,7 +121,7 @@ pub enum Command {
     ///
     /// Takes the flags of `run`, so put `doctor` before those that you want to run with. Looks at the
     /// machine, time stamps, limits, output folder, model and server, starts it, and sends one request.
-    /// Leaves with the exit code that the run would leave with.
+    /// Leaves with the exit code that the run would leave with, as far as one request can tell.
     #[command(verbatim_doc_comment)]
     Doctor(Box<RunArgs>),
     /// Measure this client itself, against the simulator, on this machine

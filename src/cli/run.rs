@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::request::RequestArgs;
-use super::{DerivedArgs, PrometheusArgs};
+use super::{DerivedArgs, PrometheusArgs, TypedFlags};
 use crate::plan::search::SearchOver;
 use crate::plan::{ArrivalProcess, duration, shape};
 
@@ -76,6 +76,9 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
+    /// Which of these were typed.
+    #[command(flatten)]
+    pub typed: TypedFlags,
     /// The llama-server to start, or `sim` for the simulator inside this binary
     ///
     /// Without it: the variable, then `llama-server` on PATH. The simulator is never chosen silently,

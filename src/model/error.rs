@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::gguf::GgufError;
 use super::gguf::bytes_in_words;
-use super::hub::HubError;
+use super::hub::{HubError, HubFault};
 use super::synthetic::ShapeError;
 use crate::cancel::StopReason;
 use crate::exit::ExitCode;
@@ -161,6 +161,9 @@ impl ModelError {
             ModelError::Cancelled(StopReason::Interrupted) => ExitCode::Interrupted,
             ModelError::Cancelled(StopReason::Terminated) => ExitCode::Terminated,
             ModelError::Shape(_) => ExitCode::Usage,
+            ModelError::Hub(error) if matches!(error.fault, HubFault::BadName(_)) => {
+                ExitCode::Usage
+            }
             _ => ExitCode::Model,
         }
     }

@@ -18,7 +18,7 @@ pub use environment::Environment;
 pub use error::ModelError;
 pub(crate) use error::free_bytes;
 pub use gguf::{GgufSummary, ModelWork, TensorType};
-pub use hub::{HubAsk, HubError, HubFault, HubLimits, RepoKind};
+pub use hub::{BadName, HubAsk, HubError, HubFault, HubLimits, RepoKind};
 
 use crate::cancel::Cancel;
 use crate::dataset::{FetchError, Fetched, HubFile};

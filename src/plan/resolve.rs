@@ -19,6 +19,8 @@ use super::{
     Transport, Workload, Yield,
 };
 use crate::cli::{ConnectionsArg, HttpVersionArg, RunArgs};
+use crate::model::{BadName, synthetic};
+use crate::server::command;
 
 pub use suite::{Intention, intention};
 
@@ -101,6 +103,8 @@ fn resolve_with(
     }
     if args.server.url.is_some() {
         refuse_with_url(args, model.as_ref(), &mut problems);
+    } else {
+        refuse_two_models(args, model.as_ref(), &mut problems);
     }
     let template = prompt_template(args, &mut problems);
     let workload = match workload_of(&overrides(args, dataset, template)) {
@@ -138,7 +142,7 @@ fn resolve_with(
             program: ServerProgram::Executable(program), extra_args, ..
         }),
     ) = (&model, &target)
-        && !names_a_model(extra_args)
+        && !command::names_a_model(extra_args)
     {
         let problem = Problem::new(Place::Flag("--model"), format!("no model for \"{}\"", program.display())).hinting(
             "three ways: --hf-repo REPO --hf-file FILE (downloaded), --model PATH (a GGUF on disk), or \
@@ -184,11 +188,14 @@ fn resolve_with(
 fn model_source(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<ModelSource> {
     let model = &args.model;
     if let (Some(repo), Some(file)) = (&model.hf_repo, &model.hf_file) {
-        return Some(ModelSource::Hub {
-            repo: repo.trim().to_owned(),
-            file: file.trim().to_owned(),
-            revision: model.hf_revision.clone(),
-        });
+        let (repo, file, revision) = (repo.trim(), file.trim(), model.hf_revision.clone());
+        if let Err(bad) = BadName::check(repo, file, revision.as_deref()) {
+            let BadName { flag, value, expected } = bad;
+            let message = format!("invalid value \"{value}\": expected {expected}");
+            problems.push(Problem::new(Place::Flag(flag), message).hinting(BadName::HINT));
+            return None;
+        }
+        return Some(ModelSource::Hub { repo: repo.to_owned(), file: file.to_owned(), revision });
     }
     let named = model.model.as_deref()?;
     if named.is_empty() {
@@ -201,10 +208,15 @@ fn model_source(args: &RunArgs, problems: &mut Vec<Problem>) -> Option<ModelSour
     if named == "synthetic" {
         return Some(ModelSource::Synthetic { shape: "tiny".to_owned() });
     }
-    match named.strip_prefix("synthetic:") {
-        Some(shape) => Some(ModelSource::Synthetic { shape: shape.to_owned() }),
-        None => Some(ModelSource::Path { path: named.into() }),
+    let Some(shape) = named.strip_prefix("synthetic:") else {
+        return Some(ModelSource::Path { path: named.into() });
+    };
+    if let Err(error) = shape.parse::<synthetic::Shape>() {
+        let message = format!("invalid value \"{named}\": {error}");
+        problems.push(Problem::new(Place::Flag("--model"), message).hinting(error.hint()));
+        return None;
     }
+    Some(ModelSource::Synthetic { shape: shape.to_owned() })
 }
 
 fn headers(typed: &[String], problems: &mut Vec<Problem>) -> Vec<(String, Secret)> {
@@ -287,11 +299,21 @@ fn check_ratio(flag: &'static str, ratio: f64, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Beside a model behind `--` that of the plan would be in the report and not be loaded.
+fn refuse_two_models(args: &RunArgs, model: Option<&ModelSource>, problems: &mut Vec<Problem>) {
+    if model.is_none() || !command::names_a_model(&args.server.extra_args) {
+        return;
+    }
+    let flag = if args.model.hf_repo.is_some() { "--hf-repo" } else { "--model" };
+    problems.push(Problem::new(Place::Flag(flag), command::TWO_MODELS).hinting(command::ONE_MODEL));
+}
+
 /// With `--url` nothing is started, so a flag of the started server would be silently lost.
 fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut Vec<Problem>) {
     let server = &args.server;
     let given = [
         ("--model or --hf-repo", model.is_some()),
+        ("--model-path-prefix", args.model.model_path_prefix.is_some()),
         ("--parallel", server.parallel.is_some()),
         ("--n-gpu-layers", server.n_gpu_layers.is_some()),
         ("--ctx-size", server.ctx_size.is_some()),
@@ -299,7 +321,8 @@ fn refuse_with_url(args: &RunArgs, model: Option<&ModelSource>, problems: &mut V
         ("--ubatch-size", server.ubatch_size.is_some()),
         ("arguments after --", !server.extra_args.is_empty()),
     ];
-    for (flag, _) in given.into_iter().filter(|(_, given)| *given) {
+    let given = given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag);
+    for flag in given.chain(server.typed.0.iter().copied()) {
         problems.push(
             Problem::new(
                 Place::Flag(flag),
@@ -471,26 +494,6 @@ fn with_flags_of_the_route(
         Yield::Scores => {}
     }
     all
-}
-
-/// Whether llama-server's own arguments already say which model it takes.
-fn names_a_model(extra_args: &[String]) -> bool {
-    const FLAGS: [&str; 10] = [
-        "-m",
-        "--model",
-        "-mu",
-        "--model-url",
-        "-hf",
-        "-hfr",
-        "--hf-repo",
-        "-dr",
-        "--docker-repo",
-        "--models-dir",
-    ];
-    extra_args.iter().any(|argument| {
-        let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
-        FLAGS.contains(&name)
-    })
 }
 
 fn tags(args: &RunArgs, found: &Tags, workload: &Workload) -> Tags {

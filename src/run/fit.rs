@@ -16,6 +16,11 @@ const TEMPLATE_ALLOWANCE: u64 = 256;
 /// Tokens that a template may add around each further turn.
 const TURN_ALLOWANCE: u64 = 32;
 
+/// A slot with so much context, for a message.
+pub(crate) fn slot(context: u64) -> String {
+    format!("the {context} tokens of a slot")
+}
+
 /// Counts prompts and conversations.
 pub(super) struct Counter<'a> {
     workload: &'a Workload,

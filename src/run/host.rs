@@ -221,8 +221,7 @@ async fn start(
         log,
         inherited_api_key: std::env::var("LLAMA_API_KEY")
             .ok()
-            .filter(|key| !key.is_empty())
-            .map(Secret::new),
+            .and_then(|keys| server::command::first_key(&keys)),
         log_events: Some(events.clone()),
         guard,
     };

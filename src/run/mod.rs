@@ -95,12 +95,6 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
             return Err(error);
         }
     };
-    if args.suite.resume {
-        return Err(Error::Resume {
-            why: "a single run has no cells to go on with".to_owned(),
-            hint: "leave out --resume".to_owned(),
-        });
-    }
     if args.output.dry_run {
         return dry::show(&plan).map(Done::text);
     }

@@ -15,6 +15,7 @@ use crate::plan::{RunPlan, Target};
 use crate::provenance::{self, Machine};
 use crate::scrape::ResourceSummary;
 use crate::server::Ending;
+use crate::server::command::client_host;
 use crate::stats::ServerKind;
 
 pub(crate) fn tool() -> artifact::Tool {
@@ -180,7 +181,10 @@ pub(super) fn server(plan: &RunPlan, findings: &Findings, kind: ServerKind) -> a
         (None, Target::Start(spec)) if spec.host.ends_with(".sock") => {
             format!("unix:{}", spec.host)
         }
-        (None, Target::Start(spec)) => format!("http://{}:{}", spec.host, spec.port),
+        (None, Target::Start(spec)) => {
+            let host = client_host(&spec.host).unwrap_or_else(|_no_address| spec.host.clone());
+            format!("http://{host}:{}", spec.port)
+        }
     };
     let why_no_start = if external { "the server was already running" } else { never };
     let why_no_exit = match facts {

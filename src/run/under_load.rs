@@ -253,7 +253,7 @@ impl UnderLoad<'_> {
             how = Some(made.how);
         }
         let known = (dialect, context);
-        let (bodies, sent) = self.bodies(&workload, known, &needed, &mut findings.warnings).await;
+        let (bodies, sent) = self.bodies(&workload, known, &needed, &mut findings.warnings).await?;
         let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
@@ -294,40 +294,49 @@ impl UnderLoad<'_> {
 
     /// The bodies of all requests, of the prompts that fit this server, and those prompts; warns of
     /// what was left out.
+    ///
+    /// # Errors
+    /// If that is all of them.
     async fn bodies<'p>(
         &self,
         workload: &Workload,
         (dialect, context): (Dialect, Option<u64>),
         needed: &'p [Prompt],
         warnings: &mut Vec<String>,
-    ) -> (Bodies, Sent<'p>) {
+    ) -> Result<(Bodies, Sent<'p>), Error> {
         let mut prompts: Vec<Numbered<'p>> = needed.iter().enumerate().collect();
         if let Some(spec) = workload.conversation {
             let talks =
                 bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
                     .await;
-            let context = context.unwrap_or_default();
+            let slot = fit::slot(context.unwrap_or_default());
             if talks.left_out > 0 {
+                if talks.bodies.bodies.is_empty() {
+                    return Err(self.nothing_fits(slot, "--ctx-size"));
+                }
                 warnings.push(format!(
-                    "{} conversations do not fit the {context} tokens of a slot and were left out; raise \
-                     --ctx-size, or lower --max-tokens or --max-prompt-tokens",
+                    "{} conversations do not fit {slot} and were left out; raise --ctx-size, or lower \
+                     --max-tokens or --max-prompt-tokens",
                     talks.left_out
                 ));
             }
             if talks.shortened > 0 {
                 warnings.push(format!(
-                    "{} conversations have fewer than {} turns, to fit the {context} tokens of a slot with \
-                     all their answers; raise --ctx-size, or lower --max-tokens",
+                    "{} conversations have fewer than {} turns, to fit {slot} with all their answers; \
+                     raise --ctx-size, or lower --max-tokens",
                     talks.shortened, spec.turns
                 ));
             }
             warnings.extend(repeats(workload, talks.bodies.bodies.len() as u64, "conversations"));
-            return (talks.bodies, Sent { prompts, not_fitting: talks.left_out });
+            return Ok((talks.bodies, Sent { prompts, not_fitting: talks.left_out }));
         }
         let mut not_fitting = 0;
         if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
             not_fitting = fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
             if not_fitting > 0 {
+                if prompts.is_empty() {
+                    return Err(self.nothing_fits(place, cure));
+                }
                 warnings.push(format!(
                     "{not_fitting} prompts of the dataset do not fit {place} and were left out; \
                      raise {cure}, or choose shorter ones with --max-prompt-tokens"
@@ -341,12 +350,17 @@ impl UnderLoad<'_> {
             let wanted = wanted.saturating_mul(batch);
             prompts.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         }
-        (bodies, Sent { prompts, not_fitting })
+        Ok((bodies, Sent { prompts, not_fitting }))
+    }
+
+    fn nothing_fits(&self, place: String, flag: &'static str) -> Error {
+        let (dataset, prompts) = (self.prompts.source.clone(), self.prompts.kept);
+        Error::NothingFits { dataset, prompts, place, flag }
     }
 
     /// How many tokens a text may have, which part of the server says so, and which flag.
     fn room(&self, workload: &Workload, context: u64) -> (u64, String, &'static str) {
-        let slot = (context, format!("the {context} tokens of a slot"), "--ctx-size");
+        let slot = (context, fit::slot(context), "--ctx-size");
         let Target::Start(spec) = &self.plan.target else { return slot };
         if workload.endpoint.yields() == Yield::Tokens || spec.program == ServerProgram::Sim {
             return slot;

@@ -120,6 +120,12 @@ const ANY_MODEL: &[&str] = &[
     "--models-dir",
     "--models-preset",
 ];
+/// What is wrong with a model of the plan beside one among the further arguments.
+pub(crate) const TWO_MODELS: &str =
+    "the server's own arguments name a model too, and only one of the two would be loaded";
+/// What to do about it.
+pub(crate) const ONE_MODEL: &str = "take it out of the arguments behind --, so that the report names what was measured; or leave out \
+     --model and --hf-repo";
 const PARALLEL: &[&str] = &["--parallel", "-np"];
 const GPU_LAYERS: &[&str] = &["--n-gpu-layers", "--gpu-layers", "-ngl"];
 const CTX_SIZE: &[&str] = &["--ctx-size", "-c"];
@@ -149,15 +155,22 @@ pub fn listen_host<'a>(spec: &'a ServerSpec, capabilities: &'a Capabilities) -> 
     extra.value_of(HOST).unwrap_or(&spec.host)
 }
 
+/// Whether further arguments say which model the server takes.
+#[must_use]
+pub fn names_a_model(extra_args: &[String]) -> bool {
+    // All that a build could add is which other flags have a value, which may begin with a dash.
+    let capabilities = Capabilities::default();
+    ExtraArgs { args: extra_args, capabilities: &capabilities }.has(ANY_MODEL)
+}
+
 /// Builds the command line.
 ///
-/// `model` is left out if `None` or if the further arguments name one. `port` is used unless the
-/// further arguments fix another. Further arguments come last and win over ours, which are then not
-/// given twice.
+/// `port` is used unless the further arguments fix another. Further arguments come last and win over
+/// ours, which are then not given twice.
 ///
 /// # Errors
-/// If the user asked for a flag that this build does not have, or for an address or port with which
-/// nobody can connect.
+/// If the user asked for a flag that this build does not have, for an address or port with which
+/// nobody can connect, or for two models: of which the report speaks must be what is loaded.
 pub fn build(
     spec: &ServerSpec,
     program: &Program,
@@ -185,9 +198,13 @@ pub fn build(
         None => port,
     };
 
-    if let Some(model) = model
-        && !extra.has(ANY_MODEL)
-    {
+    if let Some(model) = model {
+        if extra.has(ANY_MODEL) {
+            return Err(ServerError::Misuse {
+                problem: TWO_MODELS.to_owned(),
+                cure: ONE_MODEL.to_owned(),
+            });
+        }
         draft.push(MODEL[0], &model.to_string_lossy());
     }
     if !extra.has(HOST) {
@@ -228,7 +245,6 @@ pub fn build(
         }
         None => format!("{scheme}://{client_host}:{port}{prefix}"),
     };
-    let key = extra.value_of(API_KEY).and_then(|keys| keys.split(',').next());
     Ok(ServerCommand {
         program: program.path.clone(),
         args,
@@ -236,10 +252,18 @@ pub fn build(
         listen_host,
         port,
         socket,
-        api_key: key.map(|key| Secret::new(key.to_owned())),
+        api_key: extra.value_of(API_KEY).and_then(first_key),
         api_key_file: extra.value_of(&["--api-key-file"]).map(PathBuf::from),
         warnings,
     })
+}
+
+/// The key with which a server is asked that was given these, parted by commas, by `--api-key` or
+/// `LLAMA_API_KEY`; `None` if there is none.
+#[must_use]
+pub fn first_key(keys: &str) -> Option<Secret> {
+    let first = keys.split(',').find(|key| !key.is_empty())?;
+    Some(Secret::new(first.to_owned()))
 }
 
 /// The Unix socket that `--host` names: llama-server takes for one what ends so.
@@ -250,7 +274,7 @@ pub fn socket_of(listen: &str) -> Option<&str> {
 }
 
 /// Where a client on this machine reaches a server that listens on `listen`.
-fn client_host(listen: &str) -> Result<String, ServerError> {
+pub(crate) fn client_host(listen: &str) -> Result<String, ServerError> {
     // Newer builds take several addresses; any of them will do.
     let first = listen.split(',').next().unwrap_or_default().trim();
     if first.contains('/') {

@@ -137,28 +137,38 @@ fn further_arguments_are_verbatim_and_last() {
 
 #[test]
 fn further_arguments_win_and_nothing_is_given_twice() {
-    let extra = [
-        "-m",
-        "other.gguf",
-        "--host",
-        "0.0.0.0",
-        "--port",
-        "8080",
-        "--metrics",
-        "--no-slots",
-        "-np",
-        "2",
-    ];
+    let extra = ["--host", "0.0.0.0", "--port", "8080", "--metrics", "--no-slots", "-np", "2"];
     let mut wanted = spec(&extra);
     wanted.parallel = Some(4);
     let command = built(&wanted, TODAY).expect("a command line");
-    assert_eq!(command.args, extra);
+    assert_eq!(command.args, [&["--model", "m.gguf"][..], &extra].concat());
     assert_eq!((command.listen_host.as_str(), command.port), ("0.0.0.0", 8080));
     assert_eq!(command.base_url, "http://127.0.0.1:8080");
     assert_eq!(command.warnings, ["--parallel is given twice: 2 behind -- wins over 4"]);
     let capabilities = Capabilities::read(TODAY, "");
     assert_eq!(fixed_port(&wanted, &capabilities), Some(8080));
     assert_eq!(listen_host(&wanted, &capabilities), "0.0.0.0");
+}
+
+#[test]
+fn two_models_are_refused_and_one_is_seen_under_each_of_its_flags() {
+    for &flag in ANY_MODEL {
+        let extra = spec(&[flag, "other"]);
+        let error = built(&extra, TODAY).expect_err("two models");
+        assert_eq!(error.exit_code(), crate::exit::ExitCode::Usage, "{flag}");
+        assert!(names_a_model(&extra.extra_args), "{flag}");
+        assert!(names_a_model(&[format!("{flag}=other")]), "{flag}");
+    }
+    // Here it is the value of another flag.
+    assert!(!names_a_model(&spec(&["--alias", "-m", "--threads", "8"]).extra_args));
+    check(&spec(&["--alias", "-m"]), TODAY, &["--metrics", "--slots", "--alias", "-m"], 0);
+}
+
+#[test]
+fn of_several_keys_the_first_is_sent() {
+    for (keys, first) in [("a,b", Some("a")), ("a", Some("a")), (",b", Some("b")), ("", None)] {
+        assert_eq!(first_key(keys).as_ref().map(Secret::expose), first, "{keys}");
+    }
 }
 
 #[test]

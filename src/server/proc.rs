@@ -7,6 +7,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::command::redacted;
+
+/// Characters of a command line in a message.
+const SHOWN_CHARACTERS: usize = 200;
+
 /// A process of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
@@ -115,18 +120,28 @@ pub fn cpu_time(pid: i32) -> Option<Duration> {
     }
 }
 
-/// The command line of a process, arguments parted by blanks, at most 200 characters; `None` if it
-/// cannot be read.
+/// The command line of a process without its secrets, arguments parted by blanks, at most 200
+/// characters; `None` if it cannot be read.
 #[must_use]
 pub fn command_of(pid: i32) -> Option<String> {
-    let raw = std::fs::read(path(pid, "cmdline")).ok()?;
-    let text = String::from_utf8_lossy(&raw).replace('\0', " ");
-    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+    let text = shown(&std::fs::read(path(pid, "cmdline")).ok()?);
     if !text.is_empty() {
         return Some(text);
     }
     let name = std::fs::read_to_string(path(pid, "comm")).ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The words of `/proc/PID/cmdline` as they may be printed and stored. It is most often another
+/// llama-server that holds a port, and its key is nobody's business.
+fn shown(raw: &[u8]) -> String {
+    let words: Vec<String> = raw
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    let text = redacted(&words).join(" ");
+    // Cut last, so that a key does not show because its flag was cut off.
+    text.trim().chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect()
 }
 
 /// The processes with an environment entry that begins so (`NAME=value…`), zombies and this process
@@ -243,6 +258,15 @@ mod tests {
         assert_eq!(stat.rss_bytes, 25 * page_size());
         assert!((stat.cpu_s - 200.0 / ticks_per_second()).abs() < 1e-9);
         assert_eq!((stat.minor_faults, stat.major_faults), (1 + 2, 3 + 4));
+    }
+
+    #[test]
+    fn the_command_line_of_a_stranger_is_shown_without_its_key() {
+        let raw = b"llama-server\0--port\08080\0--api-key\0sk-abc\0--hf-token=hf_abc\0-m\0a b\0";
+        assert_eq!(shown(raw), "llama-server --port 8080 --api-key *** --hf-token=*** -m a b");
+        let long = [&b"x\0"[..], &b"y\0".repeat(SHOWN_CHARACTERS)].concat();
+        assert_eq!(shown(&long).chars().count(), SHOWN_CHARACTERS);
+        assert_eq!(shown(b""), "");
     }
 
     #[cfg(target_os = "linux")]

@@ -39,13 +39,13 @@ pub struct Launch<'a> {
     pub spec: &'a ServerSpec,
     /// The executable, from [`super::resolve_program`].
     pub program: &'a Program,
-    /// The model; `None` where none is needed or the further arguments name one.
+    /// The model; `None` where none is needed, or where the further arguments name it.
     pub model: Option<&'a Path>,
     /// From [`super::probe()`], or [`Capabilities::of_simulator`].
     pub capabilities: &'a Capabilities,
     /// Where everything that the server writes is kept; made anew.
     pub log: &'a Path,
-    /// The value of `LLAMA_API_KEY`, which the server inherits and obeys.
+    /// The first key of `LLAMA_API_KEY`, which the server inherits and obeys.
     pub inherited_api_key: Option<Secret>,
     /// Told each line of the log as an event; `None` tells nobody.
     pub log_events: Option<Events>,

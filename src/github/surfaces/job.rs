@@ -279,6 +279,9 @@ fn secrets(subject: &Subject<'_>, env: Env<'_>) -> Vec<String> {
         .chain(&crate::plan::resolve::prometheus::SECRET_VARIABLES)
         .filter_map(|name| env(name))
         .collect();
+    // It may hold several, and each by itself is one.
+    let keys = env("LLAMA_API_KEY").unwrap_or_default();
+    secrets.extend(keys.split(',').map(str::to_owned));
     if let Some(server) = subject.server {
         secrets.extend(server.api_key.clone());
         let headers = server.headers.iter().filter_map(|header| header.split_once('='));

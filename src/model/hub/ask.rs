@@ -1,6 +1,6 @@
 //! What is asked of the Hub, checked so that it can be part of an address and of a path.
 //!
-//! Main type: [`HubAsk`].
+//! Main type: [`HubAsk`]; what cannot be asked is a [`BadName`].
 
 use std::fmt;
 
@@ -61,23 +61,15 @@ impl HubAsk {
     ) -> Result<Self, Box<HubError>> {
         let parsed = Url::parse(&environment.hub_endpoint);
         let nowhere = || Url::parse("http://invalid").expect("a constant address");
-        let mut shown = parsed.clone().unwrap_or_else(|_| nowhere());
-        // An address without a host has no password either.
-        if shown.has_host() {
-            shown.set_username("").expect("an address with a host can lose its user");
-            shown.set_password(None).expect("an address with a host can lose its password");
-        }
+        let base = parsed.clone().unwrap_or_else(|_| nowhere());
+        let shown = without_password(base.clone()).unwrap_or_else(nowhere);
         let ask = Self {
             kind,
             repo: repo.to_owned(),
             file: file.to_owned(),
             revision: revision.map(str::to_owned),
             endpoint: shown.as_str().trim_end_matches('/').to_owned(),
-            base: parsed.clone().unwrap_or_else(|_| nowhere()),
-        };
-        let bad = |flag, value: &str, expected| {
-            let value = value.to_owned();
-            Err(ask.failed(HubFault::BadName { flag, value, expected }))
+            base,
         };
         match parsed {
             Err(error) => {
@@ -89,20 +81,7 @@ impl HubAsk {
             }
             Ok(_) => {}
         }
-        let segments: Vec<&str> = repo.split('/').collect();
-        if segments.len() > 2 || !segments.iter().all(|segment| is_plain_name(segment)) {
-            return bad(
-                "--hf-repo",
-                repo,
-                "OWNER/NAME of letters, digits, dots, dashes and underscores",
-            );
-        }
-        if !is_relative_path(file) {
-            return bad("--hf-file", file, "a path inside the repository");
-        }
-        if revision.is_some_and(|revision| !is_relative_path(revision)) {
-            return bad("--hf-revision", revision.unwrap_or_default(), "a branch, tag or commit");
-        }
+        BadName::check(repo, file, revision).map_err(|bad| ask.failed(bad.into()))?;
         Ok(ask)
     }
 
@@ -155,6 +134,58 @@ impl fmt::Display for HubAsk {
     }
 }
 
+/// The address without user and password; `None` of one that can have neither, such as a file's.
+fn without_password(mut url: Url) -> Option<Url> {
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(url)
+}
+
+/// What was typed and cannot be a name on the Hub.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid value \"{value}\" for {flag}: expected {expected}")]
+pub struct BadName {
+    /// Which flag.
+    pub flag: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it takes.
+    pub expected: &'static str,
+}
+
+impl BadName {
+    /// What to do about it.
+    pub const HINT: &'static str =
+        "such as --hf-repo ggml-org/models --hf-file tinyllamas/stories15M.gguf";
+
+    /// Whether these can be part of an address and of a path.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot.
+    pub fn check(repo: &str, file: &str, revision: Option<&str>) -> Result<(), Self> {
+        let bad =
+            |flag, value: &str, expected| Err(Self { flag, value: value.to_owned(), expected });
+        let segments: Vec<&str> = repo.split('/').collect();
+        if segments.len() > 2 || !segments.iter().all(|segment| is_plain_name(segment)) {
+            return bad(
+                "--hf-repo",
+                repo,
+                "OWNER/NAME of letters, digits, dots, dashes and underscores",
+            );
+        }
+        if !is_relative_path(file) {
+            return bad("--hf-file", file, "a path inside the repository");
+        }
+        match revision {
+            Some(revision) if !is_relative_path(revision) => {
+                bad("--hf-revision", revision, "a branch, tag or commit")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether the text can be one folder's name anywhere.
 pub(super) fn is_plain_name(text: &str) -> bool {
     !text.is_empty()
@@ -196,6 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_that_is_no_address_of_a_hub_is_refused_whatever_it_is() {
+        for endpoint in ["file://server/x", "file:///x", "mailto:x", "ftp://u:secret@h/", "", "x"] {
+            let environment = Environment::from_variables(|name| {
+                (name == "HF_ENDPOINT").then(|| endpoint.to_owned())
+            });
+            let asked = HubAsk::new(RepoKind::Model, "o/n", "f", None, &environment);
+            if endpoint.is_empty() {
+                assert!(asked.is_ok(), "an empty variable is none");
+                continue;
+            }
+            let error = asked.unwrap_err();
+            assert!(matches!(error.fault, HubFault::BadEndpoint { .. }), "{endpoint}: {error}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
     fn names_that_would_leave_their_folder_are_refused() {
         for (repo, file, revision) in [
             ("..", "f", None),
@@ -209,10 +257,7 @@ mod tests {
             ("o/n", "f", Some("")),
         ] {
             let refused = ask(repo, file, revision).unwrap_err();
-            assert!(
-                matches!(refused.fault, HubFault::BadName { .. }),
-                "{repo} {file} {revision:?}"
-            );
+            assert!(matches!(refused.fault, HubFault::BadName(_)), "{repo} {file} {revision:?}");
         }
     }
 }

@@ -146,7 +146,10 @@ impl<'run> Hub<'run> {
         match again {
             Again::Never => None,
             Again::AfterPause => Some(limits.pause * 2u32.saturating_pow(attempts.min(8) - 1)),
-            Again::After(asked) => (waited + asked <= limits.wait_max).then_some(asked),
+            // The Hub may ask for more than any clock holds.
+            Again::After(asked) => {
+                (waited.saturating_add(asked) <= limits.wait_max).then_some(asked)
+            }
         }
     }
 

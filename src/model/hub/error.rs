@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ask::{HubAsk, RepoKind};
+use super::ask::{BadName, HubAsk, RepoKind};
 use crate::model::error::quoted_list;
 
 /// A file that the Hub did not give.
@@ -23,15 +23,8 @@ pub struct HubError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum HubFault {
     /// What the user typed cannot be a name.
-    #[error("invalid value \"{value}\" for {flag}: expected {expected}")]
-    BadName {
-        /// Which flag.
-        flag: &'static str,
-        /// Its value.
-        value: String,
-        /// What it takes.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    BadName(#[from] BadName),
     /// `HF_ENDPOINT` is no address.
     #[error("HF_ENDPOINT is not an address: {reason}")]
     BadEndpoint {
@@ -231,9 +224,7 @@ impl HubError {
             {
                 "use --dataset FILE, or --dataset builtin, which needs no download".to_owned()
             }
-            HubFault::BadName { .. } => {
-                "such as --hf-repo ggml-org/models --hf-file tinyllamas/stories15M.gguf".to_owned()
-            }
+            HubFault::BadName(_) => BadName::HINT.to_owned(),
             HubFault::BadEndpoint { .. } => {
                 "set HF_ENDPOINT to an address such as https://huggingface.co, or unset it".to_owned()
             }
@@ -320,7 +311,7 @@ fn said(message: &Option<String>) -> String {
 
 fn asked_to_wait(asked: Option<Duration>, waited: Duration, wait_max: Duration) -> String {
     match asked {
-        Some(asked) if waited + asked > wait_max => format!(
+        Some(asked) if waited.saturating_add(asked) > wait_max => format!(
             ", and asks to wait {} s where at most {} s are waited in all",
             asked.as_secs(),
             wait_max.as_secs()

@@ -15,12 +15,12 @@ mod xet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use ask::{HubAsk, RepoKind};
+pub use ask::{BadName, HubAsk, RepoKind};
 pub use error::{HubError, HubFault};
 
 use self::client::Hub;
 use self::metadata::Metadata;
-use self::place::{Kept, Place};
+use self::place::{Found, Kept, Place};
 use super::environment::Environment;
 use super::split::SplitName;
 use super::{ModelError, ModelFile, aside, digest, local};
@@ -64,6 +64,8 @@ impl Default for HubLimits {
 struct Part {
     kept: Kept,
     downloaded_bytes: u64,
+    /// As [`Found::unnamed`].
+    unnamed: Option<ModelError>,
 }
 
 /// The model, from the cache where it is there and current, else from the Hub.
@@ -160,7 +162,24 @@ async fn get_parts(
     for (part, metadata) in &wanted {
         parts.push(get(hub, part, metadata, place).await?);
     }
+    warn_of_unnamed(hub, &mut parts)?;
     Ok(parts)
+}
+
+/// Says that files are used where they lie, because their place cannot be written to. The parts of a
+/// model must then lie in one folder all the same: there a server looks for them.
+fn warn_of_unnamed(hub: &Hub<'_>, parts: &mut [Part]) -> Result<(), ModelError> {
+    let why = parts.iter_mut().find_map(|part| part.unnamed.take());
+    let Some(why) = why else { return Ok(()) };
+    let mut folders = parts.iter().map(|part| part.kept.path.parent());
+    let first = folders.next();
+    if folders.any(|folder| Some(folder) != first) {
+        return Err(why);
+    }
+    hub.warn(format!(
+        "using the cached file where it lies, because its name cannot be made: {why}"
+    ));
+    Ok(())
 }
 
 /// All parts from what is kept; `None` unless every one is there.
@@ -168,7 +187,7 @@ async fn all_kept(hub: &Hub<'_>, asks: &[HubAsk], place: &Place) -> Option<Vec<P
     let mut parts = Vec::new();
     for ask in asks {
         let kept = place.kept(&hub.crate_client, ask).await?;
-        parts.push(Part { kept, downloaded_bytes: 0 });
+        parts.push(Part { kept, downloaded_bytes: 0, unnamed: None });
     }
     // Parts of two versions are no model.
     let first = parts.first()?.kept.commit.clone();
@@ -182,23 +201,28 @@ async fn get(
     metadata: &Metadata,
     place: &Place,
 ) -> Result<Part, ModelError> {
-    let part = |path: PathBuf, downloaded_bytes: u64| Part {
-        kept: Kept { path, commit: Some(metadata.commit.clone()), sha256: metadata.sha256.clone() },
+    let part = |found: Found, downloaded_bytes: u64| Part {
+        kept: Kept {
+            path: found.path,
+            commit: Some(metadata.commit.clone()),
+            sha256: metadata.sha256.clone(),
+        },
         downloaded_bytes,
+        unnamed: found.unnamed,
     };
-    if let Some(path) = find(hub, ask, metadata, place).await? {
-        return Ok(part(path, 0));
+    if let Some(found) = find(hub, ask, metadata, place).await? {
+        return Ok(part(found, 0));
     }
-    if let Some((path, bytes)) = xet::fetch(hub, ask, metadata, place).await? {
-        return Ok(part(path, bytes));
+    if let Some((found, bytes)) = xet::fetch(hub, ask, metadata, place).await? {
+        return Ok(part(found, bytes));
     }
     let lock = place.lock(ask, metadata, hub.limits(), hub.cancel).await?;
     // Whoever held the lock may have fetched it meanwhile.
     let outcome = match find(hub, ask, metadata, place).await? {
-        Some(path) => part(path, 0),
+        Some(found) => part(found, 0),
         None => {
             let (path, bytes) = transfer::fetch(hub, ask, metadata, place).await?;
-            part(path, bytes)
+            part(Found { path, unnamed: None }, bytes)
         }
     };
     drop(lock);
@@ -211,7 +235,7 @@ async fn find(
     ask: &HubAsk,
     metadata: &Metadata,
     place: &Place,
-) -> Result<Option<PathBuf>, ModelError> {
+) -> Result<Option<Found>, ModelError> {
     let (ask, metadata, place) = (ask.clone(), metadata.clone(), place.clone());
     tokio::select! {
         found = aside(move || place.find(&ask, &metadata)) => found,

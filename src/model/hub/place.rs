@@ -12,6 +12,7 @@ use super::ask::{HubAsk, RepoKind, is_plain_name};
 use super::metadata::Metadata;
 use super::{HubFault, HubLimits};
 use crate::cancel::Cancel;
+use crate::model::split::SplitName;
 use crate::model::{ModelError, digest};
 
 /// Between two looks at a lock that another process holds.
@@ -34,6 +35,14 @@ pub(super) struct Kept {
     pub(super) commit: Option<String>,
     /// What the Hub announced as its digest; `None` if nothing tells.
     pub(super) sha256: Option<String>,
+}
+
+/// A file that is there and whole.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    /// Why it has not the name by which this and other tools find it; `None` where it has.
+    pub(super) unnamed: Option<ModelError>,
 }
 
 impl Place {
@@ -150,7 +159,7 @@ impl Place {
         }
     }
 
-    /// The file's path, if exactly this version of it is there and whole.
+    /// The file, if exactly this version of it is there and whole.
     ///
     /// What is there under its name but has another size is removed: it was left by a program
     /// that does not check.
@@ -158,7 +167,7 @@ impl Place {
         &self,
         ask: &HubAsk,
         metadata: &Metadata,
-    ) -> Result<Option<PathBuf>, ModelError> {
+    ) -> Result<Option<Found>, ModelError> {
         let target = self.target(ask, metadata);
         let Ok(on_disk) = target.metadata() else {
             return Ok(None);
@@ -170,19 +179,47 @@ impl Place {
                     .map_err(|error| ModelError::write(&target, error, None))?;
                 Ok(None)
             }
-            Place::Cache(_) => self.finish(ask, metadata).map(Some),
+            Place::Cache(_) => self.found(ask, metadata).map(Some),
             Place::Folder(_) if !size_fits => Ok(None),
             Place::Folder(folder) => {
                 let noted = Note::read(folder, ask).filter(|note| note.is_about(&target));
                 let same = match (noted, &metadata.sha256) {
-                    (Some(note), _) if note.etag == metadata.etag => return Ok(Some(target)),
+                    (Some(note), _) if note.etag == metadata.etag => {
+                        return Ok(Some(Found { path: target, unnamed: None }));
+                    }
                     // Somebody put it there; its own bytes tell whether it is the one.
                     (_, Some(expected)) => digest::of_file(&target)? == *expected,
                     (_, None) => false,
                 };
-                if same { self.finish(ask, metadata).map(Some) } else { Ok(None) }
+                if same { self.found(ask, metadata).map(Some) } else { Ok(None) }
             }
         }
+    }
+
+    /// A whole file under its name, or wherever it can be read: a cache that jobs may only read has
+    /// the bytes and takes no further name for them, as where a branch has moved and the file has not.
+    fn found(&self, ask: &HubAsk, metadata: &Metadata) -> Result<Found, ModelError> {
+        match self.finish(ask, metadata) {
+            Ok(path) => Ok(Found { path, unnamed: None }),
+            Err(error) => match self.other_name(ask, metadata) {
+                Some(path) => Ok(Found { path, unnamed: Some(error) }),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// Under which name a whole file can be read that has not its own: that of another commit, else
+    /// where its bytes lie. `None` for a part of a split model without a name: a server finds the
+    /// others by it.
+    fn other_name(&self, ask: &HubAsk, metadata: &Metadata) -> Option<PathBuf> {
+        let target = self.target(ask, metadata);
+        let Place::Cache(cache) = self else { return Some(target) };
+        let bytes = target.canonicalize().ok()?;
+        let commits = std::fs::read_dir(Self::repo_folder(cache, ask).join("snapshots"));
+        let names = commits.into_iter().flatten().flatten().map(|it| it.path().join(&ask.file));
+        // Of several always the same, so that the parts of a split model come from one commit.
+        let named = names.filter(|name| name.canonicalize().is_ok_and(|it| it == bytes)).max();
+        named.or_else(|| SplitName::parse(&ask.file).is_none().then_some(target))
     }
 
     /// Gives a whole file its place and its name.

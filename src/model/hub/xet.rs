@@ -3,7 +3,6 @@
 //! Main function: [`fetch`]. It hands the file to hf-hub and checks what comes out; where that
 //! fails, the same file is had over plain HTTP, which the Hub offers for every file.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,17 +12,17 @@ use super::HubFault;
 use super::ask::{HubAsk, RepoKind};
 use super::client::Hub;
 use super::metadata::Metadata;
-use super::place::Place;
+use super::place::{Found, Place};
 use crate::event::{Event, Events, Stage};
 use crate::model::{ModelError, aside, digest};
 
-/// The path and the bytes that came; `None` if the file must be had over plain HTTP.
+/// The file and the bytes that came; `None` if the file must be had over plain HTTP.
 pub(super) async fn fetch(
     hub: &Hub<'_>,
     ask: &HubAsk,
     metadata: &Metadata,
     place: &Place,
-) -> Result<Option<(PathBuf, u64)>, ModelError> {
+) -> Result<Option<(Found, u64)>, ModelError> {
     if ask.kind != RepoKind::Model {
         return Ok(None);
     }
@@ -64,7 +63,7 @@ pub(super) async fn fetch(
             match found {
                 Ok(found) if found == *expected => {
                     let bytes = metadata.size_bytes.unwrap_or_default();
-                    return Ok(place.find(ask, metadata)?.map(|path| (path, bytes)));
+                    return Ok(place.find(ask, metadata)?.map(|found| (found, bytes)));
                 }
                 Ok(found) => {
                     std::fs::remove_file(&target)

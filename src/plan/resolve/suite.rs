@@ -61,6 +61,12 @@ pub fn intention(args: &RunArgs, surroundings: &Surroundings) -> Result<Intentio
         && only.axes.is_empty()
         && problems.is_empty()
     {
+        if args.suite.resume {
+            return Err(Error::Resume {
+                why: "a single run has no cells to go on with".to_owned(),
+                hint: "leave out --resume".to_owned(),
+            });
+        }
         return plain(&args, surroundings).map(|plan| Intention::Run(Box::new(plan)));
     }
     check(&suite, &args, &mut problems);

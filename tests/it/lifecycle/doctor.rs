@@ -103,3 +103,64 @@ fn a_folder_that_cannot_be_written_is_said_first() {
     ended.code(1);
     lists(&ended, &["BAD   output folder  cannot write to \"/proc/out\"", "--out-dir"]);
 }
+
+#[test]
+fn prompts_of_which_none_fits_are_named() {
+    let bench = Bench::new();
+    let ended = doctor(&bench, &["--server", "sim", "--parallel", "1", "--ctx-size", "16"]);
+    ended.code(2);
+    lists(&ended, &["BAD   prompts        none of ", "hint: raise --ctx-size"]);
+}
+
+#[test]
+fn whatever_load_a_run_takes_is_looked_at_with_one_request() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("trace.jsonl"), "{\"timestamp\": 5, \"prompt\": \"Say 1\"}\n")
+        .unwrap();
+    let phases = "cool_down = \"1s\"\n[[phase]]\nname = \"a\"\nn_prompts = 3\nusers = 2\n\
+                  [[phase]]\nname = \"b\"\nduration = \"9s\"\n[phase.arrivals]\nrate = 3\n";
+    std::fs::write(bench.path("phases.toml"), phases).unwrap();
+    std::fs::write(bench.path("each.toml"), "iterations_per_user = 7\nusers = 3\n").unwrap();
+    for load in [
+        &["--scenario", "load"][..],
+        &["--scenario", "soak"],
+        &["--scenario", "spike"],
+        &["--scenario", "breakpoint"],
+        &["--scenario", "./phases.toml"],
+        &["--scenario", "./each.toml"],
+        &["--rate", "5", "--max-in-flight", "2"],
+        &["--trace", "trace.jsonl", "--trace-speed", "2x"],
+        &["--sweep", "users=1,2", "--sweep", "parallel=1,2"],
+        &["--search", "rate", "--objective", "ttft_ms < 500"],
+        &["--tpot-difference", "64", "--warm-up", "9"],
+        &["--threshold", "completed_requests: count >= 100"],
+    ] {
+        let ended = doctor(&bench, &[&["--server", "sim"], load].concat());
+        lists(
+            &ended,
+            &["ok    one request    answered whole", "\neverything a run needs is here\n"],
+        );
+        ended.code(0);
+    }
+}
+
+#[test]
+fn flags_that_a_run_refuses_are_refused() {
+    let bench = Bench::new();
+    for wrong in [
+        &["--users", "0"][..],
+        &["--n-prompts", "0"],
+        &["--max-tokens", "0"],
+        &["--threshold", "nonsense"],
+        &["--resume"],
+    ] {
+        let flags = [&["--server", "sim"], wrong].concat();
+        bench.run(&flags).code(2);
+        doctor(&bench, &flags).code(2);
+    }
+    let mut command = bench.command(&["doctor", "--out-dir", "/proc/out", "--users", "0"]);
+    command.env("TMPDIR", bench.folder.path());
+    let ended = bench.start(command).end();
+    ended.code(2);
+    lists(&ended, &["BAD   flags ", "--users"]);
+}

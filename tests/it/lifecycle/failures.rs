@@ -15,6 +15,21 @@ fn a_missing_model_is_code_6() {
 }
 
 #[test]
+fn the_equivalent_of_a_bench_py_line_is_told_where_it_fails_too() {
+    let bench = Bench::new();
+    let line = "bench-py --server sim --model nope.gguf --name n --runner-label r --scenario script.js \
+                --duration 1m --parallel 2 -ngl 0 --batch-size 512 --ubatch-size 256 --ctx-size 4096 \
+                --n-prompts 4 --max-prompt-tokens 256 --max-tokens 256 --out-dir out";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ended = bench.start(bench.command(&words)).end();
+    ended.code(6).says(&[
+        "error: cannot use the model: no such file \"nope.gguf\"",
+        "\nequivalent command:\n  bench-ci --server sim --name n ",
+    ]);
+    ended.reports("failed");
+}
+
+#[test]
 fn a_corrupt_model_is_code_6_before_any_server_is_started() {
     for (content, cause) in [
         (&b"this is not a model, whatever its name says"[..], "not a GGUF file"),
@@ -113,6 +128,26 @@ fn a_server_that_dies_at_start_is_code_7_with_its_last_words() {
     let first = bench.read("out/report.md").lines().next().unwrap().to_owned();
     assert!(!first.contains("load_model"), "the log does not belong into the verdict: {first}");
     assert!(bench.read("out/report.md").contains("unable to allocate 9 GiB"));
+}
+
+#[test]
+fn the_address_of_a_server_that_was_never_ready_is_an_address() {
+    let bench = Bench::new();
+    let ended = bench.run(&with(SMALL, &["--host", "::1", "--", "--sim-fault", "die-at-start"]));
+    // Where the machine has no such address, it is no more ready than that.
+    ended.code(7).reports("failed");
+    assert_eq!(ended.report()["server"]["base_url"], "http://[::1]:0");
+}
+
+#[test]
+fn a_dataset_of_which_nothing_fits_is_code_2_and_says_so() {
+    let small = ["--parallel", "1", "--ctx-size", "16"];
+    let words = ["error: none of ", " fits the 16 tokens of a slot", "hint: raise --ctx-size"];
+    for more in [&[][..], &["--turns", "2"]] {
+        let bench = Bench::new();
+        let ended = bench.run(&with(&with(SMALL, &small), more));
+        ended.code(2).says(&words).reports("failed").first_line("Failed", &["none of "]);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod doctor;
 mod failures;
 mod real_llama_server;
+mod refused;
 mod secrets;
 mod signals;
 mod surroundings;

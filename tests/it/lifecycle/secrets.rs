@@ -172,3 +172,28 @@ fn a_header_that_cannot_be_sent_is_refused_before_anything_starts_and_not_shown(
     keeps_secrets(&bench, &[HEADER]);
     assert!(!bench.out().exists());
 }
+
+#[test]
+fn the_key_of_a_stranger_on_our_port_is_not_told() {
+    let stranger = Elsewhere::start(&["--api-key", KEY]);
+    let bench = Bench::new();
+    let port = stranger.url.rsplit(':').next().unwrap();
+    let ended = bench.run(&with(SMALL, &["--verbose", "--port", port]));
+    ended.code(7).says(&["is taken by process", "--api-key ***"]).reports("failed");
+    keeps_secrets(&bench, &[KEY]);
+}
+
+#[test]
+fn of_several_keys_in_the_variable_of_the_server_the_first_is_sent() {
+    let bench = Bench::new();
+    let sim = env!("CARGO_BIN_EXE_bench-ci");
+    let script = format!("#!/bin/sh\nexec {sim} sim --api-key \"$LLAMA_API_KEY\" \"$@\"\n");
+    let wrapper = bench.script("wrapper", &script);
+    // The flags of SMALL without the simulator, which does not read the variable.
+    let args = with(&["--server", &wrapper], &SMALL[2..]);
+    let mut command = bench.run_command(&with(&args, &["--", "--model", "none"]));
+    command.env("LLAMA_API_KEY", format!("{KEY},another-0c1d7e"));
+    let ended = bench.start(command).end();
+    ended.code(0);
+    assert_eq!(completed(&ended), 4);
+}

@@ -310,6 +310,84 @@ async fn a_folder_of_models_has_the_same_guarantees() {
     assert_eq!(bench.warnings().len(), 1);
 }
 
+/// As a cache is that jobs may only read: what it has it has under an older commit, and the name of the
+/// newer one cannot be made. A file in the place of its folder stops root too.
+fn read_only_since(bench: &Bench, older: Option<&str>) {
+    let snapshots = bench.repo_folder().join("snapshots");
+    match older {
+        Some(older) => std::fs::rename(snapshots.join(COMMIT), snapshots.join(older)).unwrap(),
+        None => std::fs::remove_dir_all(snapshots.join(COMMIT)).unwrap(),
+    }
+    std::fs::write(snapshots.join(COMMIT), "").unwrap();
+    std::fs::write(bench.repo_folder().join("refs/main"), older.unwrap_or_default()).unwrap();
+}
+
+const OLDER: &str = "fedcba9876543210fedcba9876543210fedcba98";
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_written_to_gives_what_it_has() {
+    for older in [Some(OLDER), None] {
+        let bench = Bench::new();
+        bench.get().await.unwrap();
+        bench.hub.take_log();
+        read_only_since(&bench, older);
+        let model = bench.get().await.unwrap();
+        assert!(bench.is_right(&model));
+        assert_eq!(bench.bodies(), [], "nothing is fetched again");
+        assert_eq!(model.digest().await.unwrap(), sha256(&bench.bytes));
+        let under = |older: &str| bench.repo_folder().join("snapshots").join(older).join(FILE);
+        assert_eq!(model.path, older.map_or_else(|| bench.blob(), under));
+        let warnings = bench.warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("its name cannot be made: cannot write"), "{warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn parts_in_a_cache_that_cannot_be_written_to_are_used_together_or_not_at_all() {
+    let parts: Vec<String> = (1..=2).map(|part| format!("m-0000{part}-of-00002.gguf")).collect();
+    for (older, lost) in [(Some(OLDER), false), (Some(OLDER), true), (None, false)] {
+        let bench = Bench::new();
+        parts.iter().for_each(|part| bench.hub.add(REPO, part, &bench.bytes));
+        let source = Bench::source(&parts[0], None);
+        bench.ask(&source, None).await.unwrap();
+        read_only_since(&bench, older);
+        let folder = bench.repo_folder().join("snapshots").join(OLDER);
+        if lost {
+            std::fs::remove_file(folder.join(&parts[1])).unwrap();
+        }
+        let model = bench.ask(&source, None).await;
+        if older.is_some() && !lost {
+            assert_eq!(model.unwrap().path, folder.join(&parts[0]));
+        } else {
+            // The names of the blobs say nothing of a second part.
+            assert_eq!(model.unwrap_err().exit_code(), ExitCode::Model);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_takes_no_note_gives_the_file_that_was_put_there() {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("models");
+    std::fs::create_dir_all(folder.join(FILE).parent().unwrap()).unwrap();
+    std::fs::write(folder.join(FILE), &bench.bytes).unwrap();
+    std::fs::write(folder.join(".cache"), "").unwrap();
+    let model = bench.ask(&Bench::source(FILE, None), Some(&folder)).await.unwrap();
+    assert_eq!((model.path.clone(), model.downloaded_bytes), (folder.join(FILE), 0));
+    assert_eq!(bench.bodies(), []);
+    assert_eq!(bench.warnings().len(), 1, "{:?}", bench.warnings());
+}
+
+#[tokio::test]
+async fn a_hub_that_asks_for_an_endless_pause_is_given_up() {
+    let bench = Bench::new();
+    let refuse = Some(Refusal { retry_after: Some(u64::MAX), ..Refusal::always(429, "") });
+    bench.hub.behave(Behaviour { refuse, ..Behaviour::default() });
+    let error = bench.get().await.unwrap_err();
+    assert!(error.to_string().contains("asks to wait 18446744073709551615 s"), "{error}");
+}
+
 #[tokio::test]
 async fn two_runs_at_once_download_once() {
     let bench = Bench::new();
