@@ -21,6 +21,9 @@ pub(crate) const LIMITS: Limits = Limits {
     max_failed: 0,
     max_lateness_ratio: 0.01,
     max_client_delay_ratio: 0.01,
+    min_achieved_rate_ratio: 0.98,
+    max_arrival_lateness_ratio: 0.05,
+    arrival_lateness_floor: Duration::from_millis(1),
     accept_saturated_client: false,
 };
 
