@@ -247,7 +247,8 @@ pub struct WorkloadArgs {
     /// Ask each prompt twice, for --max-tokens and for K more, both forced
     ///
     /// The time per output token is then also found from the difference, (T(M + K) − T(M)) / K, in which
-    /// everything that both answers share falls out. --n-prompts N then makes 2N requests.
+    /// everything that both answers share falls out. --n-prompts N then makes 2N requests. Where the dataset
+    /// gives a prompt a budget of its own, M is that.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub tpot_difference: Option<u32>,
     /// Unmeasured requests per user before measuring

@@ -346,6 +346,13 @@ pub(super) fn together(workload: &Workload, problems: &mut Vec<Problem>) {
             "write cancel.after with a time, or stream",
         );
     }
+    if tokens && !request.stream && workload.tpot_difference.is_some() {
+        wrong(
+            "tpot_difference is found from the last content of a stream, and answers are not streamed"
+                .to_owned(),
+            "leave out tpot_difference (--tpot-difference), or stream",
+        );
+    }
     if workload.conversation.is_some() {
         if !is_chat {
             wrong(format!("conversations have no place in {path}"), "use /v1/chat/completions");
@@ -500,6 +507,10 @@ mod tests {
             (
                 "tpot_difference = 16\n[conversation]\nturns = 3",
                 "a conversation goes on from one answer",
+            ),
+            (
+                "tpot_difference = 16\n[request]\nstream = false",
+                "tpot_difference is found from the last content of a stream",
             ),
             ("[conversation]\nturns = 1", "expected a whole number from 2"),
             ("[cancel]\nshare = 0.5", "cancel needs one of after_tokens and after"),
