@@ -1,9 +1,9 @@
 //! Time per output token by the difference of two lengths.
 //!
 //! Main type: [`TpotDifference`]. The same prompt is answered once with M and once with M + k forced
-//! tokens; M is the workload's, or the prompt's own. What both have in common (sending, queue, prefill, the first M tokens) falls out of the
-//! difference, and with it everything by which the two ends of a stream differ from the work: held
-//! back tokens, buffers, coalesced deltas.
+//! tokens; M is the workload's, or the prompt's own. What both have in common (sending, queue, prefill,
+//! the first M tokens) falls out of the difference, and with it everything by which the two ends of a
+//! stream differ from the work: held back tokens, buffers, coalesced deltas.
 
 use std::collections::BTreeMap;
 

@@ -271,11 +271,13 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
         return reason.clone();
     }
     Unknown::because(match *metric {
-        metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => "the server sends no timings",
+        metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => {
+            "the server sends no timings with it"
+        }
         metric::DRAFT_ACCEPTANCE => "the server did not draft tokens",
         metric::CACHED_TOKENS => "the server does not say how many prompt tokens were cached",
         metric::PROMPT_TOKENS | metric::COMPLETION_TOKENS => {
-            "the server sends neither usage nor timings"
+            "the server counts them neither in usage nor in timings"
         }
         metric::PREFILL_TOKENS_PER_SECOND => {
             "no completed request has a prefill and a count of prompt tokens that were not cached"
