@@ -144,7 +144,8 @@ impl Dialer {
         let mut refused = None;
         let count = addresses.len();
         // One that drops what it is sent must leave time for all others.
-        let share = (self.limit / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(ADDRESS_LIMIT);
+        let share =
+            (self.limit / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(ADDRESS_LIMIT);
         for turn in 0..count {
             let position = (self.first.get() + turn) % count;
             let Some(address) = addresses.get(position) else { break };

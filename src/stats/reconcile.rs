@@ -284,9 +284,7 @@ fn per_request_disagreements(completed: &[&RequestRecord], found: &mut Vec<Disag
     );
     note(
         "prompt_tokens",
-        count(&|record| {
-            Some(record.usage?.prompt_tokens != prompt_tokens(&record.timings?)?)
-        }),
+        count(&|record| Some(record.usage?.prompt_tokens != prompt_tokens(&record.timings?)?)),
         "usage.prompt_tokens differs from timings.prompt_n + cache_n",
     );
     note(

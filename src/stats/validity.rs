@@ -475,7 +475,11 @@ mod tests {
     fn an_open_loop_is_judged_by_the_rate_it_achieved() {
         for (dropped, found) in [(0, vec![]), (3, vec![]), (5, vec!["achieved_rate"])] {
             let (records, load) = open_loop(0.05, dropped);
-            assert_eq!(reasons(&verdict(&records, &load, &LIMITS)), found, "{dropped} of 200 dropped");
+            assert_eq!(
+                reasons(&verdict(&records, &load, &LIMITS)),
+                found,
+                "{dropped} of 200 dropped"
+            );
             let laxer = Limits { min_achieved_rate_ratio: 0.97, ..LIMITS };
             assert!(verdict(&records, &load, &laxer).valid, "{dropped} of 200 dropped");
         }

@@ -137,7 +137,9 @@ fn load_plain(bench: &Bench, url: &str) -> Ran {
 fn counts_that_are_wild_or_left_out_are_unknown_and_no_zeros() {
     let most = "18446744073709551615";
     for told in [
-        format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{most},"completion_tokens":{most}}}}}"#),
+        format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":{most},"completion_tokens":{most}}}}}"#
+        ),
         r#"{"choices":[],"usage":{"prompt_tokens":5}}"#.to_owned(),
         r#"{"choices":[],"timings":{}}"#.to_owned(),
         format!(r#"{{"choices":[],"timings":{{"prompt_n":{most},"cache_n":{most}}}}}"#),
