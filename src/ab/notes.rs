@@ -70,7 +70,7 @@ impl Notes {
     /// A turn; `clean` where neither side failed in it.
     pub(super) fn add(&mut self, turn: Turn, clean: bool) {
         let (prompt, output) = self.tokens.unwrap_or((Some(0), Some(0)));
-        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
         self.tokens = Some(if clean {
             (sum(prompt, turn.work.prompt_tokens), sum(output, turn.work.output_tokens))
         } else {

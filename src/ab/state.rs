@@ -109,7 +109,7 @@ pub(super) struct WorkRecord {
 impl WorkRecord {
     /// Adds another pair's.
     pub(super) fn add(&self, to: &mut Work) {
-        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
         to.requests += self.requests;
         to.failed += self.failed;
         to.prompt_tokens = sum(to.prompt_tokens, self.prompt_tokens);

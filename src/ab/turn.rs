@@ -292,7 +292,7 @@ fn work_of(records: &[RequestRecord]) -> Work {
             Outcome::Completed => {
                 work.requests += 1;
                 let counts = TokenCounts::of(record);
-                let add = |sum: Option<u64>, count: Option<u64>| Some(sum? + count?);
+                let add = |sum: Option<u64>, count: Option<u64>| Some(sum?.saturating_add(count?));
                 work.prompt_tokens = add(work.prompt_tokens, counts.and_then(|all| all.prompt));
                 work.output_tokens = add(work.output_tokens, counts.map(|all| all.completion));
             }

@@ -117,8 +117,12 @@ pub struct Drafts {
 /// Time per output token by the difference of two lengths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TpotDifference {
-    /// Forced tokens of the shorter answer to each prompt.
+    /// Forced tokens of the shorter answer to each prompt; the fewest where prompts bring budgets of their
+    /// own.
     pub tokens: u32,
+    /// The most of them; a report from before this was told has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_max: Option<u32>,
     /// By how many the other is longer.
     pub step_tokens: u32,
     /// Prompts of which both answers completed.
@@ -239,8 +243,10 @@ impl TpotDifference {
     #[must_use]
     pub fn new(found: &stats::TpotDifference, ordinary_p50: stats::Known<f64>) -> Self {
         let mut unknown = Unknowns::none();
+        let [fewest, most] = found.tokens;
         Self {
-            tokens: found.tokens,
+            tokens: fewest,
+            tokens_max: Some(most),
             step_tokens: found.step,
             pairs: found.pairs,
             tpot_ms_p50: unknown.number("tpot_ms_p50", found.median_ms.clone()),

@@ -381,6 +381,9 @@ fn client(
         max_failed,
         max_lateness_ratio,
         max_client_delay_ratio,
+        min_achieved_rate_ratio,
+        max_arrival_lateness_ratio,
+        arrival_lateness_floor,
         accept_saturated_client,
     } = *limits;
     let mut unknown = Unknowns::none();
@@ -406,6 +409,9 @@ fn client(
             max_failed,
             max_lateness_ratio,
             max_client_delay_ratio,
+            min_achieved_rate_ratio: Some(min_achieved_rate_ratio),
+            max_arrival_lateness_ratio: Some(max_arrival_lateness_ratio),
+            arrival_lateness_floor_ms: Some(arrival_lateness_floor.as_secs_f64() * 1e3),
             accept_saturated_client,
         },
         unknown,

@@ -250,7 +250,8 @@ pub struct WorkloadArgs {
     /// Ask each prompt twice, for --max-tokens and for K more, both forced
     ///
     /// The time per output token is then also found from the difference, (T(M + K) − T(M)) / K, in which
-    /// everything that both answers share falls out. --n-prompts N then makes 2N requests.
+    /// everything that both answers share falls out. --n-prompts N then makes 2N requests. Where the dataset
+    /// gives a prompt a budget of its own, M is that.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub tpot_difference: Option<u32>,
     /// Unmeasured requests per user before measuring
@@ -350,6 +351,19 @@ pub struct LimitArgs {
     /// Judged only where the kernel gives no time stamps; where it does, the delay is in no figure.
     #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
     pub max_client_delay: f64,
+    /// Least share of the planned arrivals' rate that must be sent
+    ///
+    /// Of an open loop: --rate, --trace, or a scenario with arrivals.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.98)]
+    pub min_achieved_rate: f64,
+    /// Highest share of the median TTFT that our own lateness may have at p99
+    ///
+    /// Of an open loop. What comes in one piece has no TTFT: there it is a share of the median latency.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.05)]
+    pub max_arrival_lateness: f64,
+    /// Lateness of arrivals at p99 that is accepted however quick the answers are
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration::parse)]
+    pub arrival_lateness_floor: Duration,
     /// Report that this client was too slow, but do not fail because of it
     #[arg(long)]
     pub accept_saturated_client: bool,

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -27,6 +28,10 @@ use crate::transport::tls;
 /// What a proxy may say before it lets us through.
 const PROXY_HEAD_LIMIT: usize = 8 << 10;
 
+/// How long an address is tried at most while there is another. A lost SYN is sent again after 1 s
+/// (RFC 6298), so an address that is silent for two has been asked twice.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(2);
+
 /// Opens connections to one server.
 #[derive(Debug)]
 pub(super) struct Dialer {
@@ -34,6 +39,8 @@ pub(super) struct Dialer {
     /// Which address answered last: it is tried first, so that a name with a dead address costs
     /// once.
     first: Cell<usize>,
+    /// When whoever dials gives up, whatever is still to be tried.
+    limit: Duration,
     /// `CONNECT …`, where a proxy is to let us through.
     tunnel: Option<String>,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
@@ -64,8 +71,12 @@ impl DialError {
 }
 
 impl Dialer {
-    /// Looks up names and reads certificates; blocks.
-    pub(super) fn new(target: &HttpTarget, receiver: Rc<Receiver>) -> Result<Self, LoadError> {
+    /// Looks up names and reads certificates; blocks. `limit` is the time that a connection is given.
+    pub(super) fn new(
+        target: &HttpTarget,
+        limit: Duration,
+        receiver: Rc<Receiver>,
+    ) -> Result<Self, LoadError> {
         let tls = match target.tls_name()? {
             Some(name) => Some((tls::client_config(target.transport())?, name)),
             None => None,
@@ -76,6 +87,7 @@ impl Dialer {
                 None => Hops::Addresses(target.resolve()?),
             },
             first: Cell::new(0),
+            limit,
             tunnel: target.tunnel(),
             tls,
             http: target.transport().http_version,
@@ -117,7 +129,7 @@ impl Dialer {
 
     /// Tries each address in turn, the last error if none answers; how long connecting took is a
     /// round trip, and then some.
-    async fn socket(&self) -> io::Result<(Socket, std::time::Duration)> {
+    async fn socket(&self) -> io::Result<(Socket, Duration)> {
         let addresses = match &self.hops {
             Hops::Addresses(addresses) => addresses,
             Hops::Path(path) => {
@@ -131,11 +143,17 @@ impl Dialer {
         };
         let mut refused = None;
         let count = addresses.len();
+        // One that drops what it is sent must leave time for all others.
+        let share =
+            (self.limit / u32::try_from(count).unwrap_or(u32::MAX).max(1)).min(ADDRESS_LIMIT);
         for turn in 0..count {
             let position = (self.first.get() + turn) % count;
             let Some(address) = addresses.get(position) else { break };
             let started: Stamp = now();
-            match connect(*address).await {
+            let last = turn + 1 == count;
+            let connecting = connect(*address);
+            let connected = if last { connecting.await } else { within(share, connecting).await };
+            match connected {
                 Ok(socket) => {
                     self.first.set(position);
                     return Ok((socket, now().since(started)));
@@ -147,6 +165,16 @@ impl Dialer {
         }
         Err(refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
+}
+
+/// A timeout where it takes longer.
+async fn within(
+    limit: Duration,
+    connecting: impl Future<Output = io::Result<Socket>>,
+) -> io::Result<Socket> {
+    tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_elapsed| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
+    })
 }
 
 async fn connect(address: SocketAddr) -> io::Result<Socket> {
@@ -211,4 +239,64 @@ fn tls_failure(error: &io::Error) -> DialError {
         None => format!("the TLS handshake failed: {error}"),
     };
     DialError { kind: FailureKind::Tls, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::plan::ClockChoice;
+
+    /// An address that drops what it is sent, as long as what is beside it is kept: a listener that
+    /// accepts nothing, with all its places taken. Within a runtime.
+    fn silent() -> (SocketAddr, Box<dyn std::any::Any>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut taken = Vec::new();
+        // On loopback a connection is there at once, or not before a place is free.
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            taken.push(stream);
+            assert!(taken.len() < 64, "the listener takes more than it was told to");
+        }
+        (address, Box::new((listener, taken)))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_drops_packets_is_left_for_the_next_and_costs_once() {
+        let (dead, _kept) = silent();
+        let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = HttpTarget::parse("http://127.0.0.1:1", "/completion", &[], None).unwrap();
+        let receiver = Rc::new(Receiver::new(ClockChoice::User));
+        let limit = Duration::from_millis(400);
+        let dialer = Dialer {
+            hops: Hops::Addresses(vec![dead, alive.local_addr().unwrap()]),
+            ..Dialer::new(&target, limit, receiver).unwrap()
+        };
+        // Far more than it takes, far less than the kernel would go on asking.
+        let patience = Duration::from_secs(30);
+        let dialed = tokio::time::timeout(patience, dialer.dial()).await;
+        dialed.expect("it does not wait for the first").expect("the second answers");
+        assert_eq!(dialer.first.get(), 1, "from now on it is tried first");
+    }
+
+    #[tokio::test]
+    async fn the_last_address_that_refuses_is_named() {
+        let (dead, _kept) = silent();
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let target = HttpTarget::parse("http://127.0.0.1:1", "/completion", &[], None).unwrap();
+        let receiver = Rc::new(Receiver::new(ClockChoice::User));
+        let dialer = Dialer {
+            hops: Hops::Addresses(vec![dead, closed]),
+            ..Dialer::new(&target, Duration::from_millis(100), receiver).unwrap()
+        };
+        let error = dialer.dial().await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Connect);
+        assert!(error.detail.contains(&closed.to_string()), "{}", error.detail);
+    }
 }

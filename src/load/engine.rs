@@ -135,7 +135,7 @@ fn play(
     let system = |attempt| move |source| LoadError::System { attempt, source };
     let most_in_flight = allow_open_files(&plan)?;
     let receiver = Rc::new(Receiver::new(plan.target.clock(plan.clock)));
-    let dialer = Dialer::new(&plan.target, Rc::clone(&receiver))?;
+    let dialer = Dialer::new(&plan.target, plan.timeouts.connect, Rc::clone(&receiver))?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())

@@ -186,19 +186,20 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
 }
 
-/// llama-server's own `timings` object, as it said them. All durations in milliseconds.
+/// llama-server's own `timings` object, as it said them. All durations in milliseconds. Each is `None`
+/// where the server did not say it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timings {
-    /// Prompt tokens taken from the cache; `None` on builds that do not say.
+    /// Prompt tokens taken from the cache; older builds do not say.
     pub cache_n: Option<u64>,
     /// Prompt tokens that were evaluated.
-    pub prompt_n: u64,
+    pub prompt_n: Option<u64>,
     /// Time spent on the prompt.
-    pub prompt_ms: f64,
+    pub prompt_ms: Option<f64>,
     /// Tokens generated.
-    pub predicted_n: u64,
+    pub predicted_n: Option<u64>,
     /// Time spent generating.
-    pub predicted_ms: f64,
+    pub predicted_ms: Option<f64>,
     /// Speculative decoding: tokens drafted.
     pub draft_n: Option<u64>,
     /// Speculative decoding: drafted tokens accepted.

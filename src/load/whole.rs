@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::delta::{self, Said, answer_text, error_message};
+use super::delta::{self, Count, Said, answer_text, error_message};
 use super::record::{FailureKind, Timings, Usage};
 
 /// What was asked for in one piece.
@@ -124,14 +124,14 @@ fn of_list(
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ListUsage {
-    prompt_tokens: Option<u64>,
-    total_tokens: Option<u64>,
+    prompt_tokens: Count,
+    total_tokens: Count,
 }
 
 impl ListUsage {
     fn usage(usage: Option<Self>) -> Option<Usage> {
         let usage = usage?;
-        let prompt_tokens = usage.prompt_tokens.or(usage.total_tokens)?;
+        let prompt_tokens = usage.prompt_tokens.0.or(usage.total_tokens.0)?;
         Some(Usage { prompt_tokens, completion_tokens: 0, cached_tokens: None })
     }
 }
@@ -374,6 +374,10 @@ mod tests {
                 r#"{"data":[{"embedding":[1]},{"embedding":[2]}],"usage":{"total_tokens":4}}"#,
                 "Some(2) Some(1) Some((4, 0))",
             ),
+            (
+                r#"{"data":[{"embedding":[1]},{"embedding":[2]}],"usage":{"total_tokens":18446744073709551615}}"#,
+                "Some(2) Some(1) None",
+            ),
             (r#"{"data":[{"embedding":[1]}]}"#, "short: 1 embedding came back for 2 texts"),
             (r#"{"data":[]}"#, "empty: 0 embeddings came back for 2 texts"),
             (
@@ -475,7 +479,7 @@ mod tests {
         assert_eq!(fault, None);
         assert_eq!(whole.finish_reason.as_deref(), Some("length"));
         assert_eq!(whole.usage.and_then(|usage| usage.cached_tokens), Some(69));
-        assert_eq!(whole.timings.map(|timings| timings.predicted_n), Some(2));
+        assert_eq!(whole.timings.and_then(|timings| timings.predicted_n), Some(2));
         assert_eq!(text(chat.as_bytes()), " left\nhi");
         for (body, expected) in [
             (r#"{"choices":[{"text":"a","finish_reason":"stop"}]}"#, "None None None"),

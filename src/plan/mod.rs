@@ -359,6 +359,13 @@ pub struct Limits {
     pub max_lateness_ratio: f64,
     /// p99 of the client's delay over the median metric above which a user-space clock is not evidence.
     pub max_client_delay_ratio: f64,
+    /// Share of the planned rate that an open loop must have sent.
+    pub min_achieved_rate_ratio: f64,
+    /// p99 of an open loop's lateness over the median TTFT (of what comes in one piece, the median latency)
+    /// above which it is not evidence.
+    pub max_arrival_lateness_ratio: f64,
+    /// A p99 of its lateness that is accepted however quick the answers are.
+    pub arrival_lateness_floor: Duration,
     /// Report the reasons but do not fail the run because of the client.
     pub accept_saturated_client: bool,
 }

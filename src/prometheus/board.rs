@@ -121,9 +121,13 @@ impl Board {
         self.completed += 1;
         // What headers mark is of no meaning to what is told here.
         let metrics = RequestMetrics::of(record, &HeaderSplit::Marked);
-        self.prompt_tokens += metrics.prompt_tokens.unwrap_or(0);
-        self.cached_tokens += metrics.cached_tokens.unwrap_or(0);
-        self.output_tokens += metrics.completion_tokens.unwrap_or(0);
+        for (sum, tokens) in [
+            (&mut self.prompt_tokens, metrics.prompt_tokens),
+            (&mut self.cached_tokens, metrics.cached_tokens),
+            (&mut self.output_tokens, metrics.completion_tokens),
+        ] {
+            *sum = sum.saturating_add(tokens.unwrap_or(0));
+        }
         for (histogram, value_ms) in [
             (&mut self.ttft, metrics.ttft_ms),
             (&mut self.tpot, metrics.tpot_ms),

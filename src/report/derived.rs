@@ -126,8 +126,15 @@ fn drafts(derived: &Derived) -> Option<String> {
 
 fn tpot_difference(derived: &Derived) -> Option<String> {
     let found = derived.tpot_difference.as_ref()?;
-    let (short_answer, long_answer) =
-        (found.tokens, found.tokens.saturating_add(found.step_tokens));
+    let lengths = match found.tokens_max {
+        Some(most) if most != found.tokens => {
+            format!("{} to {most} tokens and {} more", found.tokens, found.step_tokens)
+        }
+        _ => {
+            let longer = found.tokens.saturating_add(found.step_tokens);
+            format!("{} and {longer} tokens", found.tokens)
+        }
+    };
     let Some(p50) = found.tpot_ms_p50 else {
         let reason = found.unknown.reason("tpot_ms_p50").unwrap_or("not recorded");
         return Some(format!("No TPOT by difference: {reason}."));
@@ -139,7 +146,7 @@ fn tpot_difference(derived: &Derived) -> Option<String> {
         .ordinary_tpot_ms_p50
         .map_or_else(String::new, |p50| format!("; the ordinary median is {} ms", short(p50)));
     Some(format!(
-        "TPOT by the difference of {short_answer} and {long_answer} tokens: median {} ms{interval} ({} pairs){ordinary}.",
+        "TPOT by the difference of {lengths}: median {} ms{interval} ({} pairs){ordinary}.",
         short(p50),
         found.pairs
     ))

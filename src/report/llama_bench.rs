@@ -154,7 +154,7 @@ fn tests(report: &Report, rows: &[impl Borrow<RequestRow>]) -> Vec<Test> {
 }
 
 fn rounded_mean(rows: &[(&RequestRow, f64, f64)], of: impl Fn(&RequestRow) -> u64) -> u64 {
-    let sum: u64 = rows.iter().map(|(row, ..)| of(row)).sum();
+    let sum = rows.iter().map(|(row, ..)| of(row)).fold(0, u64::saturating_add);
     (sum as f64 / rows.len() as f64).round() as u64
 }
 

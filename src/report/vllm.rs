@@ -31,7 +31,8 @@ pub fn render(report: &Report, rows: &[impl Borrow<RequestRow>]) -> String {
     let completed: Vec<&RequestRow> =
         sent.iter().copied().filter(|row| row.outcome == "completed").collect();
     let total = |of: fn(&RequestRow) -> Option<u64>| -> Option<u64> {
-        if completed.is_empty() { None } else { completed.iter().map(|row| of(row)).sum() }
+        let add = |sum: u64, row: &&RequestRow| Some(sum.saturating_add(of(row)?));
+        if completed.is_empty() { None } else { completed.iter().try_fold(0, add) }
     };
     let rates = &report.rates.whole;
     let seconds = |milliseconds: Option<f64>| milliseconds.map(|value| value / 1e3);

@@ -143,7 +143,7 @@ fn output_tokens(record: &RequestRecord) -> Option<u64> {
 /// Prompt tokens that the server really read.
 fn evaluated_tokens(record: &RequestRecord) -> Option<u64> {
     let counts = TokenCounts::of(record)?;
-    let told = record.timings.map(|timings| timings.prompt_n);
+    let told = record.timings.and_then(|timings| timings.prompt_n);
     told.or_else(|| counts.prompt?.checked_sub(counts.cached?))
 }
 

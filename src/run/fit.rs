@@ -97,7 +97,7 @@ pub(crate) async fn leave_out_too_long(
         let answer = if workload.endpoint.yields() != Yield::Tokens {
             0
         } else if workload.request.ignore_eos || prompt.forced {
-            u64::from(prompt.max_tokens.unwrap_or(workload.request.max_tokens))
+            longest_answer(workload, prompt)
         } else {
             1
         };
@@ -120,9 +120,37 @@ pub(crate) async fn leave_out_too_long(
     left_out
 }
 
+/// The longest of the answers to a prompt, in tokens. The workload's own budget is that of the longer of
+/// two already; a budget of the prompt's is that of the shorter.
+fn longest_answer(workload: &Workload, prompt: &Prompt) -> u64 {
+    match prompt.max_tokens {
+        Some(own) => u64::from(own) + u64::from(workload.tpot_difference.unwrap_or(0)),
+        None => u64::from(workload.request.max_tokens),
+    }
+}
+
 /// What is known of the server's tokenizer.
 enum Asked<'a> {
     NotYet,
     Found(Tokenizer<'a>),
     Silent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::scenario::{Origin, Overrides, builtin, workload};
+
+    #[test]
+    fn the_longer_of_two_answers_is_what_must_fit() {
+        let text = builtin("chat").unwrap();
+        let flags = Overrides { tpot_difference: Some(16), ..Overrides::default() };
+        let mut workload = workload(text, &Origin::BuiltIn("chat"), &flags).unwrap();
+        // As the load is planned with.
+        workload.request.max_tokens = 80;
+        let mut prompt = Prompt::of_text("a");
+        assert_eq!(longest_answer(&workload, &prompt), 80);
+        prompt.max_tokens = Some(32);
+        assert_eq!(longest_answer(&workload, &prompt), 48);
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Unknown;
 use super::metric::{self, Metric};
-use crate::load::{Phase, RequestRecord, Stamp};
+use crate::load::{Phase, RequestRecord, Stamp, Timings};
 
 /// What kind of server was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,24 +76,25 @@ impl HeaderSplit {
         let (mut longer, mut shorter) = (0_u64, 0_u64);
         for record in records.iter().filter(|record| counts(record)) {
             let Some(timings) = record.timings else { continue };
-            let (Some(prefill), Some(ttft)) = (
+            let (Some(prompt_ms), Some(prefill), Some(ttft)) = (
+                timings.prompt_ms,
                 milliseconds(record.headers, record.first_content),
                 milliseconds(record.written, record.first_content),
             ) else {
                 continue;
             };
             witnesses += 1;
-            let per_token = match timings.predicted_n {
-                0 => 0.0,
-                tokens => timings.predicted_ms / tokens as f64,
+            let per_token = match (timings.predicted_ms, timings.predicted_n) {
+                (Some(predicted_ms), Some(tokens)) if tokens > 0 => predicted_ms / tokens as f64,
+                _ => 0.0,
             };
             // Longer: 5 ms of scheduling, a tenth of TTFT, or eight held-back tokens, whichever is most.
             let tolerance = 5.0_f64.max(0.1 * ttft).max(8.0 * per_token);
-            longer += u64::from(prefill - timings.prompt_ms > tolerance);
+            longer += u64::from(prefill - prompt_ms > tolerance);
             // Shorter: held-back headers leave next to nothing, while headers that a busy machine
             // sent late mostly leave more.
-            telling += u64::from(timings.prompt_ms > Self::SHORTEST_TELLING_PREFILL_MS);
-            shorter += u64::from(prefill + 0.25 < 0.5 * timings.prompt_ms);
+            telling += u64::from(prompt_ms > Self::SHORTEST_TELLING_PREFILL_MS);
+            shorter += u64::from(prefill + 0.25 < 0.5 * prompt_ms);
         }
         if witnesses == 0 {
             return match server {
@@ -142,7 +143,8 @@ pub(crate) fn milliseconds(earlier: Option<Stamp>, later: Option<Stamp>) -> Opti
 /// never taken for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenCounts {
-    /// Of the prompt, cached ones included; `None` where `timings` does not say how many were cached.
+    /// Of the prompt, cached ones included; `None` where `timings` does not say how many were evaluated
+    /// and how many cached.
     pub prompt: Option<u64>,
     /// Of those, taken from the cache; `None` where the server does not say.
     pub cached: Option<u64>,
@@ -151,24 +153,29 @@ pub struct TokenCounts {
 }
 
 impl TokenCounts {
-    /// Of one request; `None` where the server said nothing.
+    /// Of one request; `None` where the server did not say how many it generated.
     #[must_use]
     pub fn of(record: &RequestRecord) -> Option<Self> {
         let timings = record.timings;
-        match (record.usage, timings) {
-            (Some(usage), _) => Some(Self {
+        if let Some(usage) = record.usage {
+            return Some(Self {
                 prompt: Some(usage.prompt_tokens),
                 cached: usage.cached_tokens.or(timings.and_then(|timings| timings.cache_n)),
                 completion: usage.completion_tokens,
-            }),
-            (None, Some(timings)) => Some(Self {
-                prompt: timings.cache_n.map(|cached| cached + timings.prompt_n),
-                cached: timings.cache_n,
-                completion: timings.predicted_n,
-            }),
-            (None, None) => None,
+            });
         }
+        let timings = timings?;
+        Some(Self {
+            prompt: prompt_tokens(&timings),
+            cached: timings.cache_n,
+            completion: timings.predicted_n?,
+        })
     }
+}
+
+/// Of the prompt by `timings`, cached ones included.
+pub(crate) fn prompt_tokens(timings: &Timings) -> Option<u64> {
+    Some(timings.prompt_n?.saturating_add(timings.cache_n?))
 }
 
 /// The metrics of one request; each `None` where its formula has no answer, never zero-filled.
@@ -252,8 +259,8 @@ impl RequestMetrics {
             decode_tokens_per_second: decode_ms
                 .zip(steps)
                 .map(|(decode, steps)| steps / decode * 1e3),
-            server_prefill_ms: timings.map(|timings| timings.prompt_ms),
-            server_decode_ms: timings.map(|timings| timings.predicted_ms),
+            server_prefill_ms: timings.and_then(|timings| timings.prompt_ms),
+            server_decode_ms: timings.and_then(|timings| timings.predicted_ms),
             draft_acceptance: timings.and_then(|timings| {
                 let drafted = timings.draft_n.filter(|drafted| *drafted > 0)?;
                 Some(timings.draft_n_accepted? as f64 / drafted as f64)
@@ -389,6 +396,22 @@ mod tests {
         assert_eq!((counts.prompt, counts.cached, counts.completion), (Some(40), Some(8), 11));
         record.timings = None;
         assert_eq!(TokenCounts::of(&record), None);
+    }
+
+    #[test]
+    fn timings_without_a_time_are_no_witness_and_no_zero() {
+        let mut records: Vec<_> = (0..8).map(completed).collect();
+        for record in &mut records {
+            record.usage = None;
+            record.timings = Some(Timings { predicted_n: Some(5), ..Timings::default() });
+        }
+        // Taken for a prompt of 0 ms they would show that headers come before the prompt is begun.
+        assert_eq!(HeaderSplit::detect(&records, ServerKind::LlamaServer), HeaderSplit::Marked);
+        let metrics = RequestMetrics::of(&records[0], &HeaderSplit::Marked);
+        assert_eq!((metrics.server_prefill_ms, metrics.server_decode_ms), (None, None));
+        assert_eq!((metrics.prompt_tokens, metrics.completion_tokens), (None, Some(5)));
+        records[0].timings = Some(Timings { prompt_n: Some(5), ..Timings::default() });
+        assert_eq!(TokenCounts::of(&records[0]), None);
     }
 
     #[test]

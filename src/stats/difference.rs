@@ -1,9 +1,9 @@
 //! Time per output token by the difference of two lengths.
 //!
 //! Main type: [`TpotDifference`]. The same prompt is answered once with M and once with M + k forced
-//! tokens. What both have in common (sending, queue, prefill, the first M tokens) falls out of the
-//! difference, and with it everything by which the two ends of a stream differ from the work: held
-//! back tokens, buffers, coalesced deltas.
+//! tokens; M is the workload's, or the prompt's own. What both have in common (sending, queue, prefill,
+//! the first M tokens) falls out of the difference, and with it everything by which the two ends of a
+//! stream differ from the work: held back tokens, buffers, coalesced deltas.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,9 @@ use crate::load::RequestRecord;
 /// (T(M + k) − T(M)) / k, where T is last content − written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TpotDifference {
-    /// M: the shorter answers' tokens.
-    pub tokens: u32,
+    /// M: the shorter answers' tokens, the fewest and the most of all pairs; without pairs those that the
+    /// workload asks for.
+    pub tokens: [u32; 2],
     /// k: by how many tokens the others are longer.
     pub step: u32,
     /// Prompts of which both answers completed.
@@ -28,27 +29,28 @@ pub struct TpotDifference {
 }
 
 impl TpotDifference {
-    /// Of a load in which every prompt was asked at `tokens` and at `tokens + step`.
+    /// Of a load in which every prompt was asked at `tokens`, or a budget of its own, and at `step` more.
     #[must_use]
     pub fn of(records: &[RequestRecord], tokens: u32, step: u32) -> Self {
-        let mut seen: BTreeMap<u64, [Vec<f64>; 2]> = BTreeMap::new();
+        // By the prompt and what it was asked for.
+        let mut seen: BTreeMap<(u64, u32), Vec<f64>> = BTreeMap::new();
         for record in records.iter().filter(|record| counts(record)) {
-            let side = match record.max_tokens {
-                asked if asked == tokens => 0,
-                asked if asked == tokens + step => 1,
-                _ => continue,
-            };
             if let Some(took) = milliseconds(record.written, record.last_content) {
-                seen.entry(record.prompt_index).or_default()[side].push(took);
+                seen.entry((record.prompt_index, record.max_tokens)).or_default().push(took);
             }
         }
-        // A prompt that came round several times is paired in the order of planning.
-        let mut values: Vec<f64> = seen
-            .values()
-            .flat_map(|[short, long]| short.iter().zip(long))
-            .map(|(short, long)| (long - short) / f64::from(step))
-            .collect();
+        let (mut values, mut shorter) = (Vec::new(), Vec::new());
+        for (&(prompt, asked), short) in &seen {
+            let longer = asked.checked_add(step).and_then(|longer| seen.get(&(prompt, longer)));
+            let Some(long) = longer else { continue };
+            shorter.push(asked);
+            // A prompt that came round several times is paired in the order of planning.
+            let both = short.iter().zip(long);
+            values.extend(both.map(|(short, long)| (long - short) / f64::from(step)));
+        }
         values.sort_by(f64::total_cmp);
+        let fewest = shorter.iter().copied().min().unwrap_or(tokens);
+        let tokens = [fewest, shorter.iter().copied().max().unwrap_or(tokens)];
         let pairs = values.len() as u64;
         let median_ms = if values.is_empty() {
             Err(Unknown::because("no prompt was answered at both lengths"))
@@ -88,10 +90,25 @@ mod tests {
         let records: Vec<_> =
             (0..6).flat_map(|prompt| [answer(prompt, 16), answer(prompt, 48)]).collect();
         let found = TpotDifference::of(&records, 16, 32);
-        assert_eq!(found.pairs, 6);
+        assert_eq!((found.pairs, found.tokens), (6, [16, 16]));
         assert!((found.median_ms.unwrap() - 8.0).abs() < 1e-9);
         let [low, high] = found.ci95_ms.unwrap();
         assert!((low - 8.0).abs() < 1e-9 && (high - 8.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn prompts_with_budgets_of_their_own_are_paired_by_them() {
+        let mut records: Vec<_> = (0..6)
+            .flat_map(|prompt| {
+                let own = 20 + 10 * prompt as u32;
+                [answer(prompt, own), answer(prompt, own + 32)]
+            })
+            .collect();
+        // No budget is 32 tokens longer than these.
+        records.extend([answer(6, u32::MAX - 3), answer(6, u32::MAX)]);
+        let found = TpotDifference::of(&records, 16, 32);
+        assert_eq!((found.pairs, found.tokens), (6, [20, 70]));
+        assert!((found.median_ms.unwrap() - 8.0).abs() < 1e-9);
     }
 
     #[test]
@@ -99,7 +116,7 @@ mod tests {
         let mut records = vec![answer(0, 16), answer(1, 48), answer(2, 16), answer(2, 48)];
         records[3].outcome = crate::load::Outcome::Cut;
         let found = TpotDifference::of(&records, 16, 32);
-        assert_eq!(found.pairs, 0);
+        assert_eq!((found.pairs, found.tokens), (0, [16, 16]));
         assert!(found.median_ms.is_err() && found.ci95_ms.is_err());
     }
 

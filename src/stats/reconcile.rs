@@ -3,7 +3,7 @@
 //! Main type: [`Reconciliation`]. A disagreement is a sentence with a count; it is never averaged
 //! away and never settled in favour of one side.
 
-use super::derive::{counts, milliseconds};
+use super::derive::{counts, milliseconds, prompt_tokens};
 use super::quantile::Percentile;
 use super::{HeaderSplit, Known, RequestMetrics, Unknown};
 use crate::load::{Outcome, Phase, RequestRecord, Timings};
@@ -125,7 +125,7 @@ impl Reconciliation {
             tokens: totals(&completed, counters),
             ttft: ttft_split(&completed, split),
             prefill_residual: residual(&completed, split.reason(), |record, timings| {
-                Some(milliseconds(record.headers, record.first_content)? - timings.prompt_ms)
+                Some(milliseconds(record.headers, record.first_content)? - timings.prompt_ms?)
             }),
             decode_residual: residual(&completed, None, |record, _| decode_residual_ms(record)),
             disagreements,
@@ -146,10 +146,11 @@ pub fn decode_residual_ms(record: &RequestRecord) -> Option<f64> {
     if record.content_deltas < 2 || !record.is_completed() {
         return None;
     }
-    Some(milliseconds(record.first_content, record.last_content)? - record.timings?.predicted_ms)
+    Some(milliseconds(record.first_content, record.last_content)? - record.timings?.predicted_ms?)
 }
 
-/// A sum that is only given where every request has the number.
+/// A sum that is only given where every request has the number. It saturates: what a server says is
+/// no reason to panic.
 fn sum(
     completed: &[&RequestRecord],
     source: &str,
@@ -159,7 +160,7 @@ fn sum(
     if completed.is_empty() {
         Err(Unknown::because("no request completed"))
     } else if values.len() == completed.len() {
-        Ok(values.iter().sum())
+        Ok(values.into_iter().fold(0, u64::saturating_add))
     } else {
         Err(Unknown::because(format!(
             "{} of {} completed requests came without {source}",
@@ -183,18 +184,17 @@ fn totals(completed: &[&RequestRecord], counters: &ServerCounters) -> TokenTotal
     TokenTotals {
         usage_prompt_tokens: sum(completed, "usage", |record| Some(record.usage?.prompt_tokens)),
         timings_prompt_tokens: sum(completed, "timings with a cached count", |record| {
-            let timings = record.timings?;
-            Some(timings.prompt_n + timings.cache_n?)
+            prompt_tokens(&record.timings?)
         }),
-        timings_prompt_tokens_evaluated: sum(completed, "timings", |record| {
-            Some(record.timings?.prompt_n)
+        timings_prompt_tokens_evaluated: sum(completed, "timings.prompt_n", |record| {
+            record.timings?.prompt_n
         }),
         counter_prompt_tokens_evaluated: counter(counters.prompt_tokens_delta),
         usage_completion_tokens: sum(completed, "usage", |record| {
             Some(record.usage?.completion_tokens)
         }),
-        timings_completion_tokens: sum(completed, "timings", |record| {
-            Some(record.timings?.predicted_n)
+        timings_completion_tokens: sum(completed, "timings.predicted_n", |record| {
+            record.timings?.predicted_n
         }),
         counter_completion_tokens: counter(counters.predicted_tokens_delta),
         content_deltas: completed.iter().map(|record| record.content_deltas).sum(),
@@ -211,12 +211,12 @@ fn ttft_split(completed: &[&RequestRecord], split: &HeaderSplit) -> Known<TtftSp
             Some([
                 milliseconds(record.written, record.first_content)?,
                 milliseconds(record.written, record.headers)?,
-                record.timings?.prompt_ms,
+                record.timings?.prompt_ms?,
             ])
         })
         .collect();
     if parts.is_empty() {
-        return Err(Unknown::because("the server sent no timings"));
+        return Err(Unknown::because("the server sent no timings.prompt_ms"));
     }
     let mean =
         |part: usize| parts.iter().map(|parts| parts[part]).sum::<f64>() / parts.len() as f64;
@@ -279,15 +279,12 @@ fn per_request_disagreements(completed: &[&RequestRecord], found: &mut Vec<Disag
     };
     note(
         "completion_tokens",
-        count(&|record| Some(record.usage?.completion_tokens != record.timings?.predicted_n)),
+        count(&|record| Some(record.usage?.completion_tokens != record.timings?.predicted_n?)),
         "usage.completion_tokens differs from timings.predicted_n",
     );
     note(
         "prompt_tokens",
-        count(&|record| {
-            let timings = record.timings?;
-            Some(record.usage?.prompt_tokens != timings.prompt_n + timings.cache_n?)
-        }),
+        count(&|record| Some(record.usage?.prompt_tokens != prompt_tokens(&record.timings?)?)),
         "usage.prompt_tokens differs from timings.prompt_n + cache_n",
     );
     note(
@@ -327,7 +324,7 @@ fn per_request_disagreements(completed: &[&RequestRecord], found: &mut Vec<Disag
         // The client's span cannot be much shorter than the work it waited for, unless content
         // was held back: 5 ms of scheduling and a twentieth.
         let seen = milliseconds(record.first_content, record.end)?;
-        let said = record.timings?.predicted_ms;
+        let said = record.timings?.predicted_ms?;
         Some(record.content_deltas >= 2 && said > seen * 1.05 + 5.0)
     });
     // Counts must agree in every request, times cannot: where the server's own threads wait for a
@@ -367,7 +364,7 @@ fn counter_disagreements(
         let counts = super::TokenCounts::of(record)?;
         record
             .timings
-            .map(|timings| timings.prompt_n)
+            .and_then(|timings| timings.prompt_n)
             // What is not generated from is not kept, so nothing of it is cached.
             .or_else(|| counts.prompt?.checked_sub(counts.cached.or(record.results.map(|_| 0))?))
     });

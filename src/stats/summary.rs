@@ -145,7 +145,8 @@ pub struct Summary {
     pub conversations: Option<Conversations>,
     /// Whether TTFT could be split into queue and prefill.
     pub split: HeaderSplit,
-    /// Whether completed requests share prompts, so that the server's cache may answer them.
+    /// Completed requests that asked for as much of a prompt as an earlier one, so that the server's cache
+    /// may answer them. The two lengths of `--tpot-difference` are its design and no repetition.
     pub repeated_prompts: u64,
     /// Content deltas of completed measured requests that shared a read with an earlier one, and all.
     pub coalesced: (u64, u64),
@@ -169,7 +170,8 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
 #[must_use]
 pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: HeaderSplit) -> Summary {
     let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
-    let mut prompts: Vec<u64> = completed.iter().map(|record| record.prompt_index).collect();
+    let mut prompts: Vec<(u64, u32)> =
+        completed.iter().map(|record| (record.prompt_index, record.max_tokens)).collect();
     prompts.sort_unstable();
     prompts.dedup();
     Summary {
@@ -269,11 +271,13 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
         return reason.clone();
     }
     Unknown::because(match *metric {
-        metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => "the server sends no timings",
+        metric::SERVER_PREFILL_MS | metric::SERVER_DECODE_MS => {
+            "the server sends no timings with it"
+        }
         metric::DRAFT_ACCEPTANCE => "the server did not draft tokens",
         metric::CACHED_TOKENS => "the server does not say how many prompt tokens were cached",
         metric::PROMPT_TOKENS | metric::COMPLETION_TOKENS => {
-            "the server sends neither usage nor timings"
+            "the server counts them neither in usage nor in timings"
         }
         metric::PREFILL_TOKENS_PER_SECOND => {
             "no completed request has a prefill and a count of prompt tokens that were not cached"
@@ -394,5 +398,10 @@ mod tests {
             record.prompt_index %= 4;
         }
         assert_eq!(summarise(&records, &figures(400.0)).repeated_prompts, 2);
+        for record in &mut records[4..] {
+            record.max_tokens += 16;
+        }
+        let both_lengths = summarise(&records, &figures(400.0));
+        assert_eq!(both_lengths.repeated_prompts, 0, "what --tpot-difference asks for");
     }
 }

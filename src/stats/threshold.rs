@@ -304,7 +304,9 @@ fn summand(
         Figure::CompletionTokensTotal | Figure::OutputTokensPerSecond => {
             tokens(|tokens| Some(tokens.completion))
         }
-        Figure::TotalTokensPerSecond => tokens(|tokens| Some(tokens.prompt? + tokens.completion)),
+        Figure::TotalTokensPerSecond => {
+            tokens(|tokens| Some(tokens.prompt?.saturating_add(tokens.completion)))
+        }
         Figure::GoodputRequestsPerSecond => {
             completed.then(|| good().map(|good| f64::from(u8::from(good))))
         }

@@ -3,7 +3,7 @@
 //! Main type: [`Validity`], made by [`judge`]. The limits are the plan's; nothing here decides an
 //! exit code, it only says whether the run may be believed and why not.
 
-use super::metric::{E2E_MS, ITL_MS, TTFT_MS};
+use super::metric::{E2E_MS, ITL_MS, Metric, TTFT_MS};
 use super::quantile::Percentile;
 use super::summary::{LoadFigures, Summary};
 use crate::load::{ClockSource, FailureKind};
@@ -99,7 +99,7 @@ pub fn judge_parts(
     for part in parts {
         let (reasons, warnings) = (verdict.reasons.len(), verdict.warnings.len());
         if part.load.open_loop {
-            judge_arrivals(part.summary, part.load, &mut verdict);
+            judge_arrivals(part.summary, part.load, limits, &mut verdict);
         } else {
             judge_lateness(part.summary, part.load, limits, &mut verdict);
         }
@@ -227,17 +227,10 @@ fn judge_lateness(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
     }
 }
 
-/// Least share of the planned rate that an open loop must have sent.
-const LEAST_RATE_RATIO: f64 = 0.98;
-/// What the lateness of an open loop may be at p99 where answers are quick, ms.
-const ALWAYS_ALLOWED_LATENESS_MS: f64 = 1.0;
-/// What it may be as a share of the median time to the first content.
-const LATENESS_PER_TTFT: f64 = 0.05;
-
 /// An open loop is what was planned only if it kept the rate and the instants.
-fn judge_arrivals(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
+fn judge_arrivals(summary: &Summary, load: &LoadFigures, limits: &Limits, verdict: &mut Validity) {
     if let Some(arrivals) = &summary.arrivals
-        && (arrivals.ratio.is_nan() || arrivals.ratio < LEAST_RATE_RATIO)
+        && (arrivals.ratio.is_nan() || arrivals.ratio < limits.min_achieved_rate_ratio)
     {
         let dropped = match arrivals.dropped {
             0 => String::new(),
@@ -254,7 +247,7 @@ fn judge_arrivals(summary: &Summary, load: &LoadFigures, verdict: &mut Validity)
                 arrivals.achieved_per_second,
                 arrivals.planned_per_second,
                 percent(arrivals.ratio),
-                percent(LEAST_RATE_RATIO),
+                percent(limits.min_achieved_rate_ratio),
             ),
         );
     }
@@ -264,8 +257,10 @@ fn judge_arrivals(summary: &Summary, load: &LoadFigures, verdict: &mut Validity)
     }
     // p99 as far as n carries it; with fewer requests the largest stands in, which errs against us.
     let p99 = Percentile::P99.of_histogram(lateness).unwrap_or(lateness.max() as f64);
-    let ttft = summary.distribution(&TTFT_MS).and_then(|found| found.p50.clone().ok());
-    let allowed = ALWAYS_ALLOWED_LATENESS_MS.max(ttft.unwrap_or(0.0) * LATENESS_PER_TTFT);
+    // What comes in one piece has no first content, and is waited for as a whole.
+    let answered = [&TTFT_MS, &E2E_MS].into_iter().find_map(|metric| median(summary, metric));
+    let floor_ms = limits.arrival_lateness_floor.as_secs_f64() * 1e3;
+    let allowed = floor_ms.max(answered.unwrap_or(0.0) * limits.max_arrival_lateness_ratio);
     let p99_ms = p99 / 1e6;
     if p99_ms > allowed {
         verdict.because(
@@ -299,9 +294,7 @@ fn judge_client_delay(
     }
     // p99 as far as n carries it; with fewer reads the largest stands in, which errs against us.
     let p99_ms = Percentile::P99.of_histogram(delay).unwrap_or(delay.max() as f64) / 1e6;
-    for metric in [&TTFT_MS, &ITL_MS] {
-        let median = summary.distribution(metric).and_then(|found| found.p50.clone().ok());
-        let Some(median) = median else { continue };
+    for (metric, median) in delayed(summary) {
         if p99_ms <= limits.max_client_delay_ratio * median {
             continue;
         }
@@ -326,6 +319,18 @@ fn judge_client_delay(
         }
         return; // once is enough: the second metric would say the same of the same delay
     }
+}
+
+/// The metrics in which a late read sits, with their medians: the times between the arrivals of a stream.
+/// What comes in one piece has none, and there it sits in the latency.
+fn delayed(summary: &Summary) -> Vec<(&'static Metric, f64)> {
+    let known = |metric: &'static Metric| Some((metric, median(summary, metric)?));
+    let streamed: Vec<_> = [&TTFT_MS, &ITL_MS].into_iter().filter_map(known).collect();
+    if streamed.is_empty() { known(&E2E_MS).into_iter().collect() } else { streamed }
+}
+
+fn median(summary: &Summary, metric: &Metric) -> Option<f64> {
+    summary.distribution(metric)?.p50.clone().ok()
 }
 
 fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
@@ -388,6 +393,8 @@ fn percent(ratio: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::load::{Outcome, RequestRecord, Stamp};
     use crate::stats::fixture::{closed_loop, completed, failed, figures, later};
@@ -397,6 +404,9 @@ mod tests {
         max_failed: 0,
         max_lateness_ratio: 0.01,
         max_client_delay_ratio: 0.01,
+        min_achieved_rate_ratio: 0.98,
+        max_arrival_lateness_ratio: 0.05,
+        arrival_lateness_floor: Duration::from_millis(1),
         accept_saturated_client: false,
     };
 
@@ -465,8 +475,13 @@ mod tests {
     fn an_open_loop_is_judged_by_the_rate_it_achieved() {
         for (dropped, found) in [(0, vec![]), (3, vec![]), (5, vec!["achieved_rate"])] {
             let (records, load) = open_loop(0.05, dropped);
-            let verdict = verdict(&records, &load, &LIMITS);
-            assert_eq!(reasons(&verdict), found, "{dropped} of 200 dropped");
+            assert_eq!(
+                reasons(&verdict(&records, &load, &LIMITS)),
+                found,
+                "{dropped} of 200 dropped"
+            );
+            let laxer = Limits { min_achieved_rate_ratio: 0.97, ..LIMITS };
+            assert!(verdict(&records, &load, &laxer).valid, "{dropped} of 200 dropped");
         }
     }
 
@@ -478,12 +493,30 @@ mod tests {
             let summary = summarise(&records, &load);
             summary.distribution(&TTFT_MS).and_then(|found| found.p50.clone().ok()).expect("known")
         };
-        assert!(median * LATENESS_PER_TTFT > ALWAYS_ALLOWED_LATENESS_MS, "{median}");
+        assert!(median * LIMITS.max_arrival_lateness_ratio > 1.0, "{median}");
         for (share, found) in [(0.045, vec![]), (0.06, vec!["dispatch_lateness"])] {
             let (records, load) = open_loop(median * share, 0);
-            let verdict = verdict(&records, &load, &LIMITS);
-            assert_eq!(reasons(&verdict), found, "{share} of the median");
+            let judged = verdict(&records, &load, &LIMITS);
+            assert_eq!(reasons(&judged), found, "{share} of the median");
+            let laxer = Limits { max_arrival_lateness_ratio: 0.07, ..LIMITS };
+            assert!(verdict(&records, &load, &laxer).valid, "{share} of the median");
         }
+    }
+
+    #[test]
+    fn late_arrivals_of_answers_in_one_piece_are_judged_against_their_latency() {
+        // The latency of 122 to 125 ms allows about 6.2 ms, not the millisecond that is always allowed.
+        for (late_ms, found) in [(5.0, vec![]), (8.0, vec!["dispatch_lateness"])] {
+            let (mut records, load) = open_loop(late_ms, 0);
+            records.iter_mut().for_each(in_one_piece);
+            assert_eq!(reasons(&verdict(&records, &load, &LIMITS)), found, "{late_ms} ms");
+        }
+    }
+
+    /// As an answer that is not streamed.
+    fn in_one_piece(record: &mut RequestRecord) {
+        (record.first_content, record.first_answer, record.last_content) = (None, None, None);
+        (record.headers, record.content_deltas) = (record.end, 0);
     }
 
     #[test]
@@ -494,13 +527,15 @@ mod tests {
                 record.first_content = record.written.map(|at| Stamp(at.0 + 2_000_000));
             }
             assert_eq!(verdict(&records, &load, &LIMITS).valid, valid, "{late_ms} ms");
+            let floor = Limits { arrival_lateness_floor: Duration::from_millis(2), ..LIMITS };
+            assert!(verdict(&records, &load, &floor).valid, "{late_ms} ms");
         }
     }
 
     #[test]
     fn lateness_beside_a_long_pause_moves_no_rate_and_is_only_said() {
         // A cycle of 128 + 300 ms: 1 % of it is 4.28 ms.
-        let think_time = std::time::Duration::from_millis(300);
+        let think_time = Duration::from_millis(300);
         for (mean_ms, found) in [(1.27, ""), (1.29, "warning"), (4.27, "warning"), (4.29, "reason")]
         {
             let load = LoadFigures {
@@ -521,6 +556,24 @@ mod tests {
         assert!(below.valid, "{:?}", below.reasons);
         let above = verdict(&closed_loop(4, 5), &with_delay(110_000, ClockSource::User), &LIMITS);
         assert_eq!(reasons(&above), ["client_delay"]);
+    }
+
+    #[test]
+    fn a_user_space_delay_of_answers_in_one_piece_is_judged_against_their_latency() {
+        // The median latency is 128 ms, so 1.28 ms is the limit.
+        let judged = |nanos| {
+            let mut load = with_delay(nanos, ClockSource::User);
+            (load.stream, load.itl) = (false, crate::load::Moments::default());
+            load.itl_ns.reset();
+            let mut records = closed_loop(4, 5);
+            records.iter_mut().for_each(in_one_piece);
+            verdict(&records, &load, &LIMITS)
+        };
+        let below = judged(1_200_000);
+        assert!(below.valid, "{:?}", below.reasons);
+        let above = judged(1_400_000);
+        assert_eq!(reasons(&above), ["client_delay"]);
+        assert!(above.reasons[0].message.contains("of the median e2e_ms"), "{:?}", above.reasons);
     }
 
     #[test]

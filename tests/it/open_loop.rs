@@ -121,6 +121,32 @@ fn arrivals_beyond_the_limit_are_dropped_rows_and_the_run_is_no_evidence() {
     assert_eq!(most, Some(5));
 }
 
+/// No assertion on a time: nobody sends three times what was planned, or with less than no delay.
+#[test]
+fn the_limits_of_an_open_loop_are_flags_and_stand_in_the_report() {
+    let arrivals = ["--rate", "40", "--arrivals", "constant", "--n-prompts", "8", "--warm-up", "0"];
+    let lax = ["--max-arrival-lateness", "1000", "--arrival-lateness-floor", "1m"];
+    let none = ["--max-arrival-lateness", "0", "--arrival-lateness-floor", "0ms"];
+    for (rate, lateness, code) in [
+        ("0.01", lax, None),
+        ("3", lax, Some("achieved_rate")),
+        ("0.01", none, Some("dispatch_lateness")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = [&["--min-achieved-rate", rate][..], &lateness].concat();
+        let output = run(folder.path(), &[&arrivals[..], &limits].concat(), &SIM);
+        let exit = if code.is_some() { 5 } else { 0 };
+        assert_eq!(output.status.code(), Some(exit), "{}", said(&output));
+        let client = report(folder.path())["client"].clone();
+        assert_eq!(client["reasons"][0]["code"].as_str(), code, "{client}");
+        let told = |name: &str| client["limits"][name].as_f64().unwrap();
+        assert_eq!(told("min_achieved_rate_ratio").to_string(), rate);
+        assert_eq!(told("max_arrival_lateness_ratio").to_string(), lateness[1]);
+        let floor_ms = if lateness == lax { "60000" } else { "0" };
+        assert_eq!(told("arrival_lateness_floor_ms").to_string(), floor_ms);
+    }
+}
+
 #[test]
 fn the_same_seed_plans_the_same_arrivals() {
     let folder = tempfile::tempdir().unwrap();

@@ -132,7 +132,7 @@ impl Answer {
             return failed(FailureKind::Empty, "the answer finished without content".to_owned());
         }
         let counted = story.usage.map(|usage| usage.completion_tokens);
-        let timed = story.timings.map(|timings| timings.predicted_n);
+        let timed = story.timings.and_then(|timings| timings.predicted_n);
         let tokens = counted.or(timed).unwrap_or(story.content_deltas);
         enough(forced, Some(tokens), max_tokens)
     }
@@ -174,7 +174,7 @@ impl Answer {
             return failed(*failure, detail.clone());
         }
         let counted = whole.usage.map(|usage| usage.completion_tokens);
-        let tokens = counted.or(whole.timings.map(|timings| timings.predicted_n));
+        let tokens = counted.or(whole.timings.and_then(|timings| timings.predicted_n));
         enough(forced, tokens, max_tokens)
     }
 

@@ -41,9 +41,13 @@ pub(super) struct Reason<'a>(pub(super) Option<Cow<'a, str>>);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Truth(pub(super) bool);
 
-/// A whole number, not negative; another value is absence. `44.0` is 44.
+/// A whole number, not negative and at most [`MOST_COUNT`]; another value is absence. `44.0` is 44.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Count(pub(super) Option<u64>);
+pub(in crate::load) struct Count(pub(in crate::load) Option<u64>);
+
+/// 2^53: up to here every whole number has a double of its own, so that JSON names it exactly. Nothing
+/// that a server counts comes near it, and what is above would only make sums overflow.
+const MOST_COUNT: u64 = 1 << 53;
 
 /// A finite number; another value is absence.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,9 +162,11 @@ impl<'de> Deserialize<'de> for Truth {
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Count(match scalar(deserializer)? {
-            Scalar::Unsigned(count) => Some(count),
-            // Above 2^53 a float names no particular count; the cast itself saturates.
-            Scalar::Float(count) if count >= 0.0 && count.fract().abs() < f64::EPSILON => {
+            Scalar::Unsigned(count) if count <= MOST_COUNT => Some(count),
+            Scalar::Float(count)
+                if (0.0..=MOST_COUNT as f64).contains(&count)
+                    && count.fract().abs() < f64::EPSILON =>
+            {
                 Some(count as u64)
             }
             _ => None,

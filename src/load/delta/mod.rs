@@ -11,7 +11,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use self::lenient::{Choices, Count, Number, Present, Reason, Truth};
+pub(super) use self::lenient::Count;
+use self::lenient::{Choices, Number, Present, Reason, Truth};
 pub use self::template::PlainContent;
 use self::template::Template;
 use super::record::{Timings, Usage};
@@ -30,9 +31,10 @@ pub struct Said {
     pub choices_seen: u64,
     /// Bit *i* is set if choice *i* has a finish reason.
     pub choices_finished: u64,
-    /// Token counts: of `usage`, or of `/completion`'s final object.
+    /// Token counts: of `usage`, or of `/completion`'s final object. Half of them is none: a count that
+    /// was left out is not 0.
     pub usage: Option<Usage>,
-    /// llama-server's `timings`.
+    /// llama-server's `timings`; `None` where they hold nothing that is known here.
     pub timings: Option<Timings>,
     /// The server says that something went wrong; the message, as far as there is one.
     pub error: Option<String>,
@@ -267,21 +269,22 @@ impl<'a> Chunk<'a> {
         let error = is_error.then(|| error_message(text).unwrap_or_default());
         let timings = self.timings.0.map(|timings| Timings {
             cache_n: timings.cache_n.0,
-            prompt_n: timings.prompt_n.0.unwrap_or(0),
-            prompt_ms: timings.prompt_ms.0.unwrap_or(0.0),
-            predicted_n: timings.predicted_n.0.unwrap_or(0),
-            predicted_ms: timings.predicted_ms.0.unwrap_or(0.0),
+            prompt_n: timings.prompt_n.0,
+            prompt_ms: timings.prompt_ms.0,
+            predicted_n: timings.predicted_n.0,
+            predicted_ms: timings.predicted_ms.0,
             draft_n: timings.draft_n.0,
             draft_n_accepted: timings.draft_n_accepted.0,
         });
+        let timings = timings.filter(|timings| *timings != Timings::default());
         let usage = match self.usage.0 {
             Some(UsageObject {
                 prompt_tokens: Count(Some(prompt_tokens)),
-                completion_tokens,
+                completion_tokens: Count(Some(completion_tokens)),
                 prompt_tokens_details,
             }) => Some(Usage {
                 prompt_tokens,
-                completion_tokens: completion_tokens.0.unwrap_or(0),
+                completion_tokens,
                 cached_tokens: prompt_tokens_details.0.and_then(|details| details.cached_tokens.0),
             }),
             // `/completion` has no usage object; its final object says the same under other names.

@@ -51,7 +51,7 @@ fn usage_only_final_chunk_is_not_a_token() {
         Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(3) })
     );
     let timings = last.timings.unwrap();
-    assert_eq!((timings.prompt_n, timings.predicted_n), (41, 5));
+    assert_eq!((timings.prompt_n, timings.predicted_n), (Some(41), Some(5)));
     assert_eq!((timings.cache_n, timings.draft_n_accepted), (Some(3), Some(2)));
 }
 
@@ -110,6 +110,37 @@ fn odd_types_count_as_absent_and_other_json_is_refused() {
     }
     for wrong in ["{", "{\"a\":1}}", "hello", "{'a':1}"] {
         assert!(matches!(reader.read(wrong.as_bytes()), Err(DeltaError::NotJson(_))), "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_server_left_out_is_unknown_and_not_zero() {
+    for half in [
+        r#"{"usage":{"prompt_tokens":5}}"#,
+        r#"{"usage":{"completion_tokens":5}}"#,
+        r#"{"usage":{"prompt_tokens":5,"completion_tokens":null}}"#,
+        r#"{"stop":true,"tokens_evaluated":5}"#,
+    ] {
+        assert_eq!(said(half).usage, None, "{half}");
+    }
+    assert_eq!(said(r#"{"timings":{}}"#).timings, None);
+    assert_eq!(said(r#"{"timings":{"cache_hit":true}}"#).timings, None);
+    let timings = said(r#"{"timings":{"predicted_n":5}}"#).timings.unwrap();
+    assert_eq!(timings, Timings { predicted_n: Some(5), ..Timings::default() });
+    // A zero that was said is one.
+    let zeros = said(r#"{"timings":{"prompt_n":0,"prompt_ms":0.0}}"#).timings.unwrap();
+    assert_eq!((zeros.prompt_n, zeros.prompt_ms), (Some(0), Some(0.0)));
+}
+
+#[test]
+fn a_count_beyond_all_counting_is_absent() {
+    let most = said(r#"{"usage":{"prompt_tokens":9007199254740992,"completion_tokens":1}}"#);
+    assert_eq!(most.usage.unwrap().prompt_tokens, 1 << 53);
+    for count in ["9007199254740993", "18446744073709551615", "18446744073709551616", "1e300"] {
+        let usage = format!(r#"{{"usage":{{"prompt_tokens":{count},"completion_tokens":1}}}}"#);
+        assert_eq!(said(&usage).usage, None, "{count}");
+        let timings = format!(r#"{{"timings":{{"prompt_n":{count},"predicted_n":1}}}}"#);
+        assert_eq!(said(&timings).timings.unwrap().prompt_n, None, "{count}");
     }
 }
 

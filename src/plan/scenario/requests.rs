@@ -346,9 +346,23 @@ pub(super) fn together(workload: &Workload, problems: &mut Vec<Problem>) {
             "write cancel.after with a time, or stream",
         );
     }
+    if tokens && !request.stream && workload.tpot_difference.is_some() {
+        wrong(
+            "tpot_difference is found from the last content of a stream, and answers are not streamed"
+                .to_owned(),
+            "leave out tpot_difference (--tpot-difference), or stream",
+        );
+    }
     if workload.conversation.is_some() {
         if !is_chat {
             wrong(format!("conversations have no place in {path}"), "use /v1/chat/completions");
+        }
+        if workload.tpot_difference.is_some() {
+            wrong(
+                "a conversation goes on from one answer, and the difference method asks for two lengths of it"
+                    .to_owned(),
+                "leave out tpot_difference (--tpot-difference), or the conversation (--turns)",
+            );
         }
         if !matches!(workload.shape, LoadShape::ConstantUsers | LoadShape::RampingUsers { .. }) {
             wrong(
@@ -489,6 +503,14 @@ mod tests {
             (
                 "duration = \"1s\"\n[arrivals]\nrate = 3\n[conversation]\nturns = 3",
                 "conversations are held by users",
+            ),
+            (
+                "tpot_difference = 16\n[conversation]\nturns = 3",
+                "a conversation goes on from one answer",
+            ),
+            (
+                "tpot_difference = 16\n[request]\nstream = false",
+                "tpot_difference is found from the last content of a stream",
             ),
             ("[conversation]\nturns = 1", "expected a whole number from 2"),
             ("[cancel]\nshare = 0.5", "cancel needs one of after_tokens and after"),

@@ -93,10 +93,10 @@ fn the_counters_of_a_real_llama_server_agree_with_its_timings() {
             record.content_deltas = 1;
             record.timings = Some(Timings {
                 cache_n: Some(cached),
-                prompt_n,
-                prompt_ms,
-                predicted_n,
-                predicted_ms,
+                prompt_n: Some(prompt_n),
+                prompt_ms: Some(prompt_ms),
+                predicted_n: Some(predicted_n),
+                predicted_ms: Some(predicted_ms),
                 draft_n: None,
                 draft_n_accepted: None,
             });
@@ -133,6 +133,31 @@ fn stamps_out_of_order_are_named() {
     let mut record = completed(0);
     record.headers = Some(at_ms(1.0));
     assert_eq!(codes(&compare(&[record], &ServerCounters::default())), ["stamps_out_of_order"]);
+}
+
+#[test]
+fn counts_that_add_up_to_too_much_do_not_panic() {
+    let mut records = closed_loop(2, 1);
+    for record in &mut records {
+        record.usage.as_mut().expect("has usage").prompt_tokens = u64::MAX;
+        record.timings.as_mut().expect("has timings").prompt_n = Some(u64::MAX);
+    }
+    let result = compare(&records, &true_counters(2.0));
+    assert_eq!(result.tokens.usage_prompt_tokens, Ok(u64::MAX));
+    assert_eq!(result.tokens.timings_prompt_tokens, Ok(u64::MAX));
+}
+
+#[test]
+fn what_timings_leave_out_disagrees_with_nothing() {
+    let mut records = closed_loop(4, 5);
+    for record in &mut records {
+        record.timings = Some(Timings { prompt_n: Some(32), ..Timings::default() });
+    }
+    let result = compare(&records, &ServerCounters::default());
+    assert_eq!(result.disagreements, []);
+    assert_eq!(result.tokens.timings_prompt_tokens_evaluated, Ok(640));
+    assert!(result.tokens.timings_completion_tokens.is_err() && result.ttft.is_err());
+    assert_eq!((result.prefill_residual.count, result.decode_residual.count), (0, 0));
 }
 
 #[test]

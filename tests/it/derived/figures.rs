@@ -76,6 +76,21 @@ fn tpot_by_difference_pairs_each_prompt_with_itself() {
         assert_eq!(pair[0].0, pair[1].0, "{lengths:?}");
         assert_eq!((pair[0].1, pair[1].1), (8, 40), "{lengths:?}");
     }
+    let warnings = report["warnings"].to_string();
+    assert!(!warnings.contains("repeated_prompts"), "the method's own doing: {warnings}");
+}
+
+#[test]
+fn tpot_by_difference_takes_prompts_with_budgets_of_their_own() {
+    let bench = bench();
+    let lengths = ["--dataset", "synthetic:input=64,output=12", "--n-prompts", "10"];
+    let flags = [&lengths[..], &["--tpot-difference", "16", "--users", "1"]].concat();
+    let ran = bench.run("out", &sim(&flags, &[])).checked(0);
+    let found = ran.report()["derived"]["tpot_difference"].clone();
+    assert_eq!((&found["pairs"], &found["tokens"]), (&10.into(), &12.into()), "{found}");
+    assert_eq!(found["tokens_max"], 12, "{found}");
+    assert!(found["tpot_ms_p50"].is_f64() && found["ci95_ms"].is_array(), "{found}");
+    assert!(ran.file("report.md").contains("TPOT by the difference of 12 and 28 tokens"));
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(crate) const LIMITS: Limits = Limits {
     max_failed: 0,
     max_lateness_ratio: 0.01,
     max_client_delay_ratio: 0.01,
+    min_achieved_rate_ratio: 0.98,
+    max_arrival_lateness_ratio: 0.05,
+    arrival_lateness_floor: Duration::from_millis(1),
     accept_saturated_client: false,
 };
 
@@ -68,10 +71,10 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         }),
         timings: Some(Timings {
             cache_n: Some(0),
-            prompt_n: 40 + index % 30,
-            prompt_ms: prefill - 0.4,
-            predicted_n: 64,
-            predicted_ms: decode - 0.1,
+            prompt_n: Some(40 + index % 30),
+            prompt_ms: Some(prefill - 0.4),
+            predicted_n: Some(64),
+            predicted_ms: Some(decode - 0.1),
             draft_n: None,
             draft_n_accepted: None,
         }),

@@ -126,15 +126,50 @@ fn reasoning_stream() -> Vec<u8> {
     ])
 }
 
+/// `ignore_eos` is llama-server's; this scenario asks for nothing that OpenAI does not know.
+fn load_plain(bench: &Bench, url: &str) -> Ran {
+    let plain_scenario = super::BRISK.replace("ignore_eos = true", "");
+    std::fs::write(bench.path("plain.toml"), plain_scenario).unwrap();
+    load_scenario(bench, "./plain.toml", url, &[])
+}
+
+#[test]
+fn counts_that_are_wild_or_left_out_are_unknown_and_no_zeros() {
+    let most = "18446744073709551615";
+    for told in [
+        format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":{most},"completion_tokens":{most}}}}}"#
+        ),
+        r#"{"choices":[],"usage":{"prompt_tokens":5}}"#.to_owned(),
+        r#"{"choices":[],"timings":{}}"#.to_owned(),
+        format!(r#"{{"choices":[],"timings":{{"prompt_n":{most},"cache_n":{most}}}}}"#),
+    ] {
+        let told = format!("data: {told}");
+        let finish = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        let answer = stream(&[TOKEN, TOKEN, finish, &told, "data: [DONE]"]);
+        let server = Stranger::answering(with_models(move |_| answer.clone()));
+        let bench = Bench::new();
+        let ran = load_plain(&bench, &server.url("")).checked(0);
+        let report = ran.report();
+        let tokens = &report["reconciliation"]["tokens"];
+        for count in ["usage_prompt_tokens", "usage_completion_tokens", "timings_completion_tokens"]
+        {
+            assert!(tokens[count].is_null(), "{told}: {tokens}");
+            assert!(tokens["unknown"][count].is_string(), "{told}: {tokens}");
+        }
+        assert!(report["rates"]["output_tokens_per_second"].is_null(), "{told}");
+        for row in ran.rows() {
+            assert!(row["completion_tokens"].is_null(), "{told}: {row}");
+            assert!(row["server_prefill_ms"].is_null(), "{told}: {row}");
+        }
+    }
+}
+
 #[test]
 fn a_server_that_says_little_completes_and_the_rest_is_unknown() {
     let server = Stranger::answering(with_models(|_| reasoning_stream()));
     let bench = Bench::new();
-    // `ignore_eos` is llama-server's; this scenario asks for nothing that OpenAI does not know.
-    let plain_scenario = super::BRISK.replace("ignore_eos = true", "");
-    std::fs::write(bench.path("plain.toml"), plain_scenario).unwrap();
-    let ran = load_scenario(&bench, "./plain.toml", &server.url(""), &[]);
-    let ran = ran.checked(0);
+    let ran = load_plain(&bench, &server.url("")).checked(0);
     let report = ran.report();
     assert_eq!(report["requests"]["completed"], 4);
     assert_eq!(report["reconciliation"]["tokens"]["content_deltas"], 16, "reasoning is content");
