@@ -74,7 +74,8 @@ mod tests {
         let Some(Command::Run(args)) = Cli::try_parse_from(words).unwrap().command else {
             panic!("it is a run");
         };
-        let here = Surroundings { own_executable: PathBuf::from("bench-ci"), ..Default::default() };
+        let here =
+            Surroundings { own_executable: PathBuf::from("bench-ci"), ..Surroundings::default() };
         resolve(&args, &here).unwrap()
     }
 

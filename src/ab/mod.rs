@@ -220,6 +220,9 @@ async fn play(
     }
     .await;
     let (ending, error) = match played {
+        Ok(Ending::Budget) if state.pairs.is_empty() => {
+            (None, Some(AbError::no_time(args.design.budget).into()))
+        }
         Ok(ending) => (Some(ending), None),
         Err(Error::Stopped { .. }) => (Some(Ending::Interrupted), None),
         Err(error) => (None, Some(error)),
@@ -312,16 +315,12 @@ async fn in_time<T>(
         }
     };
     if until.cancel.reason().is_none() && Instant::now() >= until.deadline {
-        return Err(AbError::NoTime { budget_s: budget.as_secs_f64() }.into());
+        return Err(AbError::no_time(budget).into());
     }
     done
 }
 
-fn exit_code(
-    report: &AbReport,
-    fail_on: FailOn,
-    stopped: Option<StopReason>,
-) -> ExitCode {
+fn exit_code(report: &AbReport, fail_on: FailOn, stopped: Option<StopReason>) -> ExitCode {
     report
         .run
         .exit_code
@@ -329,11 +328,7 @@ fn exit_code(
         .unwrap_or_else(|| exit_of(report.verdict, fail_on, stopped))
 }
 
-fn exit_of(
-    verdict: AbVerdict,
-    fail_on: FailOn,
-    stopped: Option<StopReason>,
-) -> ExitCode {
+fn exit_of(verdict: AbVerdict, fail_on: FailOn, stopped: Option<StopReason>) -> ExitCode {
     if let Some(reason) = stopped {
         return reason.into();
     }
