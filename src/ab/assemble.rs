@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::course::AnswerLength;
 use super::pair::SideState;
 use super::session::{self, Ending};
 use super::state::State;
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) elapsed_s: f64,
     pub(super) failures_allowed: u64,
     pub(super) server_kind: ServerKind,
+    pub(super) answer: AnswerLength,
     /// `None` where something went wrong before it could end.
     pub(super) ending: Option<Ending>,
     /// Why it could not go on.
@@ -262,6 +264,11 @@ fn design(parts: &Parts<'_>, judged: &Judgement) -> Design {
             sizing.map(|sizing| u64::from(sizing.tokens)),
             unsized_yet,
         ),
+        tokens_asked: unknown.option(
+            "tokens_asked",
+            parts.answer.asked().map(u64::from),
+            "it was chosen by the first waves",
+        ),
         users: unknown.option("users", sizing.map(|sizing| sizing.users), unsized_yet),
         restart_reason: unknown.option(
             "restart_reason",
@@ -391,7 +398,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         needed_pairs: unknown.option(
             "needed_pairs",
             of.needed_pairs.map(|pairs| pairs as u64),
-            "there is nothing to settle, or no number of pairs would",
+            "there is nothing to settle, or it would take more pairs than a session may have",
         ),
         sentence: of.sentence.clone(),
         unknown,

@@ -17,10 +17,11 @@ use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::Events;
 use crate::load::Phase;
-use crate::plan::Workload;
+use crate::plan::{Target, Workload};
 use crate::run::findings::Findings;
 use crate::run::fit;
 use crate::scrape::ServerIdentity;
+use crate::server::ServerError;
 use crate::stats::ServerKind;
 use crate::verdict::Side;
 use crate::verdict::design::{Order, slice_order};
@@ -168,8 +169,17 @@ impl Arena<'_> {
         match error {
             Error::Stopped { .. } => Broken::Cut,
             _ if self.until.cancel.reason().is_some() => Broken::Cut,
+            error if self.is_hurried(side, &error) => Broken::Cut,
             error => Broken::Failed(AbError::Side { side, source: Box::new(error) }.into()),
         }
+    }
+
+    /// Whether the budget gave the server less time to become healthy than it may take: that says nothing
+    /// about the server.
+    fn is_hurried(&self, side: Side, error: &Error) -> bool {
+        let Error::Server(ServerError::NeverHealthy { limit, .. }) = error else { return false };
+        let Target::Start(spec) = &self.sides[index(side)].plan.plan.target else { return false };
+        *limit < spec.start_timeout
     }
 
     async fn block(
@@ -185,7 +195,7 @@ impl Arena<'_> {
             Ok(stay) => stay,
             Err(error) => {
                 first_stay.end(self.warnings, self.until).await;
-                if sizing.is_none() && self.until.cancel.reason().is_none() {
+                if sizing.is_none() && !self.is_over() {
                     return Err(self.alone(number, second, error).await);
                 }
                 return Err(self.failed(second, error));
@@ -250,9 +260,7 @@ impl Arena<'_> {
             if base.cut || head.cut {
                 return Err(Broken::Cut);
             }
-            let clean = base.work.failed + head.work.failed == 0;
-            notes[0].add(base, clean);
-            notes[1].add(head, clean);
+            add(notes, [base, head]);
             let failed = stays[0].work.failed.max(stays[1].work.failed);
             if failed * HOPELESS_SHARE > planned || stays.iter().any(|stay| !stay.is_alive()) {
                 complete = false;
@@ -297,6 +305,7 @@ impl Arena<'_> {
         number: Number,
     ) -> Result<PairRecord, Broken> {
         let mut notes = [Notes::default(), Notes::default()];
+        let mut both: [Option<Turn>; 2] = [None, None];
         let mut complete = true;
         for side in number.sides() {
             let begun = Instant::now();
@@ -305,12 +314,11 @@ impl Arena<'_> {
             let played = self.trial(&mut stay, &mut notes[index(side)], sizing, begun, side).await;
             notes[index(side)].take(&stay);
             notes[index(side)].end(stay, self.warnings, self.until).await;
-            let turn = played?;
+            both[index(side)] = Some(played?);
             complete &= notes[index(side)].death.is_none();
-            // Whether the other failed is known only later; its tokens are compared all the same.
-            let clean = turn.work.failed == 0;
-            notes[index(side)].add(turn, clean);
         }
+        let [Some(base), Some(head)] = both else { unreachable!("both sides had their turn") };
+        add(&mut notes, [base, head]);
         Ok(PairRecord::of(self.out_dir, number, notes, complete, self.server_kind)?)
     }
 
@@ -339,8 +347,12 @@ impl Arena<'_> {
     }
 
     fn go_on(&self) -> Result<(), Broken> {
-        let over = Instant::now() >= self.until.deadline;
-        if over || self.until.cancel.reason().is_some() { Err(Broken::Cut) } else { Ok(()) }
+        if self.is_over() { Err(Broken::Cut) } else { Ok(()) }
+    }
+
+    /// Time is over, or somebody pressed Ctrl-C.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until.deadline || self.until.cancel.reason().is_some()
     }
 
     /// What both sides are asked; sized by the servers that are up where that was not done before.
@@ -473,6 +485,14 @@ impl Arena<'_> {
             }));
         }
         Ok((users.max(1), prompts.into_iter().map(|(position, _)| position).collect()))
+    }
+}
+
+/// Notes a turn of each side. Their tokens are compared only where neither failed: a request that did has none.
+fn add(notes: &mut [Notes; 2], turns: [Turn; 2]) {
+    let clean = turns.iter().all(|turn| turn.work.failed == 0);
+    for (notes, turn) in notes.iter_mut().zip(turns) {
+        notes.add(turn, clean);
     }
 }
 

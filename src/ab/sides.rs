@@ -11,12 +11,14 @@ use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::{Surroundings, resolve};
 use crate::plan::{DatasetSpec, RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
+use crate::server::command;
 use crate::verdict::Side;
+use crate::verdict::looks::MOST_PAIRS;
 
 use super::words;
 
 /// Evens out the size of both environments.
-const PADDING: &str = "BENCH_CI_AB_PADDING";
+pub(super) const PADDING: &str = "BENCH_CI_AB_PADDING";
 
 /// The longest prompt of the corpus that is compiled in, where nobody asks for longer ones: the
 /// shorter a turn, the less of the machine's moods it meets.
@@ -119,8 +121,18 @@ pub(super) fn problems(args: &AbArgs) -> Vec<Problem> {
             .hinting("leave it out and set --users"),
         );
     }
-    if args.design.pairs == Some(0) {
-        problems.push(Problem::new(Place::Flag("--pairs"), "expected at least 1"));
+    match args.design.pairs {
+        Some(0) => problems.push(Problem::new(Place::Flag("--pairs"), "expected at least 1")),
+        Some(pairs) if pairs as usize > MOST_PAIRS => {
+            let why = format!(
+                "{pairs} are too many, expected at most {MOST_PAIRS}: judging n pairs exactly takes time in \
+                 proportion to n³"
+            );
+            problems.push(Problem::new(Place::Flag("--pairs"), why).hinting(
+                "play several sessions and put them together with --sessions, or accept a wider --bar",
+            ));
+        }
+        _ => {}
     }
     problems
 }
@@ -196,10 +208,11 @@ pub(super) fn plan(
         SideChoice::Reference(reference) => reference.clone(),
         SideChoice::Program(_) => short(&program),
     };
-    for word in own_args.iter().chain(&env.iter().map(|pair| pair.name.clone()).collect::<Vec<_>>())
-    {
+    let names = env.iter().map(|pair| pair.name.clone());
+    // The label is in every report.
+    for word in command::redacted(&own_args).into_iter().chain(names) {
         label.push(' ');
-        label.push_str(word);
+        label.push_str(&word);
     }
     Ok(SidePlan {
         plan,

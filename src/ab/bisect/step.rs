@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Hunt, LEAST_TIME, STEPS, comparison, prepare, steps_for};
+use super::{AGAIN, Hunt, LEAST_TIME, STEPS, comparison, prepare, steps_for};
 use crate::ab::error::AbError;
 use crate::ab::turn::Until;
 use crate::ab::{build, order, play, state};
@@ -119,7 +119,9 @@ impl Hunt<'_> {
                 build::one(side, &args, &commits, &commit.id, path, &self.events, &until).await;
             match built {
                 Ok(_) => {}
-                Err(Error::Stopped { .. }) => return Ok(Built::Stopped),
+                Err(Error::Stopped { .. } | Error::Ab(AbError::NoTime { .. })) => {
+                    return Ok(Built::Stopped);
+                }
                 Err(Error::Ab(error @ (AbError::Build { .. } | AbError::NotBuilt { .. }))) => {
                     if self.left().is_zero() {
                         return Ok(Built::Stopped);
@@ -171,7 +173,7 @@ impl Hunt<'_> {
         let gated = order.rules.iter().filter(|rule| rule.role == Role::Gate).count();
         order.looks = match (self.args.search.pairs, attempt) {
             (Some(pairs), 0) => crate::ab::looks(Some(pairs), gated),
-            (Some(pairs), _) => Looks::at(&[2 * pairs as usize], gated),
+            (Some(pairs), _) => Looks::at(&[AGAIN * pairs as usize], gated),
             (None, 0) if self.gate.is_some() => Looks::at(&SEARCH_PAIRS, gated),
             (None, 0) => order.looks,
             (None, _) => Looks::at(&MORE_PAIRS, gated),
@@ -181,7 +183,10 @@ impl Hunt<'_> {
         match played {
             Ok((_, None)) if interrupted => Ok(None),
             Ok((report, None)) => Ok(Some(Found::of(&report))),
-            Ok((_, Some(Error::Ab(AbError::NoTime { .. })))) if !interrupted => {
+            Ok((_, Some(Error::Ab(AbError::NoTime { .. }))))
+            | Err(Error::Ab(AbError::NoTime { .. }))
+                if !interrupted =>
+            {
                 Ok(Some(Found::unclear("its share of the budget was too short for a pair")))
             }
             Ok((_, Some(error))) | Err(error) => match error {

@@ -8,7 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Session, report};
+use super::{Session, report, sound};
+use crate::hub_server::{Behaviour, HubServer};
 
 impl Session {
     /// Waits until so many pairs are on disk.
@@ -61,6 +62,34 @@ fn a_server_that_hangs_does_not_overrun_the_budget() {
     assert!(whole <= PATIENCE * 14.0, "{whole} s of 14: {}", ran.stderr);
     assert_ne!(report["verdict"], "improved");
     assert_ne!(report["verdict"], "no-regression", "{}", ran.stderr);
+}
+
+/// The budget is the user's; that it is short says nothing about the server.
+#[test]
+fn a_server_that_needs_more_time_than_there_is_has_not_failed() {
+    let session = Session::new();
+    let ran = session.run(&["--aa", "--budget", "8s", "--", "--sim-fault", "slow-load:60000"]);
+    assert_eq!(ran.exit, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the budget of 8 s was spent"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("not healthy"), "{}", ran.stderr);
+    assert_eq!(report(&ran)["verdict"], "invalid");
+}
+
+#[test]
+fn a_model_that_does_not_come_does_not_overrun_the_budget() {
+    let hub = HubServer::start();
+    hub.add("o/n", "m.gguf", b"GGUF");
+    hub.behave(Behaviour { hang: true, ..Behaviour::default() });
+    let session = Session::new();
+    let model = ["--aa", "--hf-repo", "o/n", "--hf-file", "m.gguf", "--budget", "6s"];
+    let mut command = session.command(&model);
+    command.env("HF_ENDPOINT", hub.url()).env("HF_HOME", session.folder.path().join("hub"));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // Not 6, which is what it would leave with after minutes.
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(stderr.contains("the budget of 6 s was spent"), "{stderr}");
+    sound(&session.kept(), &session.out());
 }
 
 #[test]
@@ -180,6 +209,29 @@ fn skeleton(report: &Value) -> Value {
     fields.remove("reasons");
     strip(&mut report);
     report
+}
+
+#[test]
+fn a_session_is_not_carried_on_with_another_variable_or_dataset() {
+    let session = Session::new();
+    let prompts = session.folder.path().join("prompts.txt");
+    std::fs::write(&prompts, "What is a tide?\nWhat is a wave?\n").unwrap();
+    let arguments = |variable: &'static str| {
+        let sides = ["--head-env", variable, "--dataset", "prompts.txt", "--restart-mode"];
+        [&sides[..], &["--pairs", "2", "--budget", "120s"]].concat()
+    };
+    let mut child = session.command(&arguments("X=2")).spawn().unwrap();
+    session.wait_for(&mut child, 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = |variable: &'static str, what: &str| {
+        let ran = session.run(&[&arguments(variable)[..], &["--resume"]].concat());
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(what), "no {what} in {}", ran.stderr);
+    };
+    refused("X=4", "\"head.env.X\"");
+    std::fs::write(&prompts, "What is a current?\n").unwrap();
+    refused("X=2", "\"base.files.dataset\"");
 }
 
 #[test]
