@@ -307,6 +307,13 @@ impl UnderLoad<'_> {
                 bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
                     .await;
             let context = context.unwrap_or_default();
+            if talks.alone > 0 {
+                warnings.push(format!(
+                    "{} prompts of the dataset were left out: nobody says anything after their first \
+                     answer, as somebody does after that of others",
+                    talks.alone
+                ));
+            }
             if talks.left_out > 0 {
                 warnings.push(format!(
                     "{} conversations do not fit the {context} tokens of a slot and were left out; raise \
