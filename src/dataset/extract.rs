@@ -1,5 +1,6 @@
-//! A compact extract of a large dataset: the first human turn and the answer's length, one JSON
-//! object a line, so that the large file is read once.
+//! A compact extract of a large dataset: the first human turn and the answer's length, and where
+//! conversations are held the later human turns too; one JSON object a line, so that the large file is
+//! read once.
 //!
 //! Main types: [`Writer`], and the functions [`read`] and [`read_plain`]. The compiled-in corpus
 //! has the same lines. An extract is written to a temporary name and renamed, and ends in a line
@@ -17,6 +18,7 @@ use tempfile::NamedTempFile;
 use super::Fetched;
 use super::pick::{Conversation, Picker};
 use super::prompt::Prompt;
+use super::record::Carries;
 use crate::cancel::{Cancel, StopReason};
 
 /// One line.
@@ -27,6 +29,9 @@ struct Line {
     #[serde(default, skip_serializing_if = "is_zero")]
     skipped: u64,
     prompt: String,
+    /// What the same human says later; only in extracts for conversations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    turns: Vec<String>,
     answer_words: Option<u64>,
 }
 
@@ -49,10 +54,14 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// What an extract is kept under: the source's digest, or what else tells its content; `None` if
-/// nothing does. The version changes when the lines do.
-pub(super) fn key(fetched: &Fetched) -> Option<String> {
+/// nothing does. The version changes when the lines do. Conversations have an extract of their own:
+/// nobody else is to read through all that was said.
+pub(super) fn key(fetched: &Fetched, carries: Carries) -> Option<String> {
     let mut digest = Sha256::new();
-    digest.update(b"bench-ci extract 1\n");
+    digest.update(match carries {
+        Carries::Conversations => "bench-ci extract 1 of conversations\n",
+        Carries::Chats | Carries::Texts => "bench-ci extract 1\n",
+    });
     match &fetched.sha256 {
         Some(sha256) => digest.update(sha256.as_bytes()),
         None => {
@@ -146,7 +155,8 @@ fn offer(line: Line, picker: &mut Picker) -> ControlFlow<()> {
     for _ in 0..line.skipped {
         picker.offer(Conversation::NotHumanFirst)?;
     }
-    let prompt = Prompt { answer_words: line.answer_words, ..Prompt::of_text(line.prompt) };
+    let Line { skipped: _, prompt, turns, answer_words } = line;
+    let prompt = Prompt { turns, answer_words, ..Prompt::of_text(prompt) };
     picker.offer(Conversation::Asked(prompt))
 }
 
@@ -181,6 +191,7 @@ impl<'p> Writer<'p> {
                 let line = Line {
                     skipped: self.skipped,
                     prompt: prompt.text().expect("ShareGPT holds texts only").to_owned(),
+                    turns: prompt.turns.clone(),
                     answer_words: prompt.answer_words,
                 };
                 self.failed = self.line(&line).err();

@@ -77,6 +77,13 @@ impl ChatMessage {
         let of_parts = parts.iter().filter_map(|part| part.get("text")?.as_str());
         self.content.as_str().into_iter().chain(of_parts)
     }
+
+    /// All that it says; `None` where it holds anything that is no text.
+    pub(crate) fn plain_text(&self) -> Option<String> {
+        let parts = self.content.as_array().map_or(1, Vec::len);
+        let texts: Vec<&str> = self.texts().collect();
+        (texts.len() == parts).then(|| texts.join("\n"))
+    }
 }
 
 impl Prompt {
@@ -109,6 +116,18 @@ impl Prompt {
         match &self.content {
             Content::Text(text) => Some(text),
             Content::Chat(_) | Content::Tokens(_) | Content::Recipe(_) => None,
+        }
+    }
+
+    /// What its user says last; `None` where that is no plain text.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        match &self.content {
+            Content::Text(text) => Some(text.clone()),
+            Content::Chat(messages) => {
+                messages.iter().rfind(|message| message.role == "user")?.plain_text()
+            }
+            Content::Tokens(_) | Content::Recipe(_) => None,
         }
     }
 

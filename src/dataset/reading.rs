@@ -4,16 +4,18 @@
 //! prompts are kept is `pick`'s.
 
 use std::io::{BufRead, BufReader, Read};
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use super::format::Format;
 use super::lines::{Fault, Lines, without_lone_surrogates};
 use super::pick::{Conversation, DatasetFile, Picker, PromptSet};
 use super::prompt::Prompt;
-use super::record::{Carries, Fields, Record};
+use super::record::{Carries, Fields, RecordFor};
 use super::{Ask, DatasetError, Fetched, extract, recipe, sharegpt, table, trace};
 use crate::cancel::Cancel;
 use crate::event::{Event, Events, Stage};
@@ -87,7 +89,7 @@ impl Reading {
                 sharegpt::read(source, path, carries, &cancel, &mut |found| picker.offer(found))?;
             }
             Format::JsonLines => for_each_line(source, path, &cancel, |line| {
-                let record = json::<Record>(line)?;
+                let record = json(line, RecordFor(carries))?;
                 Ok(picker.offer(record.conversation(carries).map_err(Fault::Said)?))
             })?,
             Format::Text => for_each_line(source, path, &cancel, |line| {
@@ -121,7 +123,7 @@ impl Reading {
         let picker = &mut self.picker;
         match format {
             Format::JsonLines | Format::Json => for_each_line(source, path, &cancel, |line| {
-                let row = json::<serde_json::Map<String, Value>>(line)?;
+                let row = json(line, PhantomData::<serde_json::Map<String, Value>>)?;
                 let prompt = reader.row(row.into_iter().collect()).map_err(Fault::Said)?;
                 Ok(picker.offer(Conversation::Given(prompt)))
             })?,
@@ -159,8 +161,9 @@ impl Reading {
     ) -> Result<PromptSet, DatasetError> {
         let file = DatasetFile { path: fetched.path.clone(), sha256: fetched.sha256.clone() };
         self.picker.reads("sharegpt", Some(file));
-        let extract_path =
-            cache_dir.and_then(|dir| Some(dir.join(extract::file_name(&extract::key(fetched)?))));
+        let extract_path = cache_dir.and_then(|dir| {
+            Some(dir.join(extract::file_name(&extract::key(fetched, self.carries)?)))
+        });
         if let Some(path) = &extract_path {
             match extract::read(path, &mut self.picker, &self.cancel) {
                 Ok(extract::Outcome::Done) => return self.picker.finish(),
@@ -273,12 +276,19 @@ fn for_each_line(
 }
 
 /// One value from one line. Half a surrogate pair must not end the whole reading.
-fn json<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, Fault> {
-    let first = serde_json::from_str(line);
-    match first {
+fn json<T>(
+    line: &str,
+    seed: impl for<'de> DeserializeSeed<'de, Value = T> + Copy,
+) -> Result<T, Fault> {
+    let read = |text: &str| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let value = seed.deserialize(&mut json)?;
+        json.end().map(|()| value)
+    };
+    match read(line) {
         // The parser has several words for it, and escapes of these letters are rare.
         Err(first) if line.contains("\\ud") || line.contains("\\uD") => {
-            serde_json::from_str(&without_lone_surrogates(line)).map_err(|_| Fault::Json(first))
+            read(&without_lone_surrogates(line)).map_err(|_| Fault::Json(first))
         }
         first => first.map_err(Fault::Json),
     }

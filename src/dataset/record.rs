@@ -1,24 +1,27 @@
 //! One record of a dataset, whatever its fields are called: JSON object or row of a table to prompt.
 //!
-//! Main types: [`Fields`], and [`Record`], which also reads ShareGPT's conversations. It knows
-//! nothing of files and lines; what is wrong is said in words.
+//! Main types: [`Fields`], and [`Record`], which also holds ShareGPT's conversations and is read by
+//! [`RecordFor`]. It knows nothing of files and lines; what is wrong is said in words.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::pick::Conversation;
 use super::prompt::{ChatMessage, Content, Prompt};
-use super::sharegpt::Turns;
+use super::sharegpt::TurnsFor;
 use super::words::words;
 use crate::plan::problem::nearest;
 
-/// What a request can carry; decides where a record holds the same prompt in two forms.
+/// What a request can carry; decides where a record holds the same prompt in two forms, and how much
+/// of a conversation is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carries {
-    /// Messages, as the chat route.
+    /// Messages, as the chat route: a whole chat in one request.
     Chats,
+    /// Messages, and after each of the model's answers what the user says next.
+    Conversations,
     /// One text or its token ids, as the completion routes.
     Texts,
 }
@@ -124,20 +127,20 @@ impl Fields {
         let max_tokens =
             self.take(&BUDGET).map(|(name, value)| budget(&name, &value)).transpose()?;
         let order: [&[&str]; 4] = match carries {
-            Carries::Chats => [&CHAT, &TEXT, &[TURNS], &TOKENS],
+            Carries::Chats | Carries::Conversations => [&CHAT, &TEXT, &[TURNS], &TOKENS],
             Carries::Texts => [&TOKENS, &TEXT, &[TURNS], &CHAT],
         };
         let (name, value) =
             order.iter().find_map(|names| self.take(names)).ok_or_else(|| self.nothing_said())?;
         let mut prompt = if CHAT.contains(&name.as_str()) {
-            chat(&name, value, trailing)?
+            chat(&name, value, trailing, carries)?
         } else if name == TURNS {
             turns(value)?
         } else {
-            plain(&name, value, trailing)?
+            plain(&name, value, trailing, carries)?
         };
         match (&prompt.content, carries) {
-            (Content::Tokens(_), Carries::Chats) => {
+            (Content::Tokens(_), Carries::Chats | Carries::Conversations) => {
                 return Err(format!(
                     "\"{name}\" holds token ids, which the chat route does not take; \
                      choose /completion or /v1/completions as the endpoint"
@@ -211,12 +214,17 @@ fn not_empty(name: &str, text: String) -> Result<Prompt, String> {
 }
 
 /// A text; also token ids or a chat, which the interfaces of servers take under the same name.
-fn plain(name: &str, value: Value, trailing: TrailingAnswer) -> Result<Prompt, String> {
+fn plain(
+    name: &str,
+    value: Value,
+    trailing: TrailingAnswer,
+    carries: Carries,
+) -> Result<Prompt, String> {
     match value {
         Value::String(text) => not_empty(name, text),
         Value::Array(list) if list.is_empty() => Err(format!("\"{name}\" is empty")),
         Value::Array(list) if list.iter().all(Value::is_object) => {
-            chat(name, Value::Array(list), trailing)
+            chat(name, Value::Array(list), trailing, carries)
         }
         Value::Array(list) if list.iter().all(Value::is_number) => {
             let ids: Option<Vec<u32>> =
@@ -235,7 +243,12 @@ fn plain(name: &str, value: Value, trailing: TrailingAnswer) -> Result<Prompt, S
     }
 }
 
-fn chat(name: &str, value: Value, trailing: TrailingAnswer) -> Result<Prompt, String> {
+fn chat(
+    name: &str,
+    value: Value,
+    trailing: TrailingAnswer,
+    carries: Carries,
+) -> Result<Prompt, String> {
     let Value::Array(list) = value else {
         return Err(format!("\"{name}\" is {}; expected a list of messages", kind(&value)));
     };
@@ -257,7 +270,51 @@ fn chat(name: &str, value: Value, trailing: TrailingAnswer) -> Result<Prompt, St
     if messages.is_empty() {
         return Err(format!("\"{name}\" holds nothing that a user says"));
     }
+    if carries == Carries::Conversations
+        && let Some(later) = split_off_later(&mut messages)
+    {
+        let answer_words = later.first().and_then(|answer| answer.content.as_str()).map(words);
+        let turns = said_later(name, messages.len(), &later)?;
+        return Ok(Prompt { answer_words, turns, ..Prompt::new(Content::Chat(messages)) });
+    }
     Ok(Prompt { answer_words, ..Prompt::new(Content::Chat(messages)) })
+}
+
+/// Leaves of the messages those up to the first answer to the user, which open the conversation, and
+/// gives the others; `None`, and all are left, where the user says nothing after that answer.
+fn split_off_later(messages: &mut Vec<ChatMessage>) -> Option<Vec<ChatMessage>> {
+    let next = |role: &str, from: usize| {
+        let found = messages.iter().skip(from).position(|message| message.role == role);
+        found.map(|position| from + position)
+    };
+    let asked = next("user", 0)?;
+    let answered = next("assistant", asked)?;
+    next("user", answered)?;
+    Some(messages.split_off(answered))
+}
+
+/// What the user says in messages of which the first is number `from`. Those of the assistant are
+/// dropped: in their place stand the answers of the model.
+fn said_later(name: &str, from: usize, later: &[ChatMessage]) -> Result<Vec<String>, String> {
+    let mut turns = Vec::new();
+    for (message, index) in later.iter().zip(from..) {
+        match message.role.as_str() {
+            "assistant" => {}
+            "user" => turns.push(message.plain_text().ok_or_else(|| {
+                format!(
+                    "{name}[{index}] holds more than text, which a later turn of a conversation \
+                     cannot; leave it out, or --turns and [conversation]"
+                )
+            })?),
+            role => {
+                return Err(format!(
+                    "{name}[{index}] is of the role \"{role}\", which has no place in a conversation \
+                     whose answers are the model's own; leave it out, or --turns and [conversation]"
+                ));
+            }
+        }
+    }
+    Ok(turns)
 }
 
 fn turns(value: Value) -> Result<Prompt, String> {
@@ -290,38 +347,43 @@ impl Record {
     }
 }
 
-impl<'de> Deserialize<'de> for Record {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyRecord;
-        impl<'de> Visitor<'de> for AnyRecord {
-            type Value = Record;
+/// Reads a record as far as requests that carry this need it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordFor(pub(super) Carries);
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter
-                    .write_str("a record, such as {\"prompt\": \"…\"} or {\"conversations\": […]}")
-            }
+impl<'de> DeserializeSeed<'de> for RecordFor {
+    type Value = Record;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
-                let (mut turns, mut fields) = (None, Fields::default());
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "conversations" {
-                        turns = Some(map.next_value::<Turns>()?);
-                    } else if is_known(&name) {
-                        fields.add(&name, map.next_value()?);
-                    } else {
-                        fields.ignore(&name);
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                match turns {
-                    Some(turns) => {
-                        let conversation = turns.conversation().map_err(A::Error::custom)?;
-                        Ok(Record(Kind::Conversation(conversation)))
-                    }
-                    None => Ok(Record(Kind::Fields(fields))),
-                }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Record, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RecordFor {
+    type Value = Record;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a record, such as {\"prompt\": \"…\"} or {\"conversations\": […]}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+        let (mut turns, mut fields) = (None, Fields::default());
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "conversations" {
+                turns = Some(map.next_value_seed(TurnsFor(self.0))?);
+            } else if is_known(&name) {
+                fields.add(&name, map.next_value()?);
+            } else {
+                fields.ignore(&name);
+                map.next_value::<IgnoredAny>()?;
             }
         }
-        deserializer.deserialize_map(AnyRecord)
+        match turns {
+            Some(turns) => {
+                let conversation = turns.conversation().map_err(A::Error::custom)?;
+                Ok(Record(Kind::Conversation(conversation)))
+            }
+            None => Ok(Record(Kind::Fields(fields))),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Reads JSON one record at a time, whatever its size; of a ShareGPT conversation only what counts.
 //!
 //! Main function: [`read`]. A JSON array of records, or one after the other. Only the record at hand
-//! is ever in memory, and of a conversation only its first two turns. It does not choose: the caller's closure does.
+//! is ever in memory, and of a conversation only its first two turns; where conversations are held, also
+//! what its human says later. It does not choose: the caller's closure does.
 
 use std::fmt;
 use std::io::{BufReader, Cursor, Read};
@@ -9,11 +10,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::de::Read as JsonRead;
 
 use super::DatasetError;
 use super::pick::Conversation;
 use super::prompt::Prompt;
-use super::record::{Carries, Record};
+use super::record::{Carries, Record, RecordFor};
 use super::words::words;
 use crate::cancel::Cancel;
 
@@ -33,8 +35,8 @@ pub(super) fn read(
         }
         Ok(first) => {
             let first: Vec<u8> = first.into_iter().collect();
-            let json = serde_json::Deserializer::from_reader(buffered(first, source));
-            lines(json.into_iter::<Record>(), &mut progress)
+            let mut json = serde_json::Deserializer::from_reader(buffered(first, source));
+            one_by_one(&mut json, &mut progress)
         }
         Err(error) => Err(serde_json::Error::io(error)),
     };
@@ -76,12 +78,14 @@ fn first_byte(source: &mut impl Read) -> std::io::Result<Option<u8>> {
     }
 }
 
-fn lines(
-    records: impl Iterator<Item = serde_json::Result<Record>>,
+fn one_by_one<'de>(
+    json: &mut serde_json::Deserializer<impl JsonRead<'de>>,
     progress: &mut Progress<'_>,
 ) -> serde_json::Result<()> {
-    for record in records {
-        if progress.take::<serde_json::Error>(record?)?.is_break() {
+    // What is left of the source is one more record, or an error with its own words.
+    while json.end().is_err() {
+        let record = RecordFor(progress.carries).deserialize(&mut *json)?;
+        if progress.take::<serde_json::Error>(record)?.is_break() {
             break;
         }
     }
@@ -133,7 +137,8 @@ impl<'de> Visitor<'de> for Array<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
-        while let Some(record) = records.next_element::<Record>()? {
+        let seed = RecordFor(self.progress.carries);
+        while let Some(record) = records.next_element_seed(seed)? {
             if self.progress.take::<A::Error>(record)?.is_break() {
                 break;
             }
@@ -142,10 +147,12 @@ impl<'de> Visitor<'de> for Array<'_, '_> {
     }
 }
 
-/// The first two turns; the others are skipped unread.
+/// The first two turns, and what the human says after the first.
 pub(super) struct Turns {
     first: Option<Turn>,
     second: Option<Turn>,
+    /// Empty where no conversations are held.
+    said_later: Vec<String>,
 }
 
 impl Turns {
@@ -155,36 +162,53 @@ impl Turns {
     ///
     /// A turn that it looks at and that has no text.
     pub(super) fn conversation(self) -> Result<Conversation, &'static str> {
-        let Turns { first: Some(first), second: Some(second) } = self else {
+        let Turns { first: Some(first), second: Some(second), said_later } = self else {
             return Ok(Conversation::NotHumanFirst);
         };
-        if first.from.as_ref().is_none_or(|from| from.0 != "human") {
+        if !first.is_of_human() {
             return Ok(Conversation::NotHumanFirst);
         }
         let prompt = first.value.ok_or("the first turn has no text \"value\"")?.0;
         let answer = second.value.ok_or("the second turn has no text \"value\"")?.0;
         let answer_words = Some(words(&answer));
-        Ok(Conversation::Asked(Prompt { answer_words, ..Prompt::of_text(prompt) }))
+        let prompt = Prompt { answer_words, turns: said_later, ..Prompt::of_text(prompt) };
+        Ok(Conversation::Asked(prompt))
     }
 }
 
-impl<'de> Deserialize<'de> for Turns {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FirstTwo;
-        impl<'de> Visitor<'de> for FirstTwo {
-            type Value = Turns;
+/// Reads the turns that requests which carry this need; the others are skipped unread.
+pub(super) struct TurnsFor(pub(super) Carries);
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an array of turns")
+impl<'de> DeserializeSeed<'de> for TurnsFor {
+    type Value = Turns;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Turns, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TurnsFor {
+    type Value = Turns;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of turns")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<Turns, A::Error> {
+        let (first, second) = (turns.next_element()?, turns.next_element::<Turn>()?);
+        let mut said_later = Vec::new();
+        match self.0 {
+            Carries::Conversations => {
+                said_later.extend(second.as_ref().and_then(Turn::said_by_human));
+                while let Some(turn) = turns.next_element::<Turn>()? {
+                    said_later.extend(turn.said_by_human());
+                }
             }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<Turns, A::Error> {
-                let two = Turns { first: turns.next_element()?, second: turns.next_element()? };
+            Carries::Chats | Carries::Texts => {
                 while turns.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(two)
             }
         }
-        deserializer.deserialize_seq(FirstTwo)
+        Ok(Turns { first, second, said_later })
     }
 }
 
@@ -194,6 +218,18 @@ impl<'de> Deserialize<'de> for Turns {
 struct Turn {
     from: Option<Text>,
     value: Option<Text>,
+}
+
+impl Turn {
+    fn is_of_human(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.0 == "human")
+    }
+
+    /// The words of a human who says anything.
+    fn said_by_human(&self) -> Option<String> {
+        let Text(text) = self.value.as_ref().filter(|_| self.is_of_human())?;
+        (!text.trim().is_empty()).then(|| text.clone())
+    }
 }
 
 /// A JSON string that may hold half of a surrogate pair, as JavaScript's and Python's may and

@@ -61,7 +61,7 @@ const HASHES: &str = "hashids";
 enum Unit {
     Seconds,
     Milliseconds,
-    /// Milliseconds where it is a whole number beside Mooncake's `input_length`, else seconds.
+    /// As the first number of the file tells; see [`told_by`].
     AsFits,
 }
 
@@ -93,6 +93,8 @@ pub(super) struct Reader {
     carries: Carries,
     seed: u64,
     rows: u64,
+    /// What numbers are under a name that does not say it; `None` until the first one is read.
+    unit: Option<Unit>,
     /// Of the first row, in nanoseconds since whatever the trace counts from.
     first: Option<i128>,
     last: i128,
@@ -100,7 +102,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(carries: Carries, seed: u64) -> Self {
-        Self { carries, seed, rows: 0, first: None, last: i128::MIN }
+        Self { carries, seed, rows: 0, unit: None, first: None, last: i128::MIN }
     }
 
     /// The prompt of the next row, with its arrival counted from that of the first row.
@@ -122,7 +124,7 @@ impl Reader {
             .find_map(|(name, unit)| Some((*unit, find(name)?)))
             .ok_or("no time: expected \"timestamp\"")?;
         let mooncake = input.is_some_and(|(name, _, _)| name == "inputlength");
-        let at = instant(name, time, unit, mooncake)?;
+        let at = self.instant(name, time, unit, mooncake)?;
         if at < self.last {
             return Err(format!(
                 "its {name} lies {} s before that of the row before it; sort the trace by time",
@@ -164,6 +166,33 @@ impl Reader {
         prompt.arrival = Some(arrival);
         self.rows += 1;
         Ok(prompt)
+    }
+
+    /// Nanoseconds since whatever the trace counts from. What a bare number is, is settled once: a
+    /// whole one in the middle must not be another unit than the fraction before it.
+    fn instant(
+        &mut self,
+        name: &str,
+        value: &Value,
+        unit: Unit,
+        mooncake: bool,
+    ) -> Result<i128, String> {
+        let Some(number) = number(value) else {
+            let date = value.as_str().and_then(date);
+            return date.ok_or_else(|| {
+                format!(
+                    "\"{name}\" is {value}; expected seconds, milliseconds or a date such as \
+                     2023-11-16T18:15:46.680Z"
+                )
+            });
+        };
+        let unit = match unit {
+            Unit::AsFits => *self.unit.get_or_insert_with(|| told_by(number, mooncake)),
+            said => said,
+        };
+        nanoseconds(number, unit).ok_or_else(|| {
+            format!("\"{name}\" is {value}, which is no time in seconds or milliseconds")
+        })
     }
 }
 
@@ -208,31 +237,24 @@ fn ids(name: &str, value: &Value) -> Result<Vec<u64>, String> {
     list.flatten().ok_or_else(|| format!("\"{name}\" is no list of whole numbers"))
 }
 
-/// Nanoseconds since whatever the trace counts from.
-fn instant(name: &str, value: &Value, unit: Unit, mooncake: bool) -> Result<i128, String> {
-    const FARTHEST: f64 = 1e10; // seconds; three centuries after 1970
-    let Some(number) = number(value) else {
-        let date = value.as_str().and_then(date);
-        return date.ok_or_else(|| {
-            format!(
-                "\"{name}\" is {value}; expected seconds, milliseconds or a date such as \
-                 2023-11-16T18:15:46.680Z"
-            )
-        });
-    };
-    let milliseconds = match unit {
-        Unit::Seconds => false,
-        Unit::Milliseconds => true,
-        // Seconds since 1970 have ten digits until the year 2286, milliseconds thirteen.
-        Unit::AsFits => number.abs() > FARTHEST || (mooncake && number.fract() == 0.0),
-    };
-    let seconds = if milliseconds { number / 1e3 } else { number };
+/// Seconds farther than this are no time: three centuries after 1970.
+const FARTHEST: f64 = 1e10;
+
+/// What the numbers of a file are whose first one this is. Mooncake counts in milliseconds. Of all
+/// others seconds since 1970 have ten digits until the year 2286, and milliseconds thirteen.
+fn told_by(first: f64, mooncake: bool) -> Unit {
+    if mooncake || first.abs() > FARTHEST { Unit::Milliseconds } else { Unit::Seconds }
+}
+
+/// Nanoseconds since whatever the trace counts from; `None` of what is no time.
+fn nanoseconds(number: f64, unit: Unit) -> Option<i128> {
+    let seconds = if unit == Unit::Milliseconds { number / 1e3 } else { number };
     if seconds.abs() > FARTHEST {
-        return Err(format!("\"{name}\" is {value}, which is no time in seconds or milliseconds"));
+        return None;
     }
     // Whole seconds apart, so that fractions since 1970 keep what digits they have.
     let whole = seconds.floor();
-    Ok(whole as i128 * 1_000_000_000 + ((seconds - whole) * 1e9).round() as i128)
+    Some(whole as i128 * 1_000_000_000 + ((seconds - whole) * 1e9).round() as i128)
 }
 
 fn date(text: &str) -> Option<i128> {
@@ -293,6 +315,26 @@ mod tests {
         let ms =
             [json!({"timestamp_ms": 3, "prompt": "a"}), json!({"timestamp_ms": 8, "prompt": "a"})];
         assert_eq!(arrivals_ms(&ms), [0, 5]);
+    }
+
+    #[test]
+    fn the_first_number_tells_the_unit_of_all() {
+        let mooncake = |time: Value| json!({"timestamp": time, "input_length": 5});
+        let written = |time: Value| json!({"timestamp": time, "prompt": "Hi"});
+        let fractions = [mooncake(json!(0)), mooncake(json!(999.5)), mooncake(json!(1000))];
+        assert_eq!(arrivals_ms(&fractions), [0, 999, 1000]);
+        let begun_by_a_fraction = [mooncake(json!(27.5)), mooncake(json!(30))];
+        assert_eq!(arrivals_ms(&begun_by_a_fraction), [0, 2]);
+        // A row that has a length beside its prompt does not count in another way than the others.
+        let mixed = [written(json!(1)), mooncake(json!(2)), written(json!(3.5))];
+        assert_eq!(arrivals_ms(&mixed), [0, 1000, 2500]);
+        let other = [mooncake(json!(1)), written(json!(2))];
+        assert_eq!(arrivals_ms(&other), [0, 1]);
+        let epoch = [written(json!(1_700_000_000_500_u64)), written(json!(1_700_000_001_000.5))];
+        assert_eq!(arrivals_ms(&epoch), [0, 500]);
+        // Dates tell nothing about numbers.
+        let dated = [written(json!("1970-01-01T00:00:01Z")), mooncake(json!(1500))];
+        assert_eq!(arrivals_ms(&dated), [0, 500]);
     }
 
     #[test]

@@ -117,7 +117,10 @@ impl LoadPhase {
     fn why_not(&self, users: u32) -> Option<&'static str> {
         if self.shape.is_open() != self.schedule.is_some() {
             Some("only an open shape has a schedule of arrivals, and it always has one")
-        } else if self.schedule.as_ref().is_some_and(Schedule::is_empty) {
+        } else if self.phase == Phase::Measured
+            && self.schedule.as_ref().is_some_and(Schedule::is_empty)
+        {
+            // Nobody looks at what does not count; that nothing came there by chance is no harm.
             Some("no arrival falls within its duration; raise the rate or the duration")
         } else if self.duration.is_none() && self.requests(users).is_none() {
             Some("neither a duration nor a number of requests bounds it")
@@ -387,5 +390,25 @@ mod tests {
         assert!(endless.validate().is_ok());
         endless.phases[0].phase = Phase::CoolDown;
         assert!(endless.validate().is_err(), "nothing would be measured");
+    }
+
+    #[test]
+    fn only_a_phase_that_counts_must_have_arrivals() {
+        let open = |phase| LoadPhase {
+            phase,
+            shape: LoadShape::Arrivals {
+                process: crate::plan::ArrivalProcess::Poisson,
+                rate_per_second: 0.1,
+                max_in_flight: None,
+            },
+            schedule: Some(Schedule::of_trace(Vec::new())),
+            ..plan().phases[0].clone()
+        };
+        let mut cooled = plan();
+        cooled.phases.push(open(Phase::CoolDown));
+        assert!(cooled.validate().is_ok());
+        cooled.phases[1].phase = Phase::Measured;
+        let error = cooled.validate().expect_err("a phase without figures");
+        assert!(error.to_string().contains("no arrival falls within its duration"), "{error}");
     }
 }

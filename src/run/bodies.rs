@@ -127,6 +127,8 @@ fn lora_of(workload: &Workload, position: usize) -> Option<usize> {
 /// Conversations, and what was done to make them fit.
 pub(super) struct Talks {
     pub(super) bodies: Bodies,
+    /// Prompts after which nobody says anything more, though after others of the dataset somebody does.
+    pub(super) alone: u64,
     /// Of those that were begun: too long even for two turns.
     pub(super) left_out: u64,
     /// Of those that are held: fewer turns than were wanted.
@@ -134,7 +136,8 @@ pub(super) struct Talks {
 }
 
 /// The conversations that fit a slot's `context`, if that is known. A dataset that knows what its users
-/// said next gives that; of another, each prompt begins a conversation and others follow on it.
+/// said next gives that, and no conversation where one said nothing; of another, each prompt begins a
+/// conversation and others follow on it.
 pub(super) async fn converse(
     workload: &Workload,
     dialect: Dialect,
@@ -146,6 +149,7 @@ pub(super) async fn converse(
     let most = workload.n_prompts.and_then(|count| usize::try_from(count).ok());
     let mut talks = Talks {
         bodies: Bodies { bodies: Vec::new(), conversations: None },
+        alone: 0,
         left_out: 0,
         shortened: 0,
     };
@@ -154,6 +158,10 @@ pub(super) async fn converse(
     for ((index, prompt), mut turns) in begun(prompts, wanted_turns as usize) {
         if most.is_some_and(|most| scripts.len() >= most) {
             break;
+        }
+        if turns.is_empty() {
+            talks.alone += 1;
+            continue;
         }
         let opening = messages(workload.request.system_prompt.as_deref(), &prompt.content);
         if let Some(context) = context {
@@ -179,27 +187,25 @@ pub(super) async fn converse(
     talks
 }
 
-/// Each conversation's first prompt, and what its user says after each answer.
+/// Each prompt, and what its user says after each answer: nothing where only other prompts of the
+/// dataset have a user who goes on.
 fn begun<'a>(prompts: &'a [Numbered<'a>], turns: usize) -> Vec<(Numbered<'a>, Vec<String>)> {
     let later = turns.saturating_sub(1);
     if prompts.iter().any(|(_, prompt)| !prompt.turns.is_empty()) {
-        let own = prompts.iter().filter(|(_, prompt)| !prompt.turns.is_empty());
-        return own
-            .map(|&(index, prompt)| {
-                ((index, prompt), prompt.turns.iter().take(later).cloned().collect())
-            })
-            .collect();
+        let own = |prompt: &Prompt| -> Vec<String> {
+            prompt.turns.iter().take(later).cloned().collect()
+        };
+        return prompts.iter().map(|&begins| (begins, own(begins.1))).collect();
     }
     // Every prompt begins one, so that there are many; what follows comes from far away in the list, so
     // that neighbours do not say the same.
     let stride = (prompts.len() / turns.max(1)).max(1);
-    let text = |position: usize| prompts.get(position % prompts.len())?.1.text();
-    (0..prompts.len())
-        .filter_map(|first| {
-            let said = (1..=later)
-                .filter_map(|turn| text(first + turn * stride).map(str::to_owned))
-                .collect::<Vec<_>>();
-            Some((*prompts.get(first)?, said)).filter(|(_, said)| !said.is_empty())
+    let words = |position: usize| prompts.get(position % prompts.len())?.1.last_words();
+    prompts
+        .iter()
+        .enumerate()
+        .map(|(first, &begins)| {
+            (begins, (1..=later).filter_map(|turn| words(first + turn * stride)).collect())
         })
         .collect()
 }
@@ -207,6 +213,7 @@ fn begun<'a>(prompts: &'a [Numbered<'a>], turns: usize) -> Vec<(Numbered<'a>, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::{ChatMessage, Content};
     use crate::plan::scenario::{Origin, Overrides, workload};
     use crate::plan::{Endpoint, LoraChoice};
 
@@ -271,17 +278,20 @@ mod tests {
     #[test]
     fn prompts_are_chained_where_the_dataset_has_no_turns_of_its_own() {
         let mut prompts = set(&["a", "b", "c", "d"]);
+        let chat = ["system", "user"].map(|role| ChatMessage::text(role, format!("{role} of b")));
+        prompts[1].content = Content::Chat(chat.to_vec());
         let numbered: Vec<Numbered<'_>> = prompts.iter().enumerate().collect();
         let chained: Vec<(usize, Vec<String>)> =
             begun(&numbered, 3).into_iter().map(|((index, _), said)| (index, said)).collect();
         assert_eq!(chained.len(), 4);
-        assert_eq!(chained[0], (0, vec!["b".to_owned(), "c".to_owned()]));
-        assert_eq!(chained[3], (3, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(chained[0], (0, vec!["user of b".to_owned(), "c".to_owned()]));
+        assert_eq!(chained[3], (3, vec!["a".to_owned(), "user of b".to_owned()]));
 
         prompts[2].turns = vec!["x".to_owned(), "y".to_owned(), "z".to_owned()];
         let numbered: Vec<Numbered<'_>> = prompts.iter().enumerate().collect();
         let own: Vec<(usize, Vec<String>)> =
             begun(&numbered, 3).into_iter().map(|((index, _), said)| (index, said)).collect();
-        assert_eq!(own, [(2, vec!["x".to_owned(), "y".to_owned()])]);
+        let said = vec!["x".to_owned(), "y".to_owned()];
+        assert_eq!(own, [(0, vec![]), (1, vec![]), (2, said), (3, vec![])], "the others are alone");
     }
 }

@@ -134,8 +134,9 @@ pub(crate) fn ask_of(plan: &RunPlan) -> Ask {
         spec: workload.dataset.clone(),
         filter: workload.filter,
         limit: workload.n_prompts.map(spare),
-        carries: match workload.endpoint {
-            Endpoint::ChatCompletions => Carries::Chats,
+        carries: match (workload.endpoint, workload.conversation) {
+            (Endpoint::ChatCompletions, Some(_)) => Carries::Conversations,
+            (Endpoint::ChatCompletions, None) => Carries::Chats,
             _ => Carries::Texts,
         },
         seed: workload.seed,

@@ -310,6 +310,13 @@ impl UnderLoad<'_> {
                 bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
                     .await;
             let slot = fit::slot(context.unwrap_or_default());
+            if talks.alone > 0 {
+                warnings.push(format!(
+                    "{} prompts of the dataset were left out: nobody says anything after their first \
+                     answer, as somebody does after that of others",
+                    talks.alone
+                ));
+            }
             if talks.left_out > 0 {
                 if talks.bodies.bodies.is_empty() {
                     return Err(self.nothing_fits(slot, "--ctx-size"));

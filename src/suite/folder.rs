@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::artifact::{SuiteReport, store};
 use crate::error::Error;
 use crate::plan::suite::{CELLS, CellPlan, SuitePlan, differences, essence};
-use crate::plan::{ModelSource, ServerProgram, Target};
+use crate::plan::{DatasetSpec, ModelSource, ServerProgram, Target};
 use crate::run;
 
 pub(super) const SUITE_JSON: &str = "suite.json";
@@ -55,7 +55,15 @@ pub(super) fn essence_of(cell: &CellPlan) -> Value {
         Some(ModelSource::Path { path }) => file(path),
         _ => None,
     };
-    value["files"] = json!({"program": program, "model": model});
+    let dataset = match &cell.plan.workload.dataset {
+        DatasetSpec::File { path } | DatasetSpec::Trace { path } => file(path),
+        DatasetSpec::Builtin
+        | DatasetSpec::ShareGptHub
+        | DatasetSpec::Inline { .. }
+        | DatasetSpec::Hub { .. }
+        | DatasetSpec::Synthetic(_) => None,
+    };
+    value["files"] = json!({"program": program, "model": model, "dataset": dataset});
     value
 }
 

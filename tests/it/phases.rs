@@ -162,3 +162,18 @@ fn the_flag_for_the_length_stretches_all_phases_together() {
     assert!(shown.contains("a: 3 users, at most 1 s"), "{shown}{}", said(&output));
     assert!(shown.contains("b: 9 users, at most 3 s"), "{shown}");
 }
+
+/// Of arrivals this rare none need come by chance, which is no reason to give up a run.
+#[test]
+fn a_cool_down_in_which_nothing_arrives_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = "cool_down = \"200ms\"\n[request]\nmax_tokens = 2\n[filter]\nmax_prompt_words = 60\n\
+                    [arrivals]\nrate = 200\nstages = [{ duration = \"500ms\", rate = 200 }, \
+                    { duration = \"1ms\", rate = 0.001 }]\n";
+    let output = run(folder.path(), scenario, &["--accept-saturated-client"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = std::fs::read_to_string(folder.path().join("out/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report["requests"]["completed"].as_u64() > Some(0), "{}", report["requests"]);
+    assert_eq!(report["requests"]["cool_down"]["planned"], 0);
+}

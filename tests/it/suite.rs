@@ -277,6 +277,28 @@ fn after_ctrl_c_it_goes_on_where_it_ended() {
     assert_eq!(again["run"]["id"], kept["run"]["id"], "a whole cell is not played again");
 }
 
+/// Cells of two datasets under one name do not belong into one table.
+#[test]
+fn a_dataset_or_a_trace_that_has_changed_is_another_suite() {
+    for (flag, line) in [
+        ("--dataset", "{\"prompt\": \"Say something.\"}\n"),
+        ("--trace", "{\"timestamp\": 0, \"prompt\": \"Say something.\"}\n"),
+    ] {
+        let bench = Bench::new();
+        let file = bench.path("mine.jsonl");
+        std::fs::write(&file, line.repeat(4)).unwrap();
+        let arguments = ["--sweep", "max_tokens=2,4", flag, "./mine.jsonl"];
+        let ran = play(&bench, &arguments);
+        assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
+        let again = [&arguments[..], &["--resume"]].concat();
+        assert_eq!(play(&bench, &again).exit, 0, "{flag}: nothing has changed");
+        std::fs::write(&file, line.repeat(5)).unwrap();
+        let ran = play(&bench, &again);
+        assert_eq!(ran.exit, 2, "{flag}: {}", ran.stderr);
+        assert!(ran.stderr.contains("files.dataset.size_bytes: "), "{flag}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn after_kill_9_it_goes_on_too_and_no_server_is_left() {
     let bench = Bench::new();

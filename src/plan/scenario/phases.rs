@@ -78,6 +78,13 @@ pub(super) fn check(workload: &mut Workload, overrides: &Overrides, problems: &m
                 .hinting("change the scenario, or choose one without [[phase]]"),
         );
     }
+    if matches!(workload.shape, LoadShape::Trace { .. }) {
+        let message = "a trace is a whole load, and has no place beside phases";
+        problems.push(
+            Problem::new(Place::Whole, message)
+                .hinting("leave out the trace, or choose a scenario without [[phase]]"),
+        );
+    }
     if workload.phases.len() > MOST {
         let message = format!("{} phases, at most {MOST} are possible", workload.phases.len());
         problems.push(Problem::new(Place::Whole, message));
@@ -145,6 +152,12 @@ fn stretch(workload: &mut Workload, wanted: std::time::Duration, problems: &mut 
 /// A cool-down goes on with what there is at the end; there must be something.
 pub(super) fn check_cool_down(workload: &Workload, problems: &mut Vec<Problem>) {
     if workload.cool_down.is_zero() {
+        return;
+    }
+    if matches!(workload.shape, LoadShape::Trace { .. }) {
+        let message =
+            "cool_down goes on with the end of the load, and behind a trace there is nothing";
+        problems.push(Problem::new(Place::Whole, message).hinting("leave out cool_down"));
         return;
     }
     let ends_with_nobody = match workload.sequence().last().map(|phase| &phase.shape) {

@@ -364,15 +364,20 @@ pub(super) fn together(workload: &Workload, problems: &mut Vec<Problem>) {
                 "leave out tpot_difference (--tpot-difference), or the conversation (--turns)",
             );
         }
-        if !matches!(workload.shape, LoadShape::ConstantUsers | LoadShape::RampingUsers { .. }) {
+        if !workload.sequence().iter().all(|phase| holds_conversations(&phase.shape)) {
             wrong(
                 "conversations are held by users: a later turn waits for the answer to the earlier"
                     .to_owned(),
-                "remove the rate, the arrivals or iterations_per_user, and bound the run by duration or n_prompts",
+                "remove the rate, the arrivals or iterations_per_user, and bound each load by duration or n_prompts",
             );
         }
     }
     absent_metrics(workload, problems);
+}
+
+/// Whether there are users who go on talking, and who are not counted by their requests.
+fn holds_conversations(shape: &LoadShape) -> bool {
+    matches!(shape, LoadShape::ConstantUsers | LoadShape::RampingUsers { .. })
 }
 
 /// Thresholds and objectives on what no request of this workload has.
@@ -532,6 +537,28 @@ mod tests {
             let error = read(text, &Overrides::default()).expect_err(text);
             assert!(error.contains(message), "{text}: {error}");
             assert!(!error.contains("problems"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn conversations_are_refused_where_any_phase_has_nobody_to_hold_them() {
+        let of_phases = |second: &str| {
+            let text = format!(
+                "[conversation]\nturns = 3\n[[phase]]\nname = \"a\"\nduration = \"5s\"\n\
+                 [[phase]]\nname = \"b\"\n{second}\n"
+            );
+            let origin = Origin::File("mine.toml".into());
+            workload(&text, &origin, &Overrides::default()).map_err(|error| error.to_string())
+        };
+        let open = "duration = \"5s\"\n[phase.arrivals]\nrate = 3";
+        let unmeasured = format!("measured = false\n{open}");
+        for second in [open, unmeasured.as_str(), "iterations_per_user = 2"] {
+            let error = of_phases(second).expect_err(second);
+            assert!(error.contains("conversations are held by users"), "{second}: {error}");
+        }
+        let ramp = "[phase.ramp]\nstages = [{ duration = \"5s\", users = 2 }]";
+        for second in ["n_prompts = 4", ramp] {
+            of_phases(second).expect(second);
         }
     }
 

@@ -241,6 +241,11 @@ fn what_does_not_fit_together_is_refused() {
         ("n_prompts=1\n[request]\ntemperature=nan", "a number, zero or above"),
         ("n_prompts=0", "expected a whole number from 1 to"),
         ("n_prompts=1\ndataset=\"sharegtp\"", "did you mean \"sharegpt\"?"),
+        ("cool_down=\"1s\"\n[trace]\nfile=\"t.jsonl\"", "behind a trace there is nothing"),
+        (
+            "[trace]\nfile=\"t.jsonl\"\n[[phase]]\nname=\"a\"\nn_prompts=1",
+            "a trace is a whole load, and has no place beside phases",
+        ),
     ] {
         let error = error_of(text);
         assert!(error.contains(part), "{text}\n{error}");

@@ -7,6 +7,7 @@ use bench_ci::dataset::{Ask, Carries, Content, DatasetError, Prompt, PromptSet};
 use bench_ci::event::Events;
 use bench_ci::exit::ExitCode;
 use bench_ci::plan::{DatasetSpec, PromptFilter};
+use serde_json::json;
 
 use super::{no_hub, said};
 
@@ -93,6 +94,70 @@ async fn a_record_brings_its_name_its_budget_and_its_chat() {
     };
     assert_eq!(of(Carries::Chats).await, Content::Text("Hi".to_owned()));
     assert_eq!(of(Carries::Texts).await, Content::Tokens(vec![1, 2]));
+}
+
+/// Of one line: the roles of what opens the conversation, what its user says later, and the length of
+/// the dataset's first answer.
+async fn begun(line: &str) -> (Vec<String>, Vec<String>, Option<u64>) {
+    let set = read_as("a.jsonl", line.as_bytes(), Carries::Conversations, None).await;
+    let prompt = set.unwrap_or_else(|error| panic!("{line}: {}", said(&error))).prompts.remove(0);
+    let roles = match &prompt.content {
+        Content::Chat(messages) => messages.iter().map(|message| message.role.clone()).collect(),
+        _ => vec!["text".to_owned()],
+    };
+    (roles, prompt.turns, prompt.answer_words)
+}
+
+#[tokio::test]
+async fn a_chat_is_taken_apart_where_conversations_are_held() {
+    let chat = |messages: &[(&str, &str)]| {
+        let messages = messages.iter().map(|(role, text)| json!({"role": role, "content": text}));
+        json!({"messages": messages.collect::<Vec<_>>()}).to_string()
+    };
+    let (system, user, assistant) = ("system", "user", "assistant");
+    for (messages, roles, later, answer) in [
+        (
+            &[(system, "s"), (user, "a"), (assistant, "one two"), (user, "b"), (assistant, "x")][..],
+            &["system", "user"][..],
+            &["b"][..],
+            Some(2),
+        ),
+        (
+            &[(user, "a"), (user, "b"), (assistant, "x"), (user, "c"), (assistant, "y"), (user, "d")],
+            &["user", "user"],
+            &["c", "d"],
+            Some(1),
+        ),
+        (&[(assistant, "Hello"), (user, "a"), (assistant, "x")], &["assistant", "user"], &[], Some(1)),
+        (&[(user, "a")], &["user"], &[], None),
+    ] {
+        let owned = |list: &[&str]| -> Vec<String> {
+            list.iter().map(|text| (*text).to_owned()).collect()
+        };
+        let expected = (owned(roles), owned(later), answer);
+        assert_eq!(begun(&chat(messages)).await, expected, "{messages:?}");
+    }
+    let parts = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}]}"#;
+    assert_eq!(begun(parts).await.1, ["b\nc"]);
+    // Whoever sends one request sends all of it.
+    let whole = prompts("a.jsonl", parts).await;
+    assert!(matches!(&whole[0].content, Content::Chat(messages) if messages.len() == 3));
+    assert_eq!(whole[0].turns, [""; 0]);
+    for (last, words) in [
+        (r#"{"role": "tool", "content": "5"}"#, "messages[2] is of the role \"tool\""),
+        (
+            r#"{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}"#,
+            "messages[2] holds more than text",
+        ),
+    ] {
+        let line = format!(
+            r#"{{"messages": [{{"role": "user", "content": "a"}}, {{"role": "assistant", "content": "x"}}, {last}, {{"role": "user", "content": "b"}}]}}"#
+        );
+        let read = read_as("a.jsonl", line.as_bytes(), Carries::Conversations, None).await;
+        let error = read.expect_err(words);
+        assert!(said(&error).contains(words), "{}", said(&error));
+        assert_eq!(prompts("a.jsonl", &line).await.len(), 1);
+    }
 }
 
 /// What is wrong is an error with its line, never a line left out.

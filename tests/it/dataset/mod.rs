@@ -42,6 +42,11 @@ async fn load(
     bench_ci::dataset::load(&ask, cache_dir, fetch, events, cancel).await
 }
 
+/// What its people say later, prompt by prompt, where conversations are held.
+fn later(set: &PromptSet) -> Vec<Vec<&str>> {
+    set.prompts.iter().map(|prompt| prompt.turns.iter().map(String::as_str).collect()).collect()
+}
+
 async fn load_file(
     path: &Path,
     filter: PromptFilter,
@@ -147,6 +152,42 @@ async fn the_filters_are_those_of_script_js_in_file_order() {
     assert_eq!((set.seen, set.kept, set.repeated), (11, 3, 0));
     assert_eq!((set.prompts[0].prompt_words, set.prompts[0].answer_words), (4, Some(4)));
     assert_eq!(set.prompts[2].prompt_words, 7, "the apostrophe splits");
+}
+
+/// Who begins, and in which order, is script.js's business; conversations only know more of each.
+#[tokio::test]
+async fn a_conversation_keeps_what_its_human_says_later() {
+    let turn = |from: &str, value: &str| json!({"from": from, "value": value});
+    let records = json!([
+        {"conversations": [
+            turn("human", "the first words of all"), turn("gpt", "an answer of four words"),
+            turn("human", "and then this"), turn("gpt", "x"), turn("human", "at last")
+        ]},
+        {"conversations": [turn("gpt", "nobody asked me for this"), turn("human", "a b c d e")]},
+        talk("nothing comes after this one", "one two three four"),
+        {"conversations": [
+            turn("human", "said in two pieces here"), turn("human", "which is the other piece"),
+            turn("system", "x"), turn("human", " "), {"from": "human"}, turn("human", "cut \u{fffd}")
+        ]},
+    ]);
+    let text = records.to_string().replace('\u{fffd}', "\\ud83d");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    let of = async |carries| {
+        let spec = DatasetSpec::File { path: file.path().to_path_buf() };
+        let ask = Ask { spec, filter: SCRIPT_JS, limit: None, carries, seed: 42 };
+        let read = bench_ci::dataset::load(&ask, None, &no_hub, &Events::default(), &Cancel::never());
+        read.await.unwrap_or_else(|error| panic!("{}", said(&error)))
+    };
+    let (chats, held) = (of(Carries::Chats).await, of(Carries::Conversations).await);
+    assert_eq!(texts(&held), texts(&chats));
+    assert_eq!((held.seen, held.left_out), (chats.seen, chats.left_out));
+    let none: [&str; 0] = [];
+    assert_eq!(later(&chats), [none; 3]);
+    let cut = ["which is the other piece", "cut \u{fffd}"];
+    assert_eq!(later(&held), [&["and then this", "at last"][..], &none, &cut]);
+    // What is sent is other work, and has another digest.
+    assert_ne!(held.sha256, chats.sha256);
 }
 
 #[tokio::test]
@@ -342,6 +383,7 @@ impl bench_ci::dataset::Fetch for Hub {
 struct HubCase {
     folder: tempfile::TempDir,
     hub: Hub,
+    carries: Carries,
     heard: Heard,
 }
 
@@ -351,13 +393,15 @@ impl HubCase {
         let path = folder.path().join("source.json");
         fs::write(&path, text).expect("written");
         let hub = Hub { path, sha256: Some("abc".to_owned()), asked: AtomicUsize::new(0) };
-        Self { folder, hub, heard: Heard::default() }
+        Self { folder, hub, carries: Carries::Chats, heard: Heard::default() }
     }
 
     async fn load(&self, limit: Option<u64>) -> Result<PromptSet, DatasetError> {
         let cache = self.folder.path().join("cache");
-        let (spec, events) = (DatasetSpec::ShareGptHub, self.heard.events());
-        load(&spec, &SCRIPT_JS, limit, Some(&cache), &self.hub, &events, &Cancel::never()).await
+        let (spec, filter, carries) = (DatasetSpec::ShareGptHub, SCRIPT_JS, self.carries);
+        let ask = Ask { spec, filter, limit, carries, seed: 42 };
+        let (events, cancel) = (self.heard.events(), Cancel::never());
+        bench_ci::dataset::load(&ask, Some(&cache), &self.hub, &events, &cancel).await
     }
 
     fn extracts(&self) -> Vec<PathBuf> {
@@ -369,7 +413,11 @@ impl HubCase {
 fn mixed() -> String {
     json!([
         {"conversations": []},
-        talk("the first prompt is here", "and an answer of words"),
+        {"conversations": [
+            {"from": "human", "value": "the first prompt is here"},
+            {"from": "gpt", "value": "and an answer of words"},
+            {"from": "human", "value": "and on I go"}
+        ]},
         talk("no", "no"),
         {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "x"}]},
         {"conversations": []},
@@ -395,6 +443,22 @@ async fn the_public_file_is_read_whole_once_and_then_from_its_extract() {
     assert_eq!((one.seen, one.kept), (2, 1));
     assert_eq!(case.heard.warnings(), Vec::<String>::new());
     assert_eq!(case.hub.asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn conversations_have_an_extract_of_their_own() {
+    let mut case = HubCase::new(&mixed());
+    let chats = case.load(None).await.expect("prompts");
+    case.carries = Carries::Conversations;
+    let held = case.load(None).await.expect("prompts");
+    assert_eq!(texts(&held), texts(&chats));
+    assert_eq!(later(&held), [vec!["and on I go"], vec![]]);
+    assert_eq!(case.extracts().len(), 2);
+    fs::write(&case.hub.path, "gone").expect("written");
+    assert_eq!(case.load(None).await.expect("prompts"), held);
+    case.carries = Carries::Chats;
+    assert_eq!(case.load(None).await.expect("prompts"), chats);
+    assert_eq!(case.heard.warnings(), Vec::<String>::new());
 }
 
 #[tokio::test]

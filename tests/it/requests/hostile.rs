@@ -1,5 +1,7 @@
 //! Servers that answer whole requests wrongly, or in a shape of their own.
 
+use serde_json::{Value, json};
+
 use super::scenario;
 use crate::run::stranger::{Asked, Stranger, plain};
 use crate::run::{Bench, Ran};
@@ -177,4 +179,78 @@ fn a_conversation_repeats_the_servers_own_words() {
     assert_eq!(roles(2), ["user", "assistant", "user", "assistant", "user"]);
     assert_eq!(said(1)[1]["content"], "one \"two\"\n three é four");
     assert_eq!(said(2)[..3], said(1)[..3]);
+}
+
+/// What its users say next is the dataset's own, and its answers are the model's own.
+#[test]
+fn a_conversation_of_a_dataset_goes_on_with_its_own_words() {
+    let share = |number: usize| {
+        let turn = |from: &str, text: &str| json!({"from": from, "value": format!("{text} of number {number}")});
+        json!({"conversations": [
+            turn("human", "The first words"), turn("gpt", "An old answer"), turn("human", "The second words"),
+            turn("gpt", "An old answer"), turn("human", "The third words")
+        ]})
+    };
+    let chat = |number: usize| {
+        let turn = |role: &str, text: &str| json!({"role": role, "content": format!("{text} of number {number}")});
+        json!({"messages": [
+            turn("user", "The first words"), turn("assistant", "An old answer"), turn("user", "The second words"),
+            turn("assistant", "An old answer"), turn("user", "The third words"), turn("assistant", "An old answer")
+        ]})
+    };
+    // A prompt after which nothing is said begins no conversation.
+    let alone = json!({"conversations": [{"from": "human", "value": "I say no more than this"}, {"from": "gpt", "value": "As you like it, then"}]});
+    let lines = |records: &[Value]| -> String { records.iter().map(|one| format!("{one}\n")).collect() };
+    for (text, left_out) in [
+        (lines(&[alone, share(0), share(1)]), true),
+        (lines(&[chat(0), chat(1)]), false),
+    ] {
+        let server = posting(|_| {
+            let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"new\"}}]}\n\n";
+            let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+            plain(200, "text/event-stream", &[event, end].concat())
+        });
+        let bench = Bench::new();
+        std::fs::write(bench.path("talks.jsonl"), &text).unwrap();
+        let flags = ["--turns", "3", "--dataset", "./talks.jsonl"];
+        let ran = load(&bench, &server, "", &flags).checked(0);
+        assert_eq!(ran.report()["requests"]["completed"], 6, "{text}");
+        let told = "1 prompts of the dataset were left out: nobody says anything after";
+        assert_eq!(ran.stderr.contains(told), left_out, "{}", ran.stderr);
+        let posts = server.posts();
+        for number in 0..2 {
+            let last = posts[3 * number + 2].json();
+            let said: Vec<&str> = last["messages"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|message| message["content"].as_str().unwrap())
+                .collect();
+            let own = |words: &str| format!("The {words} words of number {number}");
+            let new = || "new".to_owned();
+            assert_eq!(said, [own("first"), new(), own("second"), new(), own("third")]);
+        }
+    }
+}
+
+/// Chats of one question each: what a user says next comes from elsewhere in the list.
+#[test]
+fn chats_of_one_question_are_strung_together() {
+    let server = posting(|_| {
+        let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"new\"},\"finish_reason\":\"stop\"}]}\n\n";
+        plain(200, "text/event-stream", &[event, "data: [DONE]\n\n"].concat())
+    });
+    let bench = Bench::new();
+    let line = |number: usize| {
+        let messages = json!([{"role": "user", "content": format!("Question {number}")}]);
+        format!("{}\n", json!({"messages": messages}))
+    };
+    let text: String = (0..4).map(line).collect();
+    std::fs::write(bench.path("talks.jsonl"), text).unwrap();
+    let flags = ["--turns", "2", "--dataset", "./talks.jsonl"];
+    let ran = load(&bench, &server, "", &flags).checked(0);
+    assert_eq!(ran.report()["requests"]["completed"], 4);
+    let last = server.posts()[1].json();
+    let said = |index: usize| last["messages"][index]["content"].clone();
+    assert_eq!((said(0), said(2)), ("Question 0".into(), "Question 2".into()));
 }
