@@ -435,3 +435,43 @@ fn a_shallow_clone_is_told_the_command_that_mends_it() {
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("git fetch --deepen=1"), "{stderr}");
 }
+
+#[test]
+fn the_branch_that_a_pull_request_wants_to_change_is_never_replaced_by_another() {
+    let origin = tempfile::tempdir().unwrap();
+    repository_with_a_pull_request(origin.path());
+    let session = Session::new();
+    let clone = session.folder.path().join("clone");
+    let git = |folder: &Path, words: &[&str]| {
+        let output = Command::new("git").current_dir(folder).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    // The pull request left main, which is in the clone, and wants to change a branch that is not.
+    let root = git(origin.path(), &["rev-list", "--max-parents=0", "feature"]);
+    git(origin.path(), &["branch", "release/1.0", &root]);
+    let url = format!("file://{}", origin.path().display());
+    git(session.folder.path(), &["clone", "--quiet", "--single-branch", "-b", "main", &url, "clone"]);
+    git(&clone, &["fetch", "--quiet", "origin", "feature"]);
+    git(&clone, &["checkout", "--quiet", "--detach", "FETCH_HEAD"]);
+    let compared = || {
+        let output = session
+            .command(&["--base-ref", "merge-base", "--head-ref", "HEAD", "--build", "exit 3"])
+            .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+            .env("GITHUB_BASE_REF", "release/1.0")
+            .current_dir(&clone)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (exit, stderr) = compared();
+    assert_eq!(exit, Some(2), "{stderr}");
+    let cure = "git fetch origin release/1.0:refs/remotes/origin/release/1.0";
+    assert!(stderr.contains(cure), "{stderr}");
+
+    let words: Vec<&str> = cure.split(' ').skip(1).collect();
+    git(&clone, &words);
+    let (exit, stderr) = compared();
+    assert_eq!(exit, Some(7), "{stderr}");
+    assert!(stderr.contains(&format!("cannot build base ({})", &root[..10])), "{stderr}");
+}
