@@ -117,7 +117,7 @@ pub fn main(args: &RunArgs) -> Result<Done, Error> {
     args.workload.warm_up = Some(0);
     args.workload.max_tokens = Some(ANSWER_TOKENS);
     // One request says nothing about how much this client can do.
-    args.limits.accept_saturated_client = true;
+    args.client_limits.accept_saturated_client = true;
     let mut plan = match resolve(&args, &run::surroundings(&provenance)?) {
         Ok(plan) => plan,
         Err(error) => {

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::machine::{Moment, Probe};
-use super::metrics::{self, FAILED, SERVER_CPU, START};
+use super::metrics::{self, FAILED, SERVER_CPU, START, TAILS};
 use super::pair::{Number, index};
 use super::state::{PairRecord, Point, WorkRecord};
 use super::turn::{Stay, Turn, Until};
 use crate::artifact::{
-    RequestRow, Trial, TrialProbe, TrialTokens, TrialWarmUp, Unknowns, jsonl, store,
+    RequestRow, Trial, TrialProbe, TrialTails, TrialTokens, TrialWarmUp, Unknowns, jsonl, store,
 };
 use crate::error::Error;
 use crate::load::{RequestRecord, Stamp};
@@ -50,6 +50,9 @@ pub(super) struct Notes {
     steal_pct: Option<f64>,
     load_average: Option<f64>,
     cpu_mhz: Option<f64>,
+    /// Sums over its turns: how late our client sent, and how long the answers took.
+    late_ms: f64,
+    answered_ms: f64,
     /// Its processor time while the other was loaded, and how long that was.
     pub(super) idle_cpu: Duration,
     pub(super) idle: Duration,
@@ -77,6 +80,10 @@ impl Notes {
             (prompt, output)
         });
         self.loaded += turn.took;
+        if turn.answered_ms > 0.0 {
+            self.late_ms += turn.late_ms;
+            self.answered_ms += turn.answered_ms;
+        }
         self.values.push(turn.values);
     }
 
@@ -138,6 +145,14 @@ impl Notes {
         medians
     }
 
+    /// Of all its answers together: a turn has too few of them.
+    fn tails(&self) -> TrialTails {
+        let mut unknown = Unknowns::none();
+        let [ttft_ms_p95, ttft_ms_p99, e2e_ms_p95, e2e_ms_p99] =
+            TAILS.map(|tail| unknown.take(tail.name, tail.of(&self.records)));
+        TrialTails { ttft_ms_p95, ttft_ms_p99, e2e_ms_p95, e2e_ms_p99, unknown }
+    }
+
     fn trial(&self, number: Number, slot: usize, side: Side) -> Trial {
         let no_count = "a request came without a count of tokens";
         let mut tokens = Unknowns::none();
@@ -167,6 +182,7 @@ impl Notes {
                 unknown: tokens,
             },
             metrics: self.medians(),
+            tails: Some(self.tails()),
             probe: TrialProbe {
                 before_ms: probe.option("before_ms", self.probe_ms.map(|ms| ms[0]), "it broke off"),
                 after_ms: probe.option("after_ms", self.probe_ms.map(|ms| ms[1]), "it broke off"),
@@ -179,6 +195,11 @@ impl Notes {
                 "idle_cpu_ratio",
                 (idle_s > 0.0).then(|| self.idle_cpu.as_secs_f64() / idle_s),
                 "no other server ran beside it, or the system does not say",
+            ),
+            client_late_ratio: unknown.option(
+                "client_late_ratio",
+                (self.answered_ms > 0.0).then(|| self.late_ms / self.answered_ms),
+                "no request was answered",
             ),
             valid: true,
             reason: unknown.option("reason", None, "it counts"),
@@ -283,6 +304,9 @@ fn points(base: &Notes, head: &Notes) -> BTreeMap<String, Point> {
     };
     single(SERVER_CPU, base.cpu_per_token(), head.cpu_per_token());
     single(START, Some(base.start_s), Some(head.start_s));
+    for tail in TAILS {
+        single(tail.name, tail.of(&base.records).ok(), tail.of(&head.records).ok());
+    }
     let (base_failed, head_failed) = (base.work.failed as f64, head.work.failed as f64);
     points.insert(
         FAILED.to_owned(),

@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Limits of our own client.
+    #[command(flatten)]
+    pub client_limits: ClientLimitArgs,
     /// Derived figures.
     #[command(flatten)]
     pub derived: DerivedArgs,
@@ -337,22 +340,43 @@ pub struct LimitArgs {
     /// Failed requests that are still accepted
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_failed: u64,
+    /// Where time stamps come from
+    #[arg(long, value_enum, default_value_t = ClockArg::Auto)]
+    pub clock: ClockArg,
+}
+
+/// When our own client was too slow to measure.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits (crossing one is exit code 5)")]
+pub struct ClientLimitArgs {
     /// Highest share of a user's mean cycle that our own lateness may have
     ///
     /// The cycle is latency and pause; lateness lengthens it, and so lowers every rate.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::SHARE)]
     pub max_lateness: f64,
     /// Highest share of a median metric that our own delay may have
     ///
     /// Judged only where the kernel gives no time stamps; where it does, the delay is in no figure.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::SHARE)]
     pub max_client_delay: f64,
     /// Report that this client was too slow, but do not fail because of it
     #[arg(long)]
     pub accept_saturated_client: bool,
-    /// Where time stamps come from
-    #[arg(long, value_enum, default_value_t = ClockArg::Auto)]
-    pub clock: ClockArg,
+}
+
+impl ClientLimitArgs {
+    /// A client that could have moved a figure by more cannot judge a change of a few per cent.
+    const SHARE: f64 = 0.01;
+}
+
+impl Default for ClientLimitArgs {
+    fn default() -> Self {
+        Self {
+            max_lateness: Self::SHARE,
+            max_client_delay: Self::SHARE,
+            accept_saturated_client: false,
+        }
+    }
 }
 
 /// Where time stamps come from.
