@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::machine::{Moment, Probe};
+use super::machine::{self, Moment, Probe};
 use super::metrics::{self, FAILED, SERVER_CPU, START, TAILS};
 use super::pair::{Number, index};
 use super::state::{PairRecord, Point, WorkRecord};
 use super::turn::{Stay, Turn, Until};
 use crate::artifact::{
-    RequestRow, Trial, TrialProbe, TrialTails, TrialTokens, TrialWarmUp, Unknowns, jsonl, store,
+    RequestRow, Trial, TrialGpu, TrialProbe, TrialTails, TrialTokens, TrialWarmUp, Unknowns, jsonl,
+    store,
 };
 use crate::error::Error;
+use crate::gpu::Reading;
 use crate::load::{RequestRecord, Stamp};
 use crate::stats::{Better, HeaderSplit, ServerKind};
 use crate::verdict::block::{BlockValue, SlicePair};
@@ -26,14 +28,17 @@ const FEWEST_TURNS_SHARE: usize = 2;
 /// The machine at one moment.
 pub(super) struct Around {
     moment: Moment,
+    gpus: Vec<(u32, Reading)>,
     probe_ms: f64,
 }
 
 impl Around {
     /// Now; does the fixed work.
     pub(super) async fn now(probe: Probe) -> Self {
-        let probe_ms = tokio::task::spawn_blocking(move || probe.run()).await;
-        Self { moment: Moment::now(), probe_ms: probe_ms.expect("a probe does not panic") }
+        // What was loaded until now is asked before the fixed work, which lets it cool down.
+        let looked = tokio::task::spawn_blocking(move || (machine::gpus(), probe.run())).await;
+        let (gpus, probe_ms) = looked.expect("neither a probe nor a driver's answer panics");
+        Self { moment: Moment::now(), gpus, probe_ms }
     }
 }
 
@@ -50,6 +55,7 @@ pub(super) struct Notes {
     steal_pct: Option<f64>,
     load_average: Option<f64>,
     cpu_mhz: Option<f64>,
+    gpus: Vec<(u32, Reading)>,
     /// Sums over its turns: how late our client sent, and how long the answers took.
     late_ms: f64,
     answered_ms: f64,
@@ -93,6 +99,7 @@ impl Notes {
         self.steal_pct = after.moment.steal_pct_since(&before.moment);
         self.load_average = after.moment.load_average;
         self.cpu_mhz = after.moment.cpu_mhz;
+        self.gpus.clone_from(&after.gpus);
     }
 
     /// What a server that is still up has to say.
@@ -191,6 +198,7 @@ impl Notes {
             steal_pct: unknown.option("steal_pct", self.steal_pct, silent),
             load_average: unknown.option("load_average", self.load_average, silent),
             cpu_mhz: unknown.option("cpu_mhz", self.cpu_mhz, silent),
+            gpus: self.gpus.iter().map(|(index, reading)| gpu(*index, reading)).collect(),
             idle_cpu_ratio: unknown.option(
                 "idle_cpu_ratio",
                 (idle_s > 0.0).then(|| self.idle_cpu.as_secs_f64() / idle_s),
@@ -220,6 +228,17 @@ impl Notes {
         let mut text = serde_json::to_string_pretty(&turns).expect("keys are strings");
         text.push('\n');
         Ok(store::write(&folder.join("trial.json"), text.as_bytes())?)
+    }
+}
+
+fn gpu(index: u32, reading: &Reading) -> TrialGpu {
+    let mut unknown = Unknowns::none();
+    TrialGpu {
+        index,
+        temperature_c: unknown.number("temperature_c", reading.temperature_c.clone()),
+        sm_clock_mhz: unknown.number("sm_clock_mhz", reading.sm_clock_mhz.clone()),
+        memory_clock_mhz: unknown.number("memory_clock_mhz", reading.memory_clock_mhz.clone()),
+        unknown,
     }
 }
 

@@ -327,6 +327,9 @@ pub struct Trial {
     pub load_average: Option<f64>,
     /// Mean clock of the processors at the end, MHz.
     pub cpu_mhz: Option<f64>,
+    /// The graphics processors at the end; empty where NVML finds none.
+    #[serde(default)]
+    pub gpus: Vec<TrialGpu>,
     /// Processor time of this server while the other one was loaded, as a share of that time; `null`
     /// in restart mode.
     pub idle_cpu_ratio: Option<f64>,
@@ -351,6 +354,22 @@ pub struct TrialWarmUp {
     pub settled: bool,
     /// Requests that failed in it.
     pub failed: u64,
+}
+
+/// A graphics processor right after the load: one that is hot or throttled is another machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialGpu {
+    /// NVML's number of it, from 0.
+    pub index: u32,
+    /// Degrees Celsius.
+    pub temperature_c: Option<f64>,
+    /// Clock of its multiprocessors, MHz.
+    pub sm_clock_mhz: Option<f64>,
+    /// Clock of its memory, MHz.
+    pub memory_clock_mhz: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// Percentiles over all completed requests of a trial, milliseconds; each `null` below 20/(1 − q) of
