@@ -361,11 +361,7 @@ fn warn_of_ignored(args: &AbArgs, events: &Events) {
         ("--deadline", request.deadline.is_some(), "nobody hangs up; what is slow is compared"),
         ("--no-stream", request.no_stream, "answers are streamed, so that first tokens are seen"),
         ("--temperature", request.temperature.is_some(), "both sides are asked at temperature 0"),
-        (
-            "--cache-prompt",
-            request.cache_prompt == Some(true),
-            "both sides read every prompt anew",
-        ),
+        ("--cache-prompt", request.cache_prompt == Some(true), "both sides read every prompt anew"),
     ];
     for (flag, given, why) in ignored {
         if given {

@@ -222,7 +222,8 @@ fn a_head_that_does_not_start_is_exit_7_and_says_whose_log() {
     let session = Session::new();
     let ignored = ["--turns", "2", "--deadline", "9s", "--temperature", "1"];
     let ran = session.run(
-        &[&["--head-args", "--sim-fault die-at-start:boom", "--budget", "20s"][..], &ignored].concat(),
+        &[&["--head-args", "--sim-fault die-at-start:boom", "--budget", "20s"][..], &ignored]
+            .concat(),
     );
     assert_eq!(ran.exit, 7, "{}", ran.stderr);
     let events = std::fs::read_to_string(session.out().join("events.jsonl")).unwrap();
@@ -444,7 +445,10 @@ fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() 
     // What is shown comes from a file, so there is one that says what went wrong.
     let report = report(&ran);
     assert_eq!(report["verdict"], "invalid");
-    assert_eq!((&report["run"]["status"], &report["run"]["exit_code"]), (&"failed".into(), &7.into()));
+    assert_eq!(
+        (&report["run"]["status"], &report["run"]["exit_code"]),
+        (&"failed".into(), &7.into())
+    );
     assert_eq!(report["sides"]["head"]["label"], "HEAD");
     let reason = report["reasons"][0].as_str().unwrap();
     assert!(reason.starts_with("cannot build base"), "{reason}");
@@ -488,7 +492,10 @@ fn the_branch_that_a_pull_request_wants_to_change_is_never_replaced_by_another()
     let root = git(origin.path(), &["rev-list", "--max-parents=0", "feature"]);
     git(origin.path(), &["branch", "release/1.0", &root]);
     let url = format!("file://{}", origin.path().display());
-    git(session.folder.path(), &["clone", "--quiet", "--single-branch", "-b", "main", &url, "clone"]);
+    git(
+        session.folder.path(),
+        &["clone", "--quiet", "--single-branch", "-b", "main", &url, "clone"],
+    );
     git(&clone, &["fetch", "--quiet", "origin", "feature"]);
     git(&clone, &["checkout", "--quiet", "--detach", "FETCH_HEAD"]);
     let compared = || {
