@@ -34,6 +34,7 @@ pub fn translate(args: &BenchPyArgs) -> Result<(String, RunArgs), Error> {
     let mut run = parsed.run;
     // These never travel through the printed line: they are this run's business, not the workload's.
     run.limits = args.limits.clone();
+    run.client_limits = args.client_limits.clone();
     run.output = args.output.clone();
     run.output.bench_py_names = true;
     Ok((line, run))

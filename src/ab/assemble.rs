@@ -25,6 +25,10 @@ use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Wor
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
 
+/// Our own client sends late by less than this share of the time that answers take, as in `run`: a
+/// client that lowers the rates by more cannot judge a change of a few per cent.
+const LATE_SHARE: f64 = 0.01;
+
 /// What a report is made of.
 pub(super) struct Parts<'a> {
     pub(super) id: String,
@@ -305,7 +309,7 @@ fn side(parts: &Parts<'_>, which: usize) -> SideReport {
     starts.sort_by(f64::total_cmp);
     let facts = findings.server.as_ref();
     let mut unknown = Unknowns::none();
-    let binary = "it was given as a program";
+    let binary = "it was given as a program, or was not built";
     let no_count = "a request came without a count of tokens";
     SideReport {
         label: plan.label.clone(),
@@ -410,14 +414,14 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
     let evidence = session::evidence(state, parts.failures_allowed);
     let check = |name: &str, ok: bool, detail: String| Check { name: name.to_owned(), ok, detail };
     let (base, head) = (evidence.base, evidence.head);
-    let tokens = |work: &Work| match (work.prompt_tokens, work.output_tokens) {
-        (Some(prompt), Some(output)) => format!("{prompt} prompt and {output} output tokens"),
-        _ => "unknown tokens".to_owned(),
-    };
     let trials = || state.pairs.iter().flat_map(|record| &record.trials);
     let spoilt = state.pairs.iter().filter(|record| record.spoilt.is_some()).count();
     let restless = trials().filter_map(|trial| trial.idle_cpu_ratio).fold(0.0, f64::max);
     let unsettled = trials().filter(|trial| !trial.warmup.settled).count();
+    let within = state
+        .sizing
+        .as_ref()
+        .map_or_else(String::new, |sizing| format!(" within {} waves", sizing.warm_up_waves));
     let mut checks = vec![
         check(
             "failed_requests",
@@ -427,19 +431,7 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
                 base.failed, base.requests, head.failed, head.requests
             ),
         ),
-        check(
-            "equal_work",
-            base.requests == head.requests
-                && base.prompt_tokens == head.prompt_tokens
-                && base.output_tokens == head.output_tokens,
-            format!(
-                "base {} requests, {}; head {} requests, {}",
-                base.requests,
-                tokens(&base),
-                head.requests,
-                tokens(&head)
-            ),
-        ),
+        equal_work(&base, &head),
         check(
             "servers_alive",
             evidence.crashed.is_empty(),
@@ -465,8 +457,9 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
         check(
             "warmed_up",
             unsettled == 0,
-            format!("{unsettled} of {} warm-ups did not settle within 10 waves", trials().count()),
+            format!("{unsettled} of {} warm-ups did not settle{within}", trials().count()),
         ),
+        client_kept_up(trials().filter_map(|trial| trial.client_late_ratio)),
     ];
     let worst = judged
         .comparisons
@@ -485,6 +478,47 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// Work that was not counted is not known to be equal.
+fn equal_work(base: &Work, head: &Work) -> Check {
+    let tokens = |work: &Work| match (work.prompt_tokens, work.output_tokens) {
+        (Some(prompt), Some(output)) => format!("{prompt} prompt and {output} output tokens"),
+        _ => "unknown tokens".to_owned(),
+    };
+    let counted = |work: &Work| work.prompt_tokens.is_some() && work.output_tokens.is_some();
+    let known = counted(base) && counted(head);
+    let doubt = if known { "" } else { "it is not known whether it was equal: " };
+    Check {
+        name: "equal_work".to_owned(),
+        ok: known
+            && base.requests == head.requests
+            && base.prompt_tokens == head.prompt_tokens
+            && base.output_tokens == head.output_tokens,
+        detail: format!(
+            "{doubt}base {} requests, {}; head {} requests, {}",
+            base.requests,
+            tokens(base),
+            head.requests,
+            tokens(head)
+        ),
+    }
+}
+
+/// `ratios`: of each trial, how late our client sent, as a share of the time that its answers took.
+fn client_kept_up(ratios: impl Iterator<Item = f64>) -> Check {
+    let worst = ratios.reduce(f64::max);
+    Check {
+        name: "client_kept_up".to_owned(),
+        ok: worst.is_none_or(|worst| worst <= LATE_SHARE),
+        detail: match worst {
+            Some(worst) => format!(
+                "our own client sent late by at most {:.2} % of the time that a trial's answers took",
+                100.0 * worst
+            ),
+            None => "no request was answered".to_owned(),
+        },
+    }
 }
 
 fn warnings(parts: &Parts<'_>, judged: &Judgement) -> Vec<Note> {
@@ -512,4 +546,30 @@ fn files() -> Vec<FileEntry> {
     .into_iter()
     .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_without_a_count_is_not_said_to_be_equal() {
+        let counted =
+            Work { requests: 4, failed: 0, prompt_tokens: Some(40), output_tokens: Some(64) };
+        assert!(equal_work(&counted, &counted).ok);
+        assert!(!equal_work(&counted, &Work { output_tokens: Some(63), ..counted }).ok);
+        let uncounted = Work { output_tokens: None, ..counted };
+        let check = equal_work(&uncounted, &uncounted);
+        assert!(!check.ok);
+        assert!(check.detail.starts_with("it is not known"), "{}", check.detail);
+    }
+
+    #[test]
+    fn the_client_is_held_against_its_worst_trial() {
+        assert!(client_kept_up([0.001, 0.01].into_iter()).ok);
+        let check = client_kept_up([0.001, 0.012, 0.002].into_iter());
+        assert!(!check.ok);
+        assert!(check.detail.contains("at most 1.20 %"), "{}", check.detail);
+        assert!(client_kept_up(std::iter::empty()).ok, "nothing was late");
+    }
 }

@@ -1,11 +1,14 @@
 //! What the machine itself does around a block, without asking either server.
 //!
-//! Main types: [`Probe`], a fixed piece of work, and [`Moment`], the system's own counters. They say
-//! whether somebody else used the machine; they never see what was measured.
+//! Main types: [`Probe`], a fixed piece of work, and [`Moment`], the system's own counters; [`gpus`], what
+//! graphics processors say. They say whether somebody else used the machine; they never see what was
+//! measured.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use crate::gpu::{Nvml, Reading};
 
 /// Words of the buffer that is walked through: 32 MiB, above the caches of a core.
 const WORDS: usize = 4 << 20;
@@ -107,6 +110,13 @@ impl Moment {
         let passed = all.checked_sub(all_before).filter(|passed| *passed > 0)?;
         Some(100.0 * stolen.saturating_sub(stolen_before) as f64 / passed as f64)
     }
+}
+
+/// What every graphics processor says now, with its number; empty where there is none, or nobody to ask.
+pub(super) fn gpus() -> Vec<(u32, Reading)> {
+    let Ok(nvml) = Nvml::shared() else { return Vec::new() };
+    let devices = nvml.devices().unwrap_or_default();
+    devices.iter().map(|device| (device.index, nvml.read(device))).collect()
 }
 
 /// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal …; guest time is in

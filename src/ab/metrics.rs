@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 
 use crate::cli::DesignArgs;
+use crate::load::{Phase, RequestRecord};
 use crate::plan::problem::{Place, Problem, nearest, quoted};
 use crate::plan::scenario::Gate;
-use crate::stats::{Better, Summary, metric};
+use crate::stats::quantile::Percentile;
+use crate::stats::{Better, HeaderSplit, Known, RequestMetrics, Summary, Unknown, metric};
+use crate::verdict::power::tail_requests_needed;
 use crate::verdict::{Role, Rule};
 
 /// Generated tokens of completed requests per second of loaded time.
@@ -19,14 +22,67 @@ pub(super) const START: &str = "start_s";
 /// Counted, not measured.
 pub(super) const FAILED: &str = "failed_requests";
 
+/// A percentile over all answers of a trial. Only shown, whatever the flags say: it rests on the few
+/// slowest answers of each start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    /// The public name.
+    pub(super) name: &'static str,
+    percentile: Percentile,
+    value: fn(&RequestMetrics) -> Option<f64>,
+}
+
+const fn tail(
+    name: &'static str,
+    percentile: Percentile,
+    value: fn(&RequestMetrics) -> Option<f64>,
+) -> Tail {
+    Tail { name, percentile, value }
+}
+
+/// Every tail, in the order of reports.
+pub(super) const TAILS: [Tail; 4] = [
+    tail("ttft_ms_p95", Percentile::P95, |request| request.ttft_ms),
+    tail("ttft_ms_p99", Percentile::P99, |request| request.ttft_ms),
+    tail("e2e_ms_p95", Percentile::P95, |request| request.e2e_ms),
+    tail("e2e_ms_p99", Percentile::P99, |request| request.e2e_ms),
+];
+
+impl Tail {
+    /// Of completed measured requests; unknown where they are too few.
+    pub(super) fn of(&self, records: &[RequestRecord]) -> Known<f64> {
+        let mut values: Vec<f64> = records
+            .iter()
+            .filter(|record| record.phase == Phase::Measured)
+            // No tail asks what the headers mark.
+            .map(|record| RequestMetrics::of(record, &HeaderSplit::Marked))
+            .filter_map(|request| (self.value)(&request))
+            .collect();
+        let q_percent = (100.0 * self.percentile.fraction()).round() as u64;
+        let needed = tail_requests_needed(q_percent);
+        if (values.len() as u64) < needed {
+            return Err(Unknown::because(format!(
+                "p{q_percent} of a trial takes {needed} answers, this one has {}",
+                values.len()
+            )));
+        }
+        values.sort_by(f64::total_cmp);
+        self.percentile.of_sorted(&values)
+    }
+}
+
 /// Everything that is compared, in the order of reports: name, unit, direction, role unless a bar
 /// makes it a gate.
-const COMPARED: [(&str, &str, Better, Role); 9] = [
+const COMPARED: [(&str, &str, Better, Role); 13] = [
     (OUTPUT_RATE, "tokens/s", Better::Higher, Role::Gate),
     ("ttft_ms_p50", "ms", Better::Lower, Role::Gate),
     ("itl_ms_p50", "ms", Better::Lower, Role::Gate),
     ("e2e_ms_p50", "ms", Better::Lower, Role::Observe),
     ("tpot_ms_p50", "ms", Better::Lower, Role::Observe),
+    ("ttft_ms_p95", "ms", Better::Lower, Role::Observe),
+    ("ttft_ms_p99", "ms", Better::Lower, Role::Observe),
+    ("e2e_ms_p95", "ms", Better::Lower, Role::Observe),
+    ("e2e_ms_p99", "ms", Better::Lower, Role::Observe),
     ("prompt_tokens_per_second", "tokens/s", Better::Higher, Role::Observe),
     (SERVER_CPU, "ms", Better::Lower, Role::Observe),
     (START, "s", Better::Lower, Role::Observe),
@@ -43,8 +99,12 @@ pub(super) fn directions() -> impl Iterator<Item = (&'static str, Better)> {
     let of_a_pair = [SERVER_CPU, START, FAILED];
     COMPARED
         .iter()
-        .filter(move |(name, ..)| !of_a_pair.contains(name))
+        .filter(move |(name, ..)| !of_a_pair.contains(name) && !is_tail(name))
         .map(|(name, _, better, _)| (*name, *better))
+}
+
+fn is_tail(name: &str) -> bool {
+    TAILS.iter().any(|tail| tail.name == name)
 }
 
 /// The rules of a session: gates first, the rest in the order of reports.
@@ -70,8 +130,15 @@ pub(super) fn rules(args: &DesignArgs, gates: &[Gate], problems: &mut Vec<Proble
             rule.role != Role::Exact
                 && (rule.metric == name || rule.metric.strip_suffix("_p50") == Some(name))
         });
+        if is_tail(name) {
+            let said = format!("\"{name}\" is only shown, it never decides");
+            let hint = "choose another metric, such as ttft_ms_p50";
+            problems.push(Problem::new(place, said).hinting(hint));
+            return;
+        }
         let Some(rule) = found else {
-            let known: Vec<&str> = names().filter(|known| *known != FAILED).collect();
+            let known: Vec<&str> =
+                names().filter(|known| *known != FAILED && !is_tail(known)).collect();
             let mut problem = Problem::new(
                 place,
                 format!("no metric \"{name}\" is compared; there are {}", quoted(&known)),
@@ -126,4 +193,38 @@ pub(super) fn of_turn(summary: &Summary) -> BTreeMap<&'static str, f64> {
         // gap is then 0, which says nothing about the server.
         .filter(|(_, value)| *value > 0.0)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::fixture;
+
+    #[test]
+    fn a_tail_takes_enough_answers_and_else_says_how_many() {
+        // Time to first token 23 ms, end to end 128 ms; every twentieth answer takes 100 ms more.
+        let records = |count: u64| -> Vec<RequestRecord> {
+            (0..count)
+                .map(|index| {
+                    let mut record = fixture::completed(index);
+                    if index % 20 == 0 {
+                        record.first_content = Some(fixture::at_ms(125.0));
+                    }
+                    record
+                })
+                .collect()
+        };
+        let [ttft_p95, ttft_p99, e2e_p95, _] = TAILS;
+        let few = ttft_p95.of(&records(399)).expect_err("399 are too few");
+        assert_eq!(few.reason(), "p95 of a trial takes 400 answers, this one has 399");
+        let mut enough = records(400);
+        let found = e2e_p95.of(&enough).expect("400 are enough");
+        assert!((found - 128.0).abs() < 1e-6, "{found}");
+        assert!(ttft_p99.of(&enough).is_err());
+        let found = ttft_p99.of(&records(2000)).expect("2,000 are enough");
+        assert!((found - 123.0).abs() < 1e-6, "{found}");
+        // What was sent to warm up is no answer that counts.
+        enough[0].phase = Phase::WarmUp;
+        assert!(ttft_p95.of(&enough).is_err());
+    }
 }

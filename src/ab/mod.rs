@@ -171,8 +171,14 @@ async fn play(
     let args = order.args;
     let deadline = order.begun + args.design.budget.saturating_sub(TEARDOWN);
     let until = Until { deadline, cancel: cancel.clone() };
-    let ([mut base, mut head], notes) =
-        build::sides(args, &order.choices, surroundings, out_dir, events, &until).await?;
+    let built = build::sides(args, &order.choices, surroundings, out_dir, events, &until).await;
+    let (([mut base, mut head], notes), unbuilt) = match built {
+        Ok(built) => (built, None),
+        // What an earlier call has played is not to be written over by a report of nothing.
+        Err(error) if args.design.resume => return Err(error),
+        Err(error) => ((as_asked_for(order, surroundings)?, Vec::new()), Some(error)),
+    };
+    let is_built = unbuilt.is_none();
     sides::even_out(&mut base, &mut head);
     warn_of_ignored(args, events);
 
@@ -193,6 +199,9 @@ async fn play(
     let id = sides[0].findings.id.clone();
     let mut prompts = None;
     let played = async {
+        if let Some(error) = unbuilt {
+            return Err(error);
+        }
         let found = in_time(&until, args.design.budget, async |cancel| {
             for side in &mut sides {
                 side.findings.model = measure::model(&side.plan.plan, events, cancel).await?;
@@ -225,7 +234,8 @@ async fn play(
             (None, Some(AbError::no_time(args.design.budget).into()))
         }
         Ok(ending) => (Some(ending), None),
-        Err(Error::Stopped { .. }) => (Some(Ending::Interrupted), None),
+        // Without a server there is nothing that --resume could carry on.
+        Err(Error::Stopped { .. }) if is_built => (Some(Ending::Interrupted), None),
         Err(error) => (None, Some(error)),
     };
     let workload_hash =
@@ -287,6 +297,16 @@ async fn play(
         drop(std::fs::remove_file(out_dir.join(state::FILE)));
     }
     Ok((report, error))
+}
+
+/// Both sides as far as they are known before anything is built.
+fn as_asked_for(
+    order: &Order<'_>,
+    surroundings: &crate::plan::resolve::Surroundings,
+) -> Result<[SidePlan; 2], Error> {
+    let plan = |side, choice| sides::plan(side, order.args, choice, None, surroundings);
+    let [base, head] = &order.choices;
+    Ok([plan(Side::Base, base)?, plan(Side::Head, head)?])
 }
 
 /// What comes of `work`, which is asked to stop when the budget is spent too.
@@ -353,7 +373,7 @@ fn answer_length(args: &AbArgs, plan: &RunPlan) -> AnswerLength {
 }
 
 fn warn_of_ignored(args: &AbArgs, events: &Events) {
-    let workload = &args.run.workload;
+    let (workload, request) = (&args.run.workload, &args.run.request);
     let ignored = [
         (
             "--duration",
@@ -367,6 +387,11 @@ fn warn_of_ignored(args: &AbArgs, events: &Events) {
             "a comparison is judged by --bar and --floor",
         ),
         ("--objective", !workload.objectives.is_empty(), "a comparison has no goodput"),
+        ("--turns", request.turns.is_some(), "every request of a comparison stands for itself"),
+        ("--deadline", request.deadline.is_some(), "nobody hangs up; what is slow is compared"),
+        ("--no-stream", request.no_stream, "answers are streamed, so that first tokens are seen"),
+        ("--temperature", request.temperature.is_some(), "both sides are asked at temperature 0"),
+        ("--cache-prompt", request.cache_prompt == Some(true), "both sides read every prompt anew"),
     ];
     for (flag, given, why) in ignored {
         if given {

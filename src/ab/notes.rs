@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::machine::{Moment, Probe};
-use super::metrics::{self, FAILED, SERVER_CPU, START};
+use super::machine::{self, Moment, Probe};
+use super::metrics::{self, FAILED, SERVER_CPU, START, TAILS};
 use super::pair::{Number, index};
 use super::state::{PairRecord, Point, WorkRecord};
 use super::turn::{Stay, Turn, Until};
 use crate::artifact::{
-    RequestRow, Trial, TrialProbe, TrialTokens, TrialWarmUp, Unknowns, jsonl, store,
+    RequestRow, Trial, TrialGpu, TrialProbe, TrialTails, TrialTokens, TrialWarmUp, Unknowns, jsonl,
+    store,
 };
 use crate::error::Error;
+use crate::gpu::Reading;
 use crate::load::{RequestRecord, Stamp};
 use crate::stats::{Better, HeaderSplit, ServerKind};
 use crate::verdict::block::{BlockValue, SlicePair};
@@ -26,14 +28,17 @@ const FEWEST_TURNS_SHARE: usize = 2;
 /// The machine at one moment.
 pub(super) struct Around {
     moment: Moment,
+    gpus: Vec<(u32, Reading)>,
     probe_ms: f64,
 }
 
 impl Around {
     /// Now; does the fixed work.
     pub(super) async fn now(probe: Probe) -> Self {
-        let probe_ms = tokio::task::spawn_blocking(move || probe.run()).await;
-        Self { moment: Moment::now(), probe_ms: probe_ms.expect("a probe does not panic") }
+        // What was loaded until now is asked before the fixed work, which lets it cool down.
+        let looked = tokio::task::spawn_blocking(move || (machine::gpus(), probe.run())).await;
+        let (gpus, probe_ms) = looked.expect("neither a probe nor a driver's answer panics");
+        Self { moment: Moment::now(), gpus, probe_ms }
     }
 }
 
@@ -50,6 +55,10 @@ pub(super) struct Notes {
     steal_pct: Option<f64>,
     load_average: Option<f64>,
     cpu_mhz: Option<f64>,
+    gpus: Vec<(u32, Reading)>,
+    /// Sums over its turns: how late our client sent, and how long the answers took.
+    late_ms: f64,
+    answered_ms: f64,
     /// Its processor time while the other was loaded, and how long that was.
     pub(super) idle_cpu: Duration,
     pub(super) idle: Duration,
@@ -77,6 +86,10 @@ impl Notes {
             (prompt, output)
         });
         self.loaded += turn.took;
+        if turn.answered_ms > 0.0 {
+            self.late_ms += turn.late_ms;
+            self.answered_ms += turn.answered_ms;
+        }
         self.values.push(turn.values);
     }
 
@@ -86,6 +99,7 @@ impl Notes {
         self.steal_pct = after.moment.steal_pct_since(&before.moment);
         self.load_average = after.moment.load_average;
         self.cpu_mhz = after.moment.cpu_mhz;
+        self.gpus.clone_from(&after.gpus);
     }
 
     /// What a server that is still up has to say.
@@ -138,6 +152,14 @@ impl Notes {
         medians
     }
 
+    /// Of all its answers together: a turn has too few of them.
+    fn tails(&self) -> TrialTails {
+        let mut unknown = Unknowns::none();
+        let [ttft_ms_p95, ttft_ms_p99, e2e_ms_p95, e2e_ms_p99] =
+            TAILS.map(|tail| unknown.take(tail.name, tail.of(&self.records)));
+        TrialTails { ttft_ms_p95, ttft_ms_p99, e2e_ms_p95, e2e_ms_p99, unknown }
+    }
+
     fn trial(&self, number: Number, slot: usize, side: Side) -> Trial {
         let no_count = "a request came without a count of tokens";
         let mut tokens = Unknowns::none();
@@ -167,6 +189,7 @@ impl Notes {
                 unknown: tokens,
             },
             metrics: self.medians(),
+            tails: Some(self.tails()),
             probe: TrialProbe {
                 before_ms: probe.option("before_ms", self.probe_ms.map(|ms| ms[0]), "it broke off"),
                 after_ms: probe.option("after_ms", self.probe_ms.map(|ms| ms[1]), "it broke off"),
@@ -175,10 +198,16 @@ impl Notes {
             steal_pct: unknown.option("steal_pct", self.steal_pct, silent),
             load_average: unknown.option("load_average", self.load_average, silent),
             cpu_mhz: unknown.option("cpu_mhz", self.cpu_mhz, silent),
+            gpus: self.gpus.iter().map(|(index, reading)| gpu(*index, reading)).collect(),
             idle_cpu_ratio: unknown.option(
                 "idle_cpu_ratio",
                 (idle_s > 0.0).then(|| self.idle_cpu.as_secs_f64() / idle_s),
                 "no other server ran beside it, or the system does not say",
+            ),
+            client_late_ratio: unknown.option(
+                "client_late_ratio",
+                (self.answered_ms > 0.0).then(|| self.late_ms / self.answered_ms),
+                "no request was answered",
             ),
             valid: true,
             reason: unknown.option("reason", None, "it counts"),
@@ -199,6 +228,17 @@ impl Notes {
         let mut text = serde_json::to_string_pretty(&turns).expect("keys are strings");
         text.push('\n');
         Ok(store::write(&folder.join("trial.json"), text.as_bytes())?)
+    }
+}
+
+fn gpu(index: u32, reading: &Reading) -> TrialGpu {
+    let mut unknown = Unknowns::none();
+    TrialGpu {
+        index,
+        temperature_c: unknown.number("temperature_c", reading.temperature_c.clone()),
+        sm_clock_mhz: unknown.number("sm_clock_mhz", reading.sm_clock_mhz.clone()),
+        memory_clock_mhz: unknown.number("memory_clock_mhz", reading.memory_clock_mhz.clone()),
+        unknown,
     }
 }
 
@@ -283,6 +323,9 @@ fn points(base: &Notes, head: &Notes) -> BTreeMap<String, Point> {
     };
     single(SERVER_CPU, base.cpu_per_token(), head.cpu_per_token());
     single(START, Some(base.start_s), Some(head.start_s));
+    for tail in TAILS {
+        single(tail.name, tail.of(&base.records).ok(), tail.of(&head.records).ok());
+    }
     let (base_failed, head_failed) = (base.work.failed as f64, head.work.failed as f64);
     points.insert(
         FAILED.to_owned(),

@@ -78,9 +78,7 @@ impl Ending {
     pub(super) const fn name(self) -> Option<&'static str> {
         match self {
             Ending::Complete => None,
-            Ending::Settled(Settled::Answered) => Some("answered"),
-            Ending::Settled(Settled::Regressed) => Some("regressed"),
-            Ending::Settled(Settled::Invalid) => Some("invalid"),
+            Ending::Settled(settled) => Some(settled.name()),
             Ending::Budget => Some("budget"),
             Ending::Interrupted => Some("interrupted"),
         }

@@ -121,6 +121,15 @@ pub(super) fn problems(args: &AbArgs) -> Vec<Problem> {
             .hinting("leave it out and set --users"),
         );
     }
+    if args.run.workload.tpot_difference.is_some() {
+        problems.push(
+            Problem::new(
+                Place::Flag("--tpot-difference"),
+                "a comparison forces all answers to one length",
+            )
+            .hinting("leave it out; tpot_ms_p50 is compared in any case"),
+        );
+    }
     match args.design.pairs {
         Some(0) => problems.push(Problem::new(Place::Flag("--pairs"), "expected at least 1")),
         Some(pairs) if pairs as usize > MOST_PAIRS => {

@@ -21,6 +21,7 @@ use crate::run::findings::Findings;
 use crate::run::host::Host;
 use crate::server::Ending;
 use crate::server::running::CpuClock;
+use crate::stats::metric::E2E_MS;
 use crate::stats::{self, ServerCounters, TokenCounts};
 use crate::verdict::Work;
 
@@ -86,6 +87,10 @@ pub(super) struct Turn {
     pub(super) work: Work,
     /// It was cut short by the deadline or by Ctrl-C.
     pub(super) cut: bool,
+    /// How late our own client sent its requests; mean, milliseconds.
+    pub(super) late_ms: f64,
+    /// How long its answers took; mean, milliseconds. 0 where there was none.
+    pub(super) answered_ms: f64,
 }
 
 impl Stay {
@@ -225,7 +230,17 @@ impl Stay {
             record
         }));
         let values = metrics::of_turn(&summary);
-        Ok(Turn { values, lasted, took: begun_at.elapsed(), work, cut })
+        let late_ms = figures.dispatch_lateness_mean_ns.unwrap_or(0.0) / 1e6;
+        let answered_ms = summary.distribution(&E2E_MS).and_then(|found| found.mean.clone().ok());
+        Ok(Turn {
+            values,
+            lasted,
+            took: begun_at.elapsed(),
+            work,
+            cut,
+            late_ms,
+            answered_ms: answered_ms.unwrap_or(0.0),
+        })
     }
 
     fn load_plan(&self, course: &Course, bodies: Vec<PlannedBody>, until: &Until) -> LoadPlan {

@@ -320,6 +320,8 @@ pub struct Trial {
     /// Median over the slices of each metric, or in restart mode over the requests; metrics without
     /// a value are left out.
     pub metrics: BTreeMap<String, f64>,
+    /// Its slowest answers. `null` in reports of before there was this field.
+    pub tails: Option<TrialTails>,
     /// The fixed work around it.
     pub probe: TrialProbe,
     /// Processor time that the hypervisor gave to others meanwhile, per cent; of a block, of both
@@ -329,9 +331,15 @@ pub struct Trial {
     pub load_average: Option<f64>,
     /// Mean clock of the processors at the end, MHz.
     pub cpu_mhz: Option<f64>,
+    /// The graphics processors at the end; empty where NVML finds none.
+    #[serde(default)]
+    pub gpus: Vec<TrialGpu>,
     /// Processor time of this server while the other one was loaded, as a share of that time; `null`
     /// in restart mode.
     pub idle_cpu_ratio: Option<f64>,
+    /// How late our own client sent its requests, as a share of the time that their answers took: by so
+    /// much it lowered the rates itself. `null` where no request was answered.
+    pub client_late_ratio: Option<f64>,
     /// Whether it counts.
     pub valid: bool,
     /// Why it does not count; `null` where it does.
@@ -350,6 +358,39 @@ pub struct TrialWarmUp {
     pub settled: bool,
     /// Requests that failed in it.
     pub failed: u64,
+}
+
+/// A graphics processor right after the load: one that is hot or throttled is another machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialGpu {
+    /// NVML's number of it, from 0.
+    pub index: u32,
+    /// Degrees Celsius.
+    pub temperature_c: Option<f64>,
+    /// Clock of its multiprocessors, MHz.
+    pub sm_clock_mhz: Option<f64>,
+    /// Clock of its memory, MHz.
+    pub memory_clock_mhz: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
+}
+
+/// Percentiles over all completed requests of a trial, milliseconds; each `null` below 20/(1 − q) of
+/// them: 400 for p95, 2,000 for p99.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialTails {
+    /// Of the time to first token.
+    pub ttft_ms_p95: Option<f64>,
+    /// Likewise.
+    pub ttft_ms_p99: Option<f64>,
+    /// Of the end-to-end latency.
+    pub e2e_ms_p95: Option<f64>,
+    /// Likewise.
+    pub e2e_ms_p99: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// What the requests of a trial amounted to, as the server counted.

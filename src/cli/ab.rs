@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, PrometheusArgs, RequestArgs, RunArgs,
-    ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
+    ClientLimitArgs, DerivedArgs, FailOn, LimitArgs, ModelArgs, OutputArgs, PrometheusArgs,
+    RequestArgs, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
 use crate::plan::{duration, percent};
 
@@ -55,7 +55,7 @@ pub struct SessionArgs {
 }
 
 /// The flags of `run` that both sides have: all but those of sweeps and searches, whose words mean
-/// something else here.
+/// something else here, and those that would be without effect.
 #[derive(Debug, Clone, Args)]
 pub struct BothArgs {
     /// Model flags.
@@ -73,9 +73,6 @@ pub struct BothArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Derived figures.
-    #[command(flatten)]
-    pub derived: DerivedArgs,
     /// Tags.
     #[command(flatten)]
     pub tags: TagArgs,
@@ -86,9 +83,20 @@ pub struct BothArgs {
 
 impl From<BothArgs> for RunArgs {
     fn from(both: BothArgs) -> Self {
-        let BothArgs { model, server, workload, request, limits, derived, tags, output } = both;
-        let (suite, prometheus) = (SuiteArgs::default(), PrometheusArgs::default());
-        Self { model, server, workload, request, suite, limits, derived, prometheus, tags, output }
+        let BothArgs { model, server, workload, request, limits, tags, output } = both;
+        Self {
+            model,
+            server,
+            workload,
+            request,
+            suite: SuiteArgs::default(),
+            limits,
+            client_limits: ClientLimitArgs::default(),
+            derived: DerivedArgs::default(),
+            prometheus: PrometheusArgs::default(),
+            tags,
+            output,
+        }
     }
 }
 
@@ -105,7 +113,7 @@ pub struct SideArgs {
     /// Commit of base, built here: a branch, tag or hash, or `merge-base`
     ///
     /// merge-base is the commit from which the pull request's own changes begin: of the merge commit that
-    /// GitHub checks out, its first parent; else where head left its base branch.
+    /// GitHub checks out, its first parent; else where head left its base branch, which must be in the clone.
     #[arg(long, value_name = "REF", conflicts_with = "base_server")]
     pub base_ref: Option<String>,
     /// Commit of head, built here: a branch, tag or hash, or HEAD
@@ -157,7 +165,8 @@ pub struct DesignArgs {
     ///
     /// A metric with a bar of its own decides. output_tokens_per_second, ttft_ms_p50 and itl_ms_p50 decide in
     /// any case; e2e_ms_p50, tpot_ms_p50, prompt_tokens_per_second, server_cpu_ms_per_output_token and start_s
-    /// are only shown.
+    /// are only shown. ttft_ms and e2e_ms at p95 and p99 are shown where trials have 400 and 2,000 requests, and
+    /// never decide.
     #[arg(long = "bar", value_name = "METRIC=PERCENT")]
     pub bars: Vec<BarArg>,
     /// A change of a metric that never matters; may be repeated [default: 1ms]

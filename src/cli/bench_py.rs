@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LimitArgs, OutputArgs};
+use super::{ClientLimitArgs, LimitArgs, OutputArgs};
 
 /// Everything `bench-ci bench-py` takes: bench.py's own flags, then ours for output and limits.
 #[derive(Debug, Clone, Args)]
@@ -88,6 +88,9 @@ pub struct BenchPyArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Limits of our own client.
+    #[command(flatten)]
+    pub client_limits: ClientLimitArgs,
     /// Output flags.
     #[command(flatten)]
     pub output: OutputArgs,

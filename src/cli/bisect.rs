@@ -60,8 +60,8 @@ pub struct SearchArgs {
     pub floors: Vec<FloorArg>,
     /// Which outcomes fail the call [default: no evidence alone, exit 5]
     ///
-    /// regressed: exit 3 where bad is slower. inconclusive: also exit 4 where it cannot be told, or not which
-    /// commit it was. never: 0 in any case.
+    /// regressed: exit 3 where bad is slower, whether or not the commit was found. inconclusive: also exit 4
+    /// where it cannot be told whether it is. never: 0 in any case.
     #[arg(long, value_name = "VERDICT", value_enum)]
     pub fail_on: Option<FailOn>,
     /// Carry on with the search in --out-dir, after Ctrl-C, a crash or a spent budget

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::plan::{Bandwidth, Flops};
 
 /// What is found out beside the load.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Derived figures")]
 pub struct DerivedArgs {
     /// Peak memory bandwidth, such as 50GB/s, for bandwidth utilization (MBU)

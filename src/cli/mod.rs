@@ -37,8 +37,8 @@ pub use prometheus::{MetricNamesArg, PrometheusArgs};
 pub use report::{ReportArgs, ReportFormat};
 pub use request::RequestArgs;
 pub use run::{
-    ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs, OutputArgs,
-    ProgressMode, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
+    ClientLimitArgs, ClockArg, ConnectionsArg, HttpVersionArg, LimitArgs, LogFormat, ModelArgs,
+    OutputArgs, ProgressMode, RunArgs, ServerArgs, SuiteArgs, TagArgs, WorkloadArgs,
 };
 pub use typed::TypedFlags;
 

@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Limits of our own client.
+    #[command(flatten)]
+    pub client_limits: ClientLimitArgs,
     /// Derived figures.
     #[command(flatten)]
     pub derived: DerivedArgs,
@@ -341,25 +344,34 @@ pub struct LimitArgs {
     /// Failed requests that are still accepted
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_failed: u64,
+    /// Where time stamps come from
+    #[arg(long, value_enum, default_value_t = ClockArg::Auto)]
+    pub clock: ClockArg,
+}
+
+/// When our own client was too slow to measure.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits (crossing one is exit code 5)")]
+pub struct ClientLimitArgs {
     /// Highest share of a user's mean cycle that our own lateness may have
     ///
     /// The cycle is latency and pause; lateness lengthens it, and so lowers every rate.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::SHARE)]
     pub max_lateness: f64,
     /// Highest share of a median metric that our own delay may have
     ///
     /// Judged only where the kernel gives no time stamps; where it does, the delay is in no figure.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::SHARE)]
     pub max_client_delay: f64,
     /// Least share of the planned arrivals' rate that must be sent
     ///
     /// Of an open loop: --rate, --trace, or a scenario with arrivals.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.98)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::LEAST_RATE)]
     pub min_achieved_rate: f64,
     /// Highest share of the median TTFT that our own lateness may have at p99
     ///
     /// Of an open loop. What comes in one piece has no TTFT: there it is a share of the median latency.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.05)]
+    #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::ARRIVAL_SHARE)]
     pub max_arrival_lateness: f64,
     /// Lateness of arrivals at p99 that is accepted however quick the answers are
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration::parse)]
@@ -367,9 +379,30 @@ pub struct LimitArgs {
     /// Report that this client was too slow, but do not fail because of it
     #[arg(long)]
     pub accept_saturated_client: bool,
-    /// Where time stamps come from
-    #[arg(long, value_enum, default_value_t = ClockArg::Auto)]
-    pub clock: ClockArg,
+}
+
+impl ClientLimitArgs {
+    /// A client that could have moved a figure by more cannot judge a change of a few per cent.
+    const SHARE: f64 = 0.01;
+    /// What a slower load leaves of its rate is another load.
+    const LEAST_RATE: f64 = 0.98;
+    /// Arrivals that are late by more are not those that were planned.
+    const ARRIVAL_SHARE: f64 = 0.05;
+    /// Quick answers would otherwise ask for more than a timer can do.
+    const ARRIVAL_FLOOR: Duration = Duration::from_millis(1);
+}
+
+impl Default for ClientLimitArgs {
+    fn default() -> Self {
+        Self {
+            max_lateness: Self::SHARE,
+            max_client_delay: Self::SHARE,
+            min_achieved_rate: Self::LEAST_RATE,
+            max_arrival_lateness: Self::ARRIVAL_SHARE,
+            arrival_lateness_floor: Self::ARRIVAL_FLOOR,
+            accept_saturated_client: false,
+        }
+    }
 }
 
 /// Where time stamps come from.

@@ -91,7 +91,11 @@ pub fn llama_bench_trial(file: &str, rows: &[Value]) -> Trial {
             .unwrap_or_default();
         let mut metric = test_name(row);
         // A sweep over flags has the same test several times; what differs is said once.
-        let same = figures.iter().filter(|figure| figure.metric.starts_with(&metric)).count();
+        let again = format!("{metric} #");
+        let same = figures
+            .iter()
+            .filter(|figure| figure.metric == metric || figure.metric.starts_with(&again))
+            .count();
         if same > 0 {
             metric.push_str(&format!(" #{}", same + 1));
         }
@@ -254,6 +258,10 @@ mod tests {
         let trial = llama_bench_trial("lb.json", &rows);
         let names: Vec<&str> = trial.figures.iter().map(|figure| figure.metric.as_str()).collect();
         assert_eq!(names, ["pp512", "tg128", "pp512+tg128 @ d1024", "tg128 #2"]);
+        // A name that another one begins with is a test of its own.
+        let longer = llama_bench_trial("lb.json", &[row(0, 1280, 0), row(0, 128, 0)]);
+        let names: Vec<&str> = longer.figures.iter().map(|figure| figure.metric.as_str()).collect();
+        assert_eq!(names, ["tg1280", "tg128"]);
         // t(0.975, 2) = 4.303; 4.303 · 2 / √3 = 4.968
         let [low, high] = trial.figures[0].interval.unwrap_or_default();
         assert!((low - 95.032).abs() < 0.01 && (high - 104.968).abs() < 0.01, "{low} {high}");

@@ -243,22 +243,26 @@ impl Branch {
         tip_of(&self.repository, &self.full_name()).map_err(git("read the branch of the history"))
     }
 
+    /// What the branch holds ends here: at its tip or, where there is no local branch, at that of the
+    /// remote-tracking one (`origin/…`), as after a clone. `None` where there is neither.
+    fn newest(&self) -> Result<Option<Oid>, HistoryError> {
+        if let Some(tip) = self.tip()? {
+            return Ok(Some(tip));
+        }
+        let tracked = format!("refs/remotes/origin/{}", self.name);
+        tip_of(&self.repository, &tracked).map_err(git("read the branch of the history"))
+    }
+
     /// All files of the format, by path. Where there is no local branch, those of the remote-tracking
-    /// one (`origin/…`), as after a clone.
+    /// one.
     ///
     /// # Errors
     /// [`HistoryError::NoBranch`] where there is neither.
     pub fn read(&self) -> Result<Vec<Shard>, HistoryError> {
-        let tracked = format!("refs/remotes/origin/{}", self.name);
-        let read = git("read the branch of the history");
-        let tip = match self.tip()? {
-            Some(tip) => Some(tip),
-            None => tip_of(&self.repository, &tracked).map_err(&read)?,
-        };
-        let Some(tip) = tip else {
+        let Some(newest) = self.newest()? else {
             return Err(HistoryError::NoBranch { branch: self.name.clone() });
         };
-        let files = self.files(tip)?;
+        let files = self.files(newest)?;
         Ok(files.into_iter().map(|(path, text)| Shard { path, text }).collect())
     }
 
@@ -306,11 +310,14 @@ impl Branch {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let tip = self.tip()?;
-            let (changed, new) = self.changes(tip, additions)?;
+            // In a fresh clone the local branch begins where the remote's ends: one that began anew
+            // would hide what is there from every reader.
+            let newest = self.newest()?;
+            let (changed, new) = self.changes(newest, additions)?;
             if new == 0 {
                 return Ok(0);
             }
-            let commit = self.commit(tip, &changed, message)?;
+            let commit = self.commit(newest, &changed, message)?;
             match self.swap(tip, commit)? {
                 None => return Ok(new),
                 Some(reason) if Instant::now() > deadline => {

@@ -92,10 +92,10 @@ fn resolve_with(
     let mut transport = transport(args, &mut problems);
     let environment = |name: &str| std::env::var(name).ok();
     let prometheus = prometheus::prometheus(&args.prometheus, &environment, &mut problems);
-    check_ratio("--max-lateness", args.limits.max_lateness, &mut problems);
-    check_ratio("--max-client-delay", args.limits.max_client_delay, &mut problems);
-    check_ratio("--min-achieved-rate", args.limits.min_achieved_rate, &mut problems);
-    check_ratio("--max-arrival-lateness", args.limits.max_arrival_lateness, &mut problems);
+    check_ratio("--max-lateness", args.client_limits.max_lateness, &mut problems);
+    check_ratio("--max-client-delay", args.client_limits.max_client_delay, &mut problems);
+    check_ratio("--min-achieved-rate", args.client_limits.min_achieved_rate, &mut problems);
+    check_ratio("--max-arrival-lateness", args.client_limits.max_arrival_lateness, &mut problems);
     if args.output.scrape_interval < SHORTEST_SCRAPE_INTERVAL {
         let given = args.output.scrape_interval.as_secs_f64() * 1e3;
         problems.push(Problem::new(
@@ -166,12 +166,12 @@ fn resolve_with(
         workload,
         limits: Limits {
             max_failed: args.limits.max_failed,
-            max_lateness_ratio: args.limits.max_lateness,
-            max_client_delay_ratio: args.limits.max_client_delay,
-            min_achieved_rate_ratio: args.limits.min_achieved_rate,
-            max_arrival_lateness_ratio: args.limits.max_arrival_lateness,
-            arrival_lateness_floor: args.limits.arrival_lateness_floor,
-            accept_saturated_client: args.limits.accept_saturated_client,
+            max_lateness_ratio: args.client_limits.max_lateness,
+            max_client_delay_ratio: args.client_limits.max_client_delay,
+            min_achieved_rate_ratio: args.client_limits.min_achieved_rate,
+            max_arrival_lateness_ratio: args.client_limits.max_arrival_lateness,
+            arrival_lateness_floor: args.client_limits.arrival_lateness_floor,
+            accept_saturated_client: args.client_limits.accept_saturated_client,
         },
         clock: match args.limits.clock {
             crate::cli::ClockArg::Auto => ClockChoice::Auto,

@@ -73,6 +73,13 @@ pub enum RefsError {
         "there is no base branch to find the merge base with: neither origin/HEAD nor main nor master"
     )]
     NoBaseBranch,
+    /// The branch that the pull request wants to change is not in the clone. Another one in its place
+    /// would be another comparison.
+    #[error("the branch \"{branch}\", which the pull request wants to change, is not in the clone")]
+    NoTarget {
+        /// As the CI system names it.
+        branch: String,
+    },
     /// The two have no history in common.
     #[error("{head} and its base branch {branch} have no commit in common")]
     Unrelated {
@@ -137,6 +144,10 @@ impl RefsError {
                 "name the base with --base-ref, or bring its branch here, such as: git fetch origin main"
                     .to_owned(),
             ),
+            // With both names, for a clone of a single branch keeps no other one that is fetched.
+            RefsError::NoTarget { branch } => Some(format!(
+                "bring it into the clone: git fetch origin {branch}:refs/remotes/origin/{branch}, or name the base with --base-ref"
+            )),
             RefsError::Unrelated { .. } => Some("name the base with --base-ref".to_owned()),
             RefsError::SameCommit { .. } => {
                 Some("name the last commit that was fast with --good".to_owned())
@@ -259,7 +270,7 @@ impl Finder<'_> {
             ));
             return self.here(*first);
         }
-        let Some((branch, tip)) = self.base_branch() else {
+        let Some((branch, tip)) = self.base_branch()? else {
             // A merge that nobody has a name for, checked out by its hash: what CI systems do.
             if let ([first, _], Ok(true)) = (parents.as_slice(), self.repository.head_detached()) {
                 return self.here(*first);
@@ -333,11 +344,14 @@ impl Finder<'_> {
             if names(head, second) && names(base, first)))
     }
 
-    /// The branch that is changed, and its tip.
-    fn base_branch(&self) -> Option<(String, Oid)> {
-        let named = self.target.iter().flat_map(|branch| {
-            [format!("refs/remotes/origin/{branch}"), format!("refs/heads/{branch}")]
-        });
+    /// The branch that is changed, and its tip: the one that the CI system names, and no other in its
+    /// place; else the usual ones.
+    fn base_branch(&self) -> Result<Option<(String, Oid)>, RefsError> {
+        if let Some(branch) = &self.target {
+            let names = [format!("refs/remotes/origin/{branch}"), format!("refs/heads/{branch}")];
+            let found = names.iter().find_map(|name| self.branch(name));
+            return found.map(Some).ok_or_else(|| RefsError::NoTarget { branch: branch.clone() });
+        }
         let usual = [
             "refs/remotes/origin/HEAD",
             "refs/remotes/origin/main",
@@ -345,15 +359,17 @@ impl Finder<'_> {
             "refs/heads/main",
             "refs/heads/master",
         ];
-        named.chain(usual.map(str::to_owned)).find_map(|name| {
-            let reference = self.repository.find_reference(&name).ok()?;
-            let tip = reference.peel_to_commit().ok()?.id();
-            let short = ["refs/remotes/", "refs/heads/"]
-                .iter()
-                .find_map(|prefix| name.strip_prefix(prefix))
-                .unwrap_or(&name);
-            Some((short.to_owned(), tip))
-        })
+        Ok(usual.iter().find_map(|name| self.branch(name)))
+    }
+
+    /// What the branch is called for people, and its tip; `None` where there is no such reference.
+    fn branch(&self, name: &str) -> Option<(String, Oid)> {
+        let tip = self.repository.find_reference(name).ok()?.peel_to_commit().ok()?.id();
+        let short = ["refs/remotes/", "refs/heads/"]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix))
+            .unwrap_or(name);
+        Some((short.to_owned(), tip))
     }
 }
 

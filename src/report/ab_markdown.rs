@@ -9,9 +9,11 @@ use super::ab_sessions;
 use super::escape::{escape, fenced};
 use super::number::{seconds, short, whole};
 use crate::artifact::{
-    AbReport, AbVerdict, ComparisonRole, DesignKind, MetricComparison, RunStatus, SideReport,
+    AbReport, AbVerdict, ComparisonRole, Design, DesignKind, MetricComparison, RunStatus,
+    SideReport,
 };
 use crate::stats::{Better, ServerKind};
+use crate::verdict::Settled;
 
 /// The verdict in words, and the metric that decided it; without markup, with what comes from outside.
 #[must_use]
@@ -285,9 +287,22 @@ fn pairs_in_words(report: &AbReport) -> String {
         write!(words, " of {turns} pairs of turns").expect("a string takes any text");
     }
     if let (Some(at), Some(why)) = (design.stopped_at, &design.stopped_because) {
-        write!(words, ", stopped after {at}: {why}").expect("a string takes any text");
+        let place = stopped_at_look(design).map_or_else(
+            || format!("stopped after {at}"),
+            |look| format!("stopped at look {look} of {}, after {at}", design.looks.len()),
+        );
+        write!(words, ", {place}: {why}").expect("a string takes any text");
     }
     words
+}
+
+/// Of a session that its result ended: at which of the planned looks, from 1. Its intervals are those
+/// of that look. `None` where something else ended it, or nothing did.
+fn stopped_at_look(design: &Design) -> Option<usize> {
+    let at = design.stopped_at?;
+    let by_result = [Settled::Answered, Settled::Regressed].map(Settled::name);
+    design.stopped_because.as_deref().filter(|why| by_result.contains(why))?;
+    Some(1 + design.looks.iter().position(|look| look.pairs == at)?)
 }
 
 fn table_row(row: &MetricComparison) -> String {

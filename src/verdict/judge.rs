@@ -204,8 +204,6 @@ pub struct Judgement {
     pub pairs: usize,
     /// Which planned look this is, from 0; `None` between looks.
     pub look: Option<usize>,
-    /// How many looks were planned.
-    pub looks_count: usize,
     /// The level that p was held against.
     pub level: f64,
 }
@@ -219,6 +217,18 @@ pub enum Settled {
     Regressed,
     /// Every gated metric has its answer.
     Answered,
+}
+
+impl Settled {
+    /// As in `ab.json`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Settled::Invalid => "invalid",
+            Settled::Regressed => "regressed",
+            Settled::Answered => "answered",
+        }
+    }
 }
 
 impl Judgement {
@@ -247,14 +257,6 @@ impl Judgement {
             (false, false) => Some(Settled::Answered),
             (false, true) => None,
         }
-    }
-
-    /// "stopped at look 1 of 3": the label of an interval from a session that ended early. `None`
-    /// at the last look and between looks.
-    #[must_use]
-    pub fn stopped_label(&self) -> Option<String> {
-        let look = self.look? + 1;
-        (look < self.looks_count).then(|| format!("stopped at look {look} of {}", self.looks_count))
     }
 }
 
@@ -289,7 +291,6 @@ pub fn judge(session: &Session<'_>) -> Judgement {
         comparisons,
         pairs,
         look: session.looks.look_at(pairs),
-        looks_count: session.looks.all().len(),
         level,
     }
 }

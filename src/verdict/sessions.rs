@@ -250,7 +250,6 @@ pub fn judge_sessions(
         comparisons,
         pairs: sessions,
         look: None,
-        looks_count: 0,
         level: ALPHA,
     };
     Together { judgement, pooled }

@@ -364,6 +364,13 @@ impl Hunt<'_> {
         answer
     }
 
+    /// Whether it is known that bad is slower than good.
+    fn is_slower(&self) -> bool {
+        self.record.steps.iter().any(|step| {
+            step.purpose == BisectPurpose::Verify && step.finding == BisectFinding::Slower
+        })
+    }
+
     /// The metric in which bad is slower, with a bar half-way.
     fn gate_of(&self, step: &BisectStep) -> Option<Gate> {
         let metric = step.metric.clone()?;
@@ -388,7 +395,7 @@ fn conclude(hunt: &Hunt<'_>, answer: Result<Answer, Error>) -> Result<Done, Erro
     let exit = match (&error, hunt.cancel.reason()) {
         (Some(error), _) => error.exit_code(),
         (None, Some(reason)) if answer.outcome == BisectOutcome::Unfinished => reason.into(),
-        _ => exit_of(answer.outcome, hunt.args.search.fail_on),
+        _ => exit_of(answer.outcome, hunt.is_slower(), hunt.args.search.fail_on),
     };
     let finished = answer.outcome != BisectOutcome::Unfinished;
     let report = record::report(hunt, answer, exit, error.is_some());
@@ -412,8 +419,10 @@ fn conclude(hunt: &Hunt<'_>, answer: Result<Answer, Error>) -> Result<Done, Erro
     }
 }
 
-fn exit_of(outcome: BisectOutcome, fail_on: Option<FailOn>) -> ExitCode {
+/// `slower`: bad against good was decided. That stands, whatever the search for the commit came to.
+fn exit_of(outcome: BisectOutcome, slower: bool, fail_on: Option<FailOn>) -> ExitCode {
     let verdict = match outcome {
+        BisectOutcome::Inconclusive | BisectOutcome::Unfinished if slower => Verdict::Regressed,
         BisectOutcome::Found | BisectOutcome::Narrowed => Verdict::Regressed,
         BisectOutcome::NotSlower => Verdict::NoRegression,
         BisectOutcome::Inconclusive | BisectOutcome::Unfinished => Verdict::Inconclusive,
@@ -455,7 +464,7 @@ fn short(commit: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::few_enough;
+    use super::*;
 
     #[test]
     fn twice_the_pairs_must_be_a_comparison_too() {
@@ -463,5 +472,20 @@ mod tests {
         assert!(few_enough(Some(100)).is_ok());
         let refused = few_enough(Some(101)).unwrap_err().to_string();
         assert!(refused.contains("--pairs: 101 are too many, expected at most 100"), "{refused}");
+    }
+
+    #[test]
+    fn a_bad_that_is_known_to_be_slower_fails_the_call_whatever_the_search_came_to() {
+        use BisectOutcome::{Found, Inconclusive, Invalid, Narrowed, NotSlower, Unfinished};
+        let codes = |slower: bool, fail_on: Option<FailOn>| {
+            [Found, Narrowed, NotSlower, Inconclusive, Unfinished, Invalid]
+                .map(|outcome| exit_of(outcome, slower, fail_on).code())
+        };
+        assert_eq!(codes(true, Some(FailOn::Regressed)), [3, 3, 0, 3, 3, 5]);
+        assert_eq!(codes(true, Some(FailOn::Inconclusive)), [3, 3, 0, 3, 3, 5]);
+        assert_eq!(codes(false, Some(FailOn::Regressed)), [3, 3, 0, 0, 0, 5]);
+        assert_eq!(codes(false, Some(FailOn::Inconclusive)), [3, 3, 0, 4, 4, 5]);
+        // To find what was looked for is no failure, nor is it not to find it.
+        assert_eq!(codes(true, None), [0, 0, 0, 0, 0, 5]);
     }
 }

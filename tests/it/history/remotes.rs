@@ -66,6 +66,45 @@ fn what_was_appended_on_both_sides_is_joined_and_fetched() {
 }
 
 #[test]
+fn what_is_written_in_a_fresh_clone_goes_behind_what_was_cloned() {
+    let place = Place::new();
+    let origin = place.path("repository.git");
+    let append = |folder: &Path, run: &str, day: u32| {
+        let report = place.report(run, 'a', day, 100.0);
+        let done = place.history_in(folder, &["append", report.to_str().unwrap()]);
+        assert_eq!(done.exit, 0, "{done:?}");
+        done.stdout
+    };
+    append(&origin, "one", 1);
+    append(&origin, "two", 2);
+    // A branch besides the history, as every repository has: the clone checks that one out.
+    let bare = git2::Repository::open(&origin).unwrap();
+    let author = git2::Signature::now("a", "a@example.org").unwrap();
+    let tree = bare.find_tree(bare.treebuilder(None).unwrap().write().unwrap()).unwrap();
+    bare.commit(Some("refs/heads/main"), &author, &author, "code", &tree, &[]).unwrap();
+    bare.set_head("refs/heads/main").unwrap();
+    let clone = |name: &str| {
+        let folder = place.path(name);
+        git2::Repository::clone(origin.to_str().unwrap(), &folder).unwrap();
+        folder
+    };
+
+    let appended = clone("appended");
+    assert!(append(&appended, "two", 2).starts_with("0 points appended"), "it is there already");
+    assert!(append(&appended, "three", 3).starts_with("1 point appended"));
+    assert_eq!(place.lines(&appended).len(), 3);
+    let repository = git2::Repository::open(&appended).unwrap();
+    let mut walk = repository.revwalk().unwrap();
+    walk.push_ref("refs/heads/bench-ci-history").unwrap();
+    assert_eq!(walk.count(), 3, "in one line with the commits of the remote");
+
+    let annotated = clone("annotated");
+    let done = place.history_in(&annotated, &["annotate", "--reason", "a new compiler"]);
+    assert_eq!(done.exit, 0, "{done:?}");
+    assert_eq!(place.lines(&annotated).len(), 2);
+}
+
+#[test]
 fn a_push_that_fails_keeps_the_point_and_says_so() {
     let place = Place::new();
     let report = place.report("run", 'a', 3, 100.0);

@@ -118,3 +118,18 @@ pub(crate) fn comparing(gates: &[Gate], verdict: &str) -> AbReport {
     });
     serde_json::from_value(value).expect("a comparison as `ab` writes it")
 }
+
+#[test]
+fn a_comparison_that_its_result_ended_early_says_at_which_look() {
+    let page = |because: &str, at: u64| {
+        let mut report = comparing(&[SAME], "no-regression");
+        report.design.stopped_because = Some(because.to_owned());
+        report.design.stopped_at = Some(at);
+        bench_ci::report::ab_markdown::render(&report)
+    };
+    assert!(page("answered", 12).contains(", stopped at look 2 of 3, after 12: answered"));
+    assert!(page("regressed", 9).contains(", stopped at look 1 of 3, after 9: regressed"));
+    // The clock is no look.
+    assert!(page("budget", 12).contains(", stopped after 12: budget"));
+    assert!(page("interrupted", 10).contains(", stopped after 10: interrupted"));
+}

@@ -123,6 +123,26 @@ fn a_device_that_is_lost_under_load_leaves_gaps_and_the_run_goes_on() {
 }
 
 #[test]
+fn a_comparison_notes_clocks_and_temperature_with_each_trial() {
+    let bench = Bench::new();
+    let library = library(&bench, &[]);
+    let mut command = bench.command(&["ab", "--aa", "--server", "sim", "--out-dir", "out"]);
+    command.args(["--users", "2", "--max-tokens", "16", "--pairs", "1", "--budget", "8s"]);
+    command.env("BENCH_CI_NVML_LIBRARY", &library);
+    let ran = bench.finish("out", command);
+    let report: Value = serde_json::from_str(&ran.file("ab.json")).unwrap();
+    let trials = report["trials"].as_array().unwrap();
+    assert!(!trials.is_empty(), "{report}");
+    for trial in trials {
+        let gpus = trial["gpus"].as_array().unwrap();
+        assert_eq!((gpus.len(), &gpus[1]["index"]), (2, &json!(1)));
+        close(&gpus[0]["temperature_c"], 51.0);
+        close(&gpus[0]["sm_clock_mhz"], 2040.0);
+        close(&gpus[0]["memory_clock_mhz"], 6251.0);
+    }
+}
+
+#[test]
 fn without_driver_device_or_call_there_is_a_reason_and_no_warning() {
     let bench = Bench::new();
     let new = library(&bench, &[]);

@@ -197,7 +197,13 @@ fn skeleton(report: &Value) -> Value {
         // The port that was free.
         report["sides"][side]["command"] = Value::Null;
     }
-    for comparison in report["comparisons"].as_array_mut().unwrap() {
+    let comparisons = report["comparisons"].as_array_mut().unwrap();
+    // Whether there is a tail depends on how many requests a trial had.
+    let is_tail = |metric: &Value| {
+        ["_p95", "_p99"].iter().any(|tail| metric.as_str().unwrap().ends_with(tail))
+    };
+    comparisons.retain(|comparison| !is_tail(&comparison["metric"]));
+    for comparison in comparisons {
         let fields = comparison.as_object_mut().unwrap();
         fields.retain(|name, _| !["base", "head", "verdict"].contains(&name.as_str()));
     }

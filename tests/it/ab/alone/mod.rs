@@ -165,6 +165,14 @@ fn blocks_hold_both_servers_and_equal_work() {
         assert_eq!(pair[0]["side"], first);
         assert_eq!(pair[0]["requests"], pair[1]["requests"]);
     }
+    for trial in trials {
+        assert!(trial["client_late_ratio"].as_f64().is_some_and(|ratio| ratio >= 0.0), "{trial}");
+        // A percentile, or how many answers it takes.
+        let (tails, few) = (&trial["tails"], trial["requests"].as_u64().unwrap() < 400);
+        assert_eq!(tails["ttft_ms_p95"].is_null(), few, "{trial}");
+        let why = &tails["unknown"]["ttft_ms_p95"];
+        assert!(!few || why.as_str().unwrap().contains("takes 400 answers"), "{trial}");
+    }
 }
 
 #[test]
@@ -212,8 +220,16 @@ fn a_head_that_generates_fewer_tokens_is_no_evidence() {
 #[test]
 fn a_head_that_does_not_start_is_exit_7_and_says_whose_log() {
     let session = Session::new();
-    let ran = session.run(&["--head-args", "--sim-fault die-at-start:boom", "--budget", "20s"]);
+    let ignored = ["--turns", "2", "--deadline", "9s", "--temperature", "1"];
+    let ran = session.run(
+        &[&["--head-args", "--sim-fault die-at-start:boom", "--budget", "20s"][..], &ignored]
+            .concat(),
+    );
     assert_eq!(ran.exit, 7, "{}", ran.stderr);
+    let events = std::fs::read_to_string(session.out().join("events.jsonl")).unwrap();
+    for flag in ignored.iter().filter(|word| word.starts_with("--")) {
+        assert!(events.contains(&format!("{flag} is without effect: ")), "{flag}: {events}");
+    }
     assert!(ran.stderr.contains("the server of head"), "{}", ran.stderr);
     assert!(ran.stderr.contains("boom"), "{}", ran.stderr);
     assert!(ran.stderr.contains("-head/server.log"), "{}", ran.stderr);
@@ -333,7 +349,22 @@ fn what_cannot_be_compared_is_refused_before_anything_starts() {
     check(&["--head-args", "'open"], "a single quote is not closed");
     check(&["--head-ref", "HEAD"], "--build");
     check(&["--aa", "--bar", "ttft=3%"], "no metric \"ttft\"");
+    check(&["--aa", "--bar", "ttft_ms_p95=3%"], "is only shown, it never decides");
+    // What would be without effect is not taken; of what is, a word is said.
+    let of_a_run = [
+        "--max-lateness=0.1",
+        "--max-client-delay=0.1",
+        "--accept-saturated-client",
+        "--calibrate",
+        "--measure-peaks",
+        "--peak-bandwidth=1GB/s",
+        "--peak-flops=1TFLOPS",
+    ];
+    for flag in of_a_run {
+        check(&["--aa", flag], "unexpected argument");
+    }
     check(&["--aa", "--port", "8080"], "--restart-mode");
+    check(&["--aa", "--tpot-difference", "8"], "forces all answers to one length");
     check(&["--aa", "--pairs", "0"], "expected at least 1");
     check(&["--aa", "--pairs", "100000", "--dry-run"], "expected at most 200");
     check(&["--aa", "--resume"], "no interrupted comparison");
@@ -412,6 +443,16 @@ fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() 
     assert_eq!(ran.exit, 7, "{}", ran.stderr);
     assert!(ran.stderr.contains("exited with status 3"), "{}", ran.stderr);
     assert!(ran.stderr.contains("log: no luck"), "{}", ran.stderr);
+    // What is shown comes from a file, so there is one that says what went wrong.
+    let report = report(&ran);
+    assert_eq!(report["verdict"], "invalid");
+    assert_eq!(
+        (&report["run"]["status"], &report["run"]["exit_code"]),
+        (&"failed".into(), &7.into())
+    );
+    assert_eq!(report["sides"]["head"]["label"], "HEAD");
+    let reason = report["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("cannot build base"), "{reason}");
 }
 
 #[test]
@@ -435,4 +476,47 @@ fn a_shallow_clone_is_told_the_command_that_mends_it() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("git fetch --deepen=1"), "{stderr}");
+}
+
+#[test]
+fn the_branch_that_a_pull_request_wants_to_change_is_never_replaced_by_another() {
+    let origin = tempfile::tempdir().unwrap();
+    repository_with_a_pull_request(origin.path());
+    let session = Session::new();
+    let clone = session.folder.path().join("clone");
+    let git = |folder: &Path, words: &[&str]| {
+        let output = Command::new("git").current_dir(folder).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    // The pull request left main, which is in the clone, and wants to change a branch that is not.
+    let root = git(origin.path(), &["rev-list", "--max-parents=0", "feature"]);
+    git(origin.path(), &["branch", "release/1.0", &root]);
+    let url = format!("file://{}", origin.path().display());
+    git(
+        session.folder.path(),
+        &["clone", "--quiet", "--single-branch", "-b", "main", &url, "clone"],
+    );
+    git(&clone, &["fetch", "--quiet", "origin", "feature"]);
+    git(&clone, &["checkout", "--quiet", "--detach", "FETCH_HEAD"]);
+    let compared = || {
+        let output = session
+            .command(&["--base-ref", "merge-base", "--head-ref", "HEAD", "--build", "exit 3"])
+            .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+            .env("GITHUB_BASE_REF", "release/1.0")
+            .current_dir(&clone)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (exit, stderr) = compared();
+    assert_eq!(exit, Some(2), "{stderr}");
+    let cure = "git fetch origin release/1.0:refs/remotes/origin/release/1.0";
+    assert!(stderr.contains(cure), "{stderr}");
+
+    let words: Vec<&str> = cure.split(' ').skip(1).collect();
+    git(&clone, &words);
+    let (exit, stderr) = compared();
+    assert_eq!(exit, Some(7), "{stderr}");
+    assert!(stderr.contains(&format!("cannot build base ({})", &root[..10])), "{stderr}");
 }
