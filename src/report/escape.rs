@@ -34,7 +34,9 @@ pub(crate) fn escape(text: &str) -> String {
                 }
             }
             ':' if next == Some('/') => escaped.extend([':', ZERO_WIDTH_SPACE]),
-            '.' if before(&characters[..position], "www").is_some() => escaped.extend([ZERO_WIDTH_SPACE, '.']),
+            '.' if before(&characters[..position], "www").is_some() => {
+                escaped.extend([ZERO_WIDTH_SPACE, '.'])
+            }
             '-' if next.is_some_and(|next| next.is_ascii_digit())
                 && before(&characters[..position], "gh")
                     .is_some_and(|before| !word(before.last().copied())) =>

@@ -84,7 +84,11 @@ fn cases(report: &Report) -> Vec<Case> {
     let nothing = report.run.status == RunStatus::Failed;
     for (class, code, name) in CONDITIONS {
         let reason = report.client.reasons.iter().find(|reason| reason.code == code);
-        cases.push(Case { class, name: name.to_owned(), state: judged(report, class, reason, nothing) });
+        cases.push(Case {
+            class,
+            name: name.to_owned(),
+            state: judged(report, class, reason, nothing),
+        });
     }
     let known = |note: &&Note| CONDITIONS.iter().any(|(_, code, _)| *code == note.code);
     for reason in report.client.reasons.iter().filter(|reason| !known(reason)) {
@@ -126,12 +130,7 @@ fn cases(report: &Report) -> Vec<Case> {
     cases
 }
 
-fn judged(
-    report: &Report,
-    class: &str,
-    reason: Option<&Note>,
-    nothing_measured: bool,
-) -> State {
+fn judged(report: &Report, class: &str, reason: Option<&Note>, nothing_measured: bool) -> State {
     let Some(reason) = reason else {
         return if nothing_measured {
             State::Skipped("nothing was measured".to_owned())

@@ -101,7 +101,11 @@ fn a_sweep_starts_a_server_for_each_set_of_flags_and_yields_one_table() {
     }
     let refused = bench.finish("out", bench.command(&["report", "out", "--format", "k6"]));
     assert_eq!(refused.exit, 2, "{}", refused.stderr);
-    assert!(refused.stderr.contains("expected markdown, html, text, csv or json"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("expected markdown, html, text, csv or json"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

@@ -27,9 +27,10 @@ pub(super) struct Row {
 
 impl Row {
     /// What the rows have in their columns.
-    pub(super) const HEAD: &'static str =
-        "| | configuration | requests | output tok/s | TTFT p50 | inter-token p50 | |\n\
-         |---|---|---:|---:|---:|---:|---|";
+    pub(super) const HEAD: [&'static str; 2] = [
+        "| | configuration | requests | output tok/s | TTFT p50 | inter-token p50 | |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ];
 
     /// Those of a configuration; none of a comparison, and of one that left nothing behind.
     pub(super) fn of(cell: &Cell) -> Vec<Self> {

@@ -8,7 +8,7 @@ use super::words::{
 };
 use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
 use crate::report::escape::escape;
-use crate::report::number::{short, whole};
+use crate::report::number::whole;
 use crate::stats::ServerKind;
 
 /// Reasons are sentences with numbers in them; longer ones are logs.
@@ -206,7 +206,7 @@ pub(super) fn table(cells: &[&Cell], worst_only: bool) -> String {
         .map(|row| row.to_string())
         .collect();
     if !rows.is_empty() {
-        tables.push(format!("{}\n{}", Row::HEAD, rows.join("\n")));
+        tables.push(format!("{}\n{}", Row::HEAD.join("\n"), rows.join("\n")));
     }
     tables.join("\n\n")
 }

@@ -420,8 +420,7 @@ fn a_binary_is_a_file_wherever_it_is() {
         (".", 1, "the input binary names no executable file"),
         ("bash", 1, "the input binary names no executable file"),
     ] {
-        let mut caller =
-            Caller::new(&[("mode", "run"), ("server", "sim"), ("args", "--dry-run")]);
+        let mut caller = Caller::new(&[("mode", "run"), ("server", "sim"), ("args", "--dry-run")]);
         let ours = caller.workspace().join("ours");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bench-ci"), ours).unwrap();
         caller.set("binary", binary);

@@ -157,8 +157,7 @@ fn an_honest_artifact_is_taken() {
 
 /// A suite as a sweep leaves it.
 fn swept() -> Value {
-    let mut suite =
-        pages::swept(&[("1", fixture::ok()), ("8", fixture::ok())], 0).to_value();
+    let mut suite = pages::swept(&[("1", fixture::ok()), ("8", fixture::ok())], 0).to_value();
     suite["suite"]["commit"] = json!(HEAD);
     suite
 }
@@ -199,21 +198,23 @@ fn suites_that_are_none_are_refused() {
     let with = |path: &str, value: Value| {
         let mut suite = swept();
         *suite.pointer_mut(path).unwrap() = value;
-        suite
+        suite.to_string().into_bytes()
     };
     let mut own = swept();
     own["cells"][0]["markdown"] = json!("# hi");
     let mut small = swept()["cells"][0].clone();
     (small["metrics"], small["rates"]) = (json!({}), json!(null));
     let many = with("/cells", vec![small; 600].into());
-    let cases: [(&str, Value, fn(&Refusal) -> bool); 7] = [
+    let cases: Vec<Case> = vec![
         ("another commit", with("/suite/commit", json!("b".repeat(40))), |why| {
             matches!(why, Refusal::OtherCommit)
         }),
         ("a newer schema", with("/schema", json!("bench-ci.suite/2")), |why| {
             matches!(why, Refusal::Schema)
         }),
-        ("a field of its own", own, |why| matches!(why, Refusal::UnknownField)),
+        ("a field of its own", own.to_string().into_bytes(), |why| {
+            matches!(why, Refusal::UnknownField)
+        }),
         ("no cells", with("/cells", json!(null)), |why| matches!(why, Refusal::Damaged { .. })),
         ("too many cells", many, |why| matches!(why, Refusal::TooManyCells)),
         ("more completed than planned", with("/cells/0/requests/completed", json!(9999)), |why| {
@@ -223,9 +224,8 @@ fn suites_that_are_none_are_refused() {
             matches!(why, Refusal::Contradiction { .. })
         }),
     ];
-    for (what, suite, is_right) in cases {
-        let zip = archive(&[("suite.json", suite.to_string().as_bytes())]);
-        is_refused(what, &take("bench-ci-x", zip), is_right);
+    for (what, bytes, is_right) in cases {
+        is_refused(what, &take("bench-ci-x", archive(&[("suite.json", &bytes)])), is_right);
     }
 }
 

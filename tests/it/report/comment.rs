@@ -237,7 +237,10 @@ fn a_suite_has_a_row_for_each_of_its_cells() {
     let played = [("1", fixture::ok()), ("8", fixture::never_began()), ("9", fixture::failed())];
     let unwell = [of(swept(&played, 7))];
     let page = comment(&origin(), &unwell);
-    assert!(page.contains("### ⚠️ No verdict: 1 of 3 cells without a complaint, 1 failed;"), "{page}");
+    assert!(
+        page.contains("### ⚠️ No verdict: 1 of 3 cells without a complaint, 1 failed;"),
+        "{page}"
+    );
     assert!(page.contains("users=8: llama-server exited with status 1 before"), "{page}");
     for (users, standing) in [("1", "measured"), ("8", "not measured"), ("9", "invalid")] {
         let row = page.lines().find(|line| line.contains(&format!("| desk users={users} |")));

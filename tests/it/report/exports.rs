@@ -186,7 +186,11 @@ fn what_is_no_text_needs_a_file_and_misuse_is_told() {
         (&["report", ".", "--format", "parquet"][..], 2, "--output FILE"),
         (&["report"], 2, "no report was given"),
         (&["report", ".", ".", "--format", "vllm"], 2, "several reports are not shown as vllm"),
-        (&["report", "ab", "--format", "vllm"], 2, "expected markdown, html, text, json or go-bench"),
+        (
+            &["report", "ab", "--format", "vllm"],
+            2,
+            "expected markdown, html, text, json or go-bench",
+        ),
         (&["report", "gone", "--format", "vllm"], 9, "gone"),
         (&["report", ".", "--format", "excel"], 2, "invalid value 'excel'"),
     ] {

@@ -60,7 +60,8 @@ fn is_silent(left: &Left) {
 #[test]
 fn a_report_is_shown_as_asked_and_no_line_of_it_is_obeyed() {
     let mut report = slower();
-    report["sides"]["head"]["command"] = json!(["::error::pwned", "##[error]pwned", "\n::debug::x"]);
+    report["sides"]["head"]["command"] =
+        json!(["::error::pwned", "##[error]pwned", "\n::debug::x"]);
     let show = |args: &str| {
         let caller = Caller::new(&[("mode", "report"), ("args", args)]);
         put(&caller, "bench-out", &report);
