@@ -192,9 +192,8 @@ pub(super) async fn converse(
 fn begun<'a>(prompts: &'a [Numbered<'a>], turns: usize) -> Vec<(Numbered<'a>, Vec<String>)> {
     let later = turns.saturating_sub(1);
     if prompts.iter().any(|(_, prompt)| !prompt.turns.is_empty()) {
-        let own = |prompt: &Prompt| -> Vec<String> {
-            prompt.turns.iter().take(later).cloned().collect()
-        };
+        let own =
+            |prompt: &Prompt| -> Vec<String> { prompt.turns.iter().take(later).cloned().collect() };
         return prompts.iter().map(|&begins| (begins, own(begins.1))).collect();
     }
     // Every prompt begins one, so that there are many; what follows comes from far away in the list, so

@@ -291,7 +291,8 @@ fn a_dataset_or_a_trace_that_has_changed_is_another_suite() {
         let bench = Bench::new();
         let file = bench.path("mine.jsonl");
         std::fs::write(&file, line.repeat(4)).unwrap();
-        let arguments = ["--sweep", "max_tokens=2,4", flag, "./mine.jsonl"];
+        let arguments =
+            ["--sweep", "max_tokens=2,4", flag, "./mine.jsonl", "--accept-saturated-client"];
         let ran = play(&bench, &arguments);
         assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
         let again = [&arguments[..], &["--resume"]].concat();

@@ -123,17 +123,28 @@ async fn a_chat_is_taken_apart_where_conversations_are_held() {
             Some(2),
         ),
         (
-            &[(user, "a"), (user, "b"), (assistant, "x"), (user, "c"), (assistant, "y"), (user, "d")],
+            &[
+                (user, "a"),
+                (user, "b"),
+                (assistant, "x"),
+                (user, "c"),
+                (assistant, "y"),
+                (user, "d"),
+            ],
             &["user", "user"],
             &["c", "d"],
             Some(1),
         ),
-        (&[(assistant, "Hello"), (user, "a"), (assistant, "x")], &["assistant", "user"], &[], Some(1)),
+        (
+            &[(assistant, "Hello"), (user, "a"), (assistant, "x")],
+            &["assistant", "user"],
+            &[],
+            Some(1),
+        ),
         (&[(user, "a")], &["user"], &[], None),
     ] {
-        let owned = |list: &[&str]| -> Vec<String> {
-            list.iter().map(|text| (*text).to_owned()).collect()
-        };
+        let owned =
+            |list: &[&str]| -> Vec<String> { list.iter().map(|text| (*text).to_owned()).collect() };
         let expected = (owned(roles), owned(later), answer);
         assert_eq!(begun(&chat(messages)).await, expected, "{messages:?}");
     }

@@ -176,8 +176,9 @@ async fn a_conversation_keeps_what_its_human_says_later() {
     let of = async |carries| {
         let spec = DatasetSpec::File { path: file.path().to_path_buf() };
         let ask = Ask { spec, filter: SCRIPT_JS, limit: None, carries, seed: 42 };
-        let read = bench_ci::dataset::load(&ask, None, &no_hub, &Events::default(), &Cancel::never());
-        read.await.unwrap_or_else(|error| panic!("{}", said(&error)))
+        let (events, cancel) = (Events::default(), Cancel::never());
+        let read = bench_ci::dataset::load(&ask, None, &no_hub, &events, &cancel).await;
+        read.unwrap_or_else(|error| panic!("{}", said(&error)))
     };
     let (chats, held) = (of(Carries::Chats).await, of(Carries::Conversations).await);
     assert_eq!(texts(&held), texts(&chats));

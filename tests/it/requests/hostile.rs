@@ -200,11 +200,11 @@ fn a_conversation_of_a_dataset_goes_on_with_its_own_words() {
     };
     // A prompt after which nothing is said begins no conversation.
     let alone = json!({"conversations": [{"from": "human", "value": "I say no more than this"}, {"from": "gpt", "value": "As you like it, then"}]});
-    let lines = |records: &[Value]| -> String { records.iter().map(|one| format!("{one}\n")).collect() };
-    for (text, left_out) in [
-        (lines(&[alone, share(0), share(1)]), true),
-        (lines(&[chat(0), chat(1)]), false),
-    ] {
+    let lines =
+        |records: &[Value]| -> String { records.iter().map(|one| format!("{one}\n")).collect() };
+    for (text, left_out) in
+        [(lines(&[alone, share(0), share(1)]), true), (lines(&[chat(0), chat(1)]), false)]
+    {
         let server = posting(|_| {
             let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"new\"}}]}\n\n";
             let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
