@@ -95,7 +95,7 @@ pub enum Command {
     /// Compare two servers on this machine, in randomised pairs, and say which is slower
     ///
     /// Both servers are started, loaded in short turns, and started anew for each block, so that
-    /// neither the machine's drift nor the luck of one start is taken for a change. Takes the flags of
+    /// neither the machine's drift nor the luck of one start is taken for a change. Takes flags of
     /// `run` for both sides. The sides are two binaries, two commits, or two sets of flags:
     ///
     ///   bench-ci ab --base-server OLD --head-server NEW --model MODEL.gguf
