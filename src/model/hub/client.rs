@@ -299,3 +299,23 @@ pub(super) fn in_words(error: &reqwest::Error) -> String {
     };
     if dns { format!("its name cannot be resolved: {innermost}") } else { innermost }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_no_clock_holds_is_not_waited_for() {
+        let environment = Environment::from_variables(|_| None);
+        let ask = HubAsk::new(RepoKind::Model, "o/n", "f", None, &environment).unwrap();
+        let (events, cancel) = (Events::default(), Cancel::never());
+        let hub = Hub::new(&ask, &environment, &events, &cancel).unwrap();
+        // As after an earlier, shorter one.
+        let (asked, waited) = (Duration::from_secs(u64::MAX), Duration::from_secs(1));
+        assert_eq!(hub.pause(Again::After(asked), 2, waited), None);
+        let wait_max = Duration::from_secs(60);
+        let asked_wait = Some(asked);
+        let fault = HubFault::RateLimited { attempts: 2, asked_wait, waited, wait_max };
+        assert!(fault.to_string().contains("asks to wait 18446744073709551615 s"), "{fault}");
+    }
+}

@@ -380,15 +380,6 @@ async fn a_folder_that_takes_no_note_gives_the_file_that_was_put_there() {
 }
 
 #[tokio::test]
-async fn a_hub_that_asks_for_an_endless_pause_is_given_up() {
-    let bench = Bench::new();
-    let refuse = Some(Refusal { retry_after: Some(u64::MAX), ..Refusal::always(429, "") });
-    bench.hub.behave(Behaviour { refuse, ..Behaviour::default() });
-    let error = bench.get().await.unwrap_err();
-    assert!(error.to_string().contains("asks to wait 18446744073709551615 s"), "{error}");
-}
-
-#[tokio::test]
 async fn two_runs_at_once_download_once() {
     let bench = Bench::new();
     let (first, second) = tokio::join!(bench.get(), bench.get());
