@@ -128,7 +128,7 @@ fn the_keys_of_two_sides_are_shown_nowhere_and_not_in_what_an_interruption_leave
     let (other, variable) = ("key-7d793037a0760186", "variable-6dcd4ce23d88e2ee");
     let bench = Bench::new();
     let out = bench.out().display().to_string();
-    let (base, head) = (format!("--api-key {KEY}"), format!("--api-key={other}"));
+    let (base, head) = (format!("--api-key {KEY}"), format!("--api-key {other}"));
     let named = format!("X={variable}");
     let ab = |budget: &str| {
         let sides = ["--base-args", &base, "--head-args", &head, "--head-env", &named];
@@ -141,7 +141,7 @@ fn the_keys_of_two_sides_are_shown_nowhere_and_not_in_what_an_interruption_leave
     keeps_secrets(&bench, &[KEY, other, variable]);
     let report: serde_json::Value = serde_json::from_str(&bench.read("out/ab.json")).unwrap();
     assert_eq!(report["sides"]["base"]["label"], "sim --api-key ***");
-    assert_eq!(report["sides"]["head"]["label"], "sim --api-key=*** X");
+    assert_eq!(report["sides"]["head"]["label"], "sim --api-key *** X");
 
     let live = ab("600s");
     live.until_file_has("out/ab-state.json", "\"plan\"");
