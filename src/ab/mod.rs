@@ -16,6 +16,7 @@ pub(crate) mod bisect;
 mod build;
 mod course;
 mod error;
+mod essence;
 mod machine;
 mod metrics;
 mod notes;
@@ -348,18 +349,10 @@ fn warn_of_ignored(args: &AbArgs, events: &Events) {
 /// Everything that must stay the same for a session to be carried on.
 fn plan_value(order: &Order<'_>, base: &SidePlan, head: &SidePlan) -> Value {
     let of_side = |side: &SidePlan| {
-        let mut plan = serde_json::to_value(&side.plan)
-            .expect("a plan has string keys and no failing serializer");
-        if let Some(fields) = plan.as_object_mut() {
-            // Where it is written and what it is called changes nothing of what is measured.
-            fields.remove("out_dir");
-            fields.remove("tags");
-        }
-        json!({
-            "plan": plan,
-            "program": program_stamp(&side.plan),
-            "commit": side.commit.as_ref().map(|(_, commit)| commit),
-        })
+        let mut value = essence::essence(&side.plan);
+        value["program"] = json!(program_stamp(&side.plan));
+        value["commit"] = json!(side.commit.as_ref().map(|(_, commit)| commit));
+        value
     };
     let rules: Vec<Value> = order
         .rules
@@ -376,13 +369,11 @@ fn plan_value(order: &Order<'_>, base: &SidePlan, head: &SidePlan) -> Value {
     })
 }
 
-/// Size and time of the executable: one that was built anew is another server.
+/// An executable that was built anew is another server.
 fn program_stamp(plan: &RunPlan) -> Option<Value> {
     let Target::Start(spec) = &plan.target else { return None };
     let ServerProgram::Executable(path) = &spec.program else { return None };
-    let about = std::fs::metadata(path).ok()?;
-    let modified = about.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(json!([about.len(), modified.as_secs(), modified.subsec_nanos()]))
+    essence::file_stamp(path)
 }
 
 /// Makes the folder; forgets an earlier comparison in it unless that is carried on.

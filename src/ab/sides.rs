@@ -11,12 +11,13 @@ use crate::error::Error;
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::{Surroundings, resolve};
 use crate::plan::{DatasetSpec, RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
+use crate::server::command;
 use crate::verdict::Side;
 
 use super::words;
 
 /// Evens out the size of both environments.
-const PADDING: &str = "BENCH_CI_AB_PADDING";
+pub(super) const PADDING: &str = "BENCH_CI_AB_PADDING";
 
 /// The longest prompt of the corpus that is compiled in, where nobody asks for longer ones: the
 /// shorter a turn, the less of the machine's moods it meets.
@@ -196,10 +197,11 @@ pub(super) fn plan(
         SideChoice::Reference(reference) => reference.clone(),
         SideChoice::Program(_) => short(&program),
     };
-    for word in own_args.iter().chain(&env.iter().map(|pair| pair.name.clone()).collect::<Vec<_>>())
-    {
+    let names = env.iter().map(|pair| pair.name.clone());
+    // The label is in every report.
+    for word in command::redacted(&own_args).into_iter().chain(names) {
         label.push(' ');
-        label.push_str(word);
+        label.push_str(&word);
     }
     Ok(SidePlan {
         plan,

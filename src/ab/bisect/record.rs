@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Answer, BISECT_JSON, BISECT_MD, Hunt, STEPS};
-use crate::ab::state;
+use crate::ab::{essence, state};
 use crate::artifact::{
     BISECT_SCHEMA, BisectCommit, BisectEvidence, BisectFinding, BisectOutcome, BisectPurpose,
     BisectReport, BisectStep, FileEntry, Note, Run, RunStatus, Unknowns,
@@ -38,12 +38,6 @@ pub(super) struct Record {
 
 /// Everything that must stay the same.
 pub(super) fn plan(args: &BisectArgs, range: &Range, rules: &[Rule], plan: &RunPlan) -> Value {
-    let mut plan =
-        serde_json::to_value(plan).expect("a plan has string keys and no failing serializer");
-    if let Some(fields) = plan.as_object_mut() {
-        fields.remove("out_dir");
-        fields.remove("tags");
-    }
     let rules: Vec<Value> = rules
         .iter()
         .map(|rule| json!([rule.metric, rule.role.name(), rule.bar, rule.floor]))
@@ -57,7 +51,7 @@ pub(super) fn plan(args: &BisectArgs, range: &Range, rules: &[Rule], plan: &RunP
         "pairs": args.search.pairs,
         "restart_mode": args.search.restart_mode,
         "gates": rules,
-        "plan": plan,
+        "side": essence::essence(plan),
     })
 }
 

@@ -124,6 +124,34 @@ fn a_key_of_the_started_server_is_shown_nowhere() {
 }
 
 #[test]
+fn the_keys_of_two_sides_are_shown_nowhere_and_not_in_what_an_interruption_leaves() {
+    let (other, variable) = ("key-7d793037a0760186", "variable-6dcd4ce23d88e2ee");
+    let bench = Bench::new();
+    let out = bench.out().display().to_string();
+    let (base, head) = (format!("--api-key {KEY}"), format!("--api-key {other}"));
+    let named = format!("X={variable}");
+    let ab = |budget: &str| {
+        let sides = ["--base-args", &base, "--head-args", &head, "--head-env", &named];
+        let size = ["--users", "2", "--max-tokens", "4", "--pairs", "2", "--budget", budget];
+        let rest = ["ab", "--server", "sim", "--verbose", "--out-dir", &out];
+        bench.start(bench.command(&[&rest[..], &sides, &size].concat()))
+    };
+    // What it comes to is the machine's affair.
+    ab("8s").end();
+    keeps_secrets(&bench, &[KEY, other, variable]);
+    let report: serde_json::Value = serde_json::from_str(&bench.read("out/ab.json")).unwrap();
+    assert_eq!(report["sides"]["base"]["label"], "sim --api-key ***");
+    assert_eq!(report["sides"]["head"]["label"], "sim --api-key *** X");
+
+    let live = ab("600s");
+    live.until_file_has("out/ab-state.json", "\"plan\"");
+    live.signal(nix::sys::signal::Signal::SIGINT);
+    live.end().code(130);
+    assert!(bench.path("out/ab-state.json").is_file(), "--resume finds it");
+    keeps_secrets(&bench, &[KEY, other, variable]);
+}
+
+#[test]
 fn a_key_from_the_variable_is_on_no_command_line() {
     let key = "variable-ef2d127de37b942b";
     let bench = Bench::new();

@@ -198,6 +198,48 @@ fn the_slower_one_of_eight_commits_is_found_past_one_that_does_not_build_and_thr
     assert!(!state.exists(), "nothing is left to resume");
 }
 
+/// All files below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn what_an_interrupted_search_leaves_holds_no_key() {
+    const KEY: &str = "key-5d41402abc4b2a76";
+    let repository = Repository::new();
+    let good = repository.commit("fast", Some(""));
+    repository.commit("slow", Some(SLOW));
+    let arguments = ["--good", good.as_str(), "--budget", "600s", "--", "--api-key", KEY];
+    let mut child = repository.command(&arguments).spawn().unwrap();
+    let states = || {
+        let names = ["bisect-state.json", "ab-state.json"];
+        let all = files(&repository.out());
+        names.map(|name| all.iter().any(|file| file.ends_with(name)))
+    };
+    let begun = Instant::now();
+    while states() != [true, true] {
+        assert!(begun.elapsed() < Duration::from_secs(180), "no comparison was begun");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(states(), [true, true], "--resume finds them");
+    for file in files(&repository.out()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = memchr::memmem::find(&bytes, KEY.as_bytes()).is_some();
+        assert!(!found, "the key is in {}", file.display());
+    }
+    // Another key may be another server.
+    let another = ["--good", good.as_str(), "--budget", "600s", "--resume", "--", "--api-key", "k"];
+    let another = repository.command(&another).output().unwrap();
+    assert_eq!(another.status.code(), Some(2), "{}", said(&another));
+    assert!(said(&another).contains("\"side.arguments\""), "{}", said(&another));
+}
+
 #[test]
 fn a_bad_that_is_not_slower_is_said_to_be_so() {
     let repository = Repository::new();

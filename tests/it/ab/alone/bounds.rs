@@ -183,6 +183,29 @@ fn skeleton(report: &Value) -> Value {
 }
 
 #[test]
+fn a_session_is_not_carried_on_with_another_variable_or_dataset() {
+    let session = Session::new();
+    let prompts = session.folder.path().join("prompts.txt");
+    std::fs::write(&prompts, "What is a tide?\nWhat is a wave?\n").unwrap();
+    let arguments = |variable: &'static str| {
+        let sides = ["--head-env", variable, "--dataset", "prompts.txt", "--restart-mode"];
+        [&sides[..], &["--pairs", "2", "--budget", "120s"]].concat()
+    };
+    let mut child = session.command(&arguments("X=2")).spawn().unwrap();
+    session.wait_for(&mut child, 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = |variable: &'static str, what: &str| {
+        let ran = session.run(&[&arguments(variable)[..], &["--resume"]].concat());
+        assert_eq!(ran.exit, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(what), "no {what} in {}", ran.stderr);
+    };
+    refused("X=4", "\"head.env.X\"");
+    std::fs::write(&prompts, "What is a current?\n").unwrap();
+    refused("X=2", "\"base.files.dataset\"");
+}
+
+#[test]
 fn a_session_killed_in_its_fifth_block_ends_as_one_that_was_never_killed() {
     let arguments = ["--aa", "--budget", "40s", "--pairs", "7", "--seed", "11"];
     let killed = Session::new();
