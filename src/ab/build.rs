@@ -4,9 +4,10 @@
 //! itself; `provenance::refs` does.
 
 use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -123,13 +124,7 @@ pub(super) async fn one(
         |attempt, path: &Path, source| Error::Output { attempt, path: path.to_owned(), source };
     std::fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
     // Two calls at once: the second waits, and finds what the first has built.
-    let lock_path = folder.join("lock");
-    let lock =
-        std::fs::File::create(&lock_path).map_err(|source| failed("write", &lock_path, source))?;
-    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
-    let _lock = lock
-        .expect("waiting for a lock does not panic")
-        .map_err(|source| failed("lock", &lock_path, source))?;
+    let _lock = locked(&folder.join("lock"), args.design.budget, until).await?;
     let tree = folder.join("tree");
     let program = tree.join(&server_path);
     let done = folder.join(DONE);
@@ -175,6 +170,29 @@ pub(super) async fn one(
     ))
 }
 
+/// The file, once no other call holds it.
+///
+/// It is asked for again and again: a thread that waits for it hears neither the deadline nor Ctrl-C.
+async fn locked(path: &Path, budget: Duration, until: &Until) -> Result<File, Error> {
+    const LOOK: Duration = Duration::from_millis(50);
+    let failed = |attempt, source| Error::Output { attempt, path: path.to_owned(), source };
+    let file = File::create(path).map_err(|source| failed("write", source))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => return Err(failed("lock", source)),
+        }
+        if let Some(reason) = until.cancel.reason() {
+            return Err(Error::Stopped { reason });
+        }
+        if Instant::now() >= until.deadline {
+            return Err(AbError::no_time(budget).into());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 fn key(commit: &str, command: &str, toolchain: &str) -> String {
     let mut hash = Sha256::new();
     for part in [commit, command, toolchain] {
@@ -213,7 +231,7 @@ async fn build(
     until: &Until,
 ) -> Result<(), Error> {
     let failed = |source| Error::Output { attempt: "write", path: log.to_owned(), source };
-    let file = std::fs::File::create(log).map_err(failed)?;
+    let file = File::create(log).map_err(failed)?;
     let also = file.try_clone().map_err(failed)?;
     let mut child = Command::new("sh")
         .args(["-c", command])
@@ -276,4 +294,27 @@ fn last_lines(log: &Path) -> Vec<String> {
         last.push_back(line.to_owned());
     }
     last.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::{self, StopReason};
+
+    #[tokio::test]
+    async fn another_calls_build_is_waited_for_until_the_deadline_or_ctrl_c() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let (canceller, cancel) = cancel::pair();
+        let until = |after| Until { deadline: Instant::now() + after, cancel: cancel.clone() };
+        let (none, long) = (Duration::ZERO, Duration::from_secs(3600));
+        let held = locked(&path, long, &until(none)).await.unwrap();
+        let late = locked(&path, long, &until(none)).await.unwrap_err();
+        assert!(matches!(late, Error::Ab(AbError::NoTime { .. })), "{late}");
+        canceller.stop(StopReason::Interrupted);
+        let stopped = locked(&path, long, &until(long)).await.unwrap_err();
+        assert!(matches!(stopped, Error::Stopped { .. }), "{stopped}");
+        drop(held);
+        assert!(locked(&path, long, &until(long)).await.is_ok());
+    }
 }

@@ -3,6 +3,7 @@
 //! Main type: [`AbError`]. What a comparison came to is a verdict, not an error.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::exit::ExitCode;
@@ -67,7 +68,7 @@ pub enum AbError {
         /// Where it stops making sense.
         source: serde_json::Error,
     },
-    /// Builds, model and first start left no time to measure.
+    /// Builds, model and first starts left no time to measure.
     #[error("the budget of {budget_s:.0} s was spent before a pair could be played")]
     NoTime {
         /// Seconds.
@@ -76,6 +77,11 @@ pub enum AbError {
 }
 
 impl AbError {
+    /// Of this whole budget nothing was left to measure in.
+    pub(super) fn no_time(budget: Duration) -> Self {
+        AbError::NoTime { budget_s: budget.as_secs_f64() }
+    }
+
     /// What the process leaves with.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {

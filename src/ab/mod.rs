@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 pub use error::AbError;
 
 use crate::artifact::{AbReport, AbVerdict, store};
-use crate::cancel::{self, Cancel};
+use crate::cancel::{self, Cancel, StopReason};
 use crate::cli::{AbArgs, DesignArgs, FailOn};
 use crate::commands::Done;
 use crate::error::Error;
@@ -193,14 +193,14 @@ async fn play(
     let id = sides[0].findings.id.clone();
     let mut prompts = None;
     let played = async {
-        for side in &mut sides {
-            side.findings.model = measure::model(&side.plan.plan, events, cancel).await?;
-        }
-        let found = measure::prompts(&sides[0].plan.plan, events, cancel).await?;
+        let found = in_time(&until, args.design.budget, async |cancel| {
+            for side in &mut sides {
+                side.findings.model = measure::model(&side.plan.plan, events, cancel).await?;
+            }
+            measure::prompts(&sides[0].plan.plan, events, cancel).await
+        })
+        .await?;
         let prompts = prompts.insert(found);
-        if Instant::now() >= deadline {
-            return Err(AbError::NoTime { budget_s: args.design.budget.as_secs_f64() }.into());
-        }
         let mut table = Table {
             sides: &mut sides,
             prompts,
@@ -220,6 +220,9 @@ async fn play(
     }
     .await;
     let (ending, error) = match played {
+        Ok(Ending::Budget) if state.pairs.is_empty() => {
+            (None, Some(AbError::no_time(args.design.budget).into()))
+        }
         Ok(ending) => (Some(ending), None),
         Err(Error::Stopped { .. }) => (Some(Ending::Interrupted), None),
         Err(error) => (None, Some(error)),
@@ -284,11 +287,39 @@ async fn play(
     Ok((report, error))
 }
 
-fn exit_code(
-    report: &AbReport,
-    fail_on: FailOn,
-    stopped: Option<crate::cancel::StopReason>,
-) -> ExitCode {
+/// What comes of `work`, which is asked to stop when the budget is spent too.
+///
+/// # Errors
+/// Its own; and that there is no time left, which stands above what it says of having been stopped.
+async fn in_time<T>(
+    until: &Until,
+    budget: Duration,
+    work: impl AsyncFnOnce(&Cancel) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (canceller, cancel) = cancel::pair();
+    let deadline = tokio::time::Instant::from_std(until.deadline);
+    let mut working = std::pin::pin!(work(&cancel));
+    let mut asked = false;
+    let done = loop {
+        tokio::select! {
+            done = &mut working => break done,
+            reason = until.cancel.cancelled(), if !asked => {
+                asked = true;
+                canceller.stop(reason);
+            }
+            () = tokio::time::sleep_until(deadline), if !asked => {
+                asked = true;
+                canceller.stop(StopReason::Terminated);
+            }
+        }
+    };
+    if until.cancel.reason().is_none() && Instant::now() >= until.deadline {
+        return Err(AbError::no_time(budget).into());
+    }
+    done
+}
+
+fn exit_code(report: &AbReport, fail_on: FailOn, stopped: Option<StopReason>) -> ExitCode {
     report
         .run
         .exit_code
@@ -296,11 +327,7 @@ fn exit_code(
         .unwrap_or_else(|| exit_of(report.verdict, fail_on, stopped))
 }
 
-fn exit_of(
-    verdict: AbVerdict,
-    fail_on: FailOn,
-    stopped: Option<crate::cancel::StopReason>,
-) -> ExitCode {
+fn exit_of(verdict: AbVerdict, fail_on: FailOn, stopped: Option<StopReason>) -> ExitCode {
     if let Some(reason) = stopped {
         return reason.into();
     }

@@ -17,10 +17,11 @@ use crate::dataset::PromptSet;
 use crate::error::Error;
 use crate::event::Events;
 use crate::load::Phase;
-use crate::plan::Workload;
+use crate::plan::{Target, Workload};
 use crate::run::findings::Findings;
 use crate::run::fit;
 use crate::scrape::ServerIdentity;
+use crate::server::ServerError;
 use crate::stats::ServerKind;
 use crate::verdict::Side;
 use crate::verdict::design::{Order, slice_order};
@@ -168,8 +169,17 @@ impl Arena<'_> {
         match error {
             Error::Stopped { .. } => Broken::Cut,
             _ if self.until.cancel.reason().is_some() => Broken::Cut,
+            error if self.is_hurried(side, &error) => Broken::Cut,
             error => Broken::Failed(AbError::Side { side, source: Box::new(error) }.into()),
         }
+    }
+
+    /// Whether the budget gave the server less time to become healthy than it may take: that says nothing
+    /// about the server.
+    fn is_hurried(&self, side: Side, error: &Error) -> bool {
+        let Error::Server(ServerError::NeverHealthy { limit, .. }) = error else { return false };
+        let Target::Start(spec) = &self.sides[index(side)].plan.plan.target else { return false };
+        *limit < spec.start_timeout
     }
 
     async fn block(
@@ -185,7 +195,7 @@ impl Arena<'_> {
             Ok(stay) => stay,
             Err(error) => {
                 first_stay.end(self.warnings, self.until).await;
-                if sizing.is_none() && self.until.cancel.reason().is_none() {
+                if sizing.is_none() && !self.is_over() {
                     return Err(self.alone(number, second, error).await);
                 }
                 return Err(self.failed(second, error));
@@ -339,8 +349,12 @@ impl Arena<'_> {
     }
 
     fn go_on(&self) -> Result<(), Broken> {
-        let over = Instant::now() >= self.until.deadline;
-        if over || self.until.cancel.reason().is_some() { Err(Broken::Cut) } else { Ok(()) }
+        if self.is_over() { Err(Broken::Cut) } else { Ok(()) }
+    }
+
+    /// Time is over, or somebody pressed Ctrl-C.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until.deadline || self.until.cancel.reason().is_some()
     }
 
     /// What both sides are asked; sized by the servers that are up where that was not done before.

@@ -36,6 +36,13 @@ const SILENT_SHARE: f64 = 0.1;
 /// Past the deadline a server has so long to stop by itself.
 const LAST_PATIENCE: Duration = Duration::from_millis(800);
 
+/// A request that hangs must leave time to say so: it has half of the time that is left, or this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A request that takes less than so many times as long as the longest wave is slow, not hung, however
+/// little time is left. Prompts differ, and so do machines from one moment to the next.
+const NOT_YET_HUNG: u32 = 3;
+
 /// When everything must end.
 #[derive(Debug, Clone)]
 pub(super) struct Until {
@@ -58,6 +65,8 @@ pub(super) struct Stay {
     pub(super) failures: BTreeMap<String, String>,
     /// Waves of warm-up, whether they settled, and failed requests in them.
     pub(super) warm_up: (usize, bool, u64),
+    /// Of the unmeasured turns that came whole, whatever they were for: one request a user.
+    longest_wave: Duration,
     /// Measured turns.
     pub(super) turns: usize,
     /// Processor time at the begin of the first measured turn.
@@ -108,6 +117,7 @@ impl Stay {
             work: Work { prompt_tokens: Some(0), output_tokens: Some(0), ..Work::default() },
             failures: BTreeMap::new(),
             warm_up: (0, false, 0),
+            longest_wave: Duration::ZERO,
             turns: 0,
             cpu_at_begin: None,
         })
@@ -205,6 +215,9 @@ impl Stay {
         }
         let begun = records.iter().filter_map(|record| record.written).min();
         let lasted = begun.map_or(Duration::ZERO, |begun| outcome.ended.since(begun));
+        if phase == Phase::WarmUp && !cut && work.failed == 0 {
+            self.longest_wave = self.longest_wave.max(lasted);
+        }
         let offset = self.records.len() as u64;
         self.records.extend(records.into_iter().map(|mut record| {
             record.index += offset;
@@ -218,8 +231,7 @@ impl Stay {
     fn load_plan(&self, course: &Course, bodies: Vec<PlannedBody>, until: &Until) -> LoadPlan {
         let left = until.deadline.saturating_duration_since(Instant::now());
         let mut timeouts = course.timeouts;
-        // A request that hangs must leave time to say so.
-        let longest = (left / 2).max(Duration::from_secs(2));
+        let longest = patience(left, self.longest_wave);
         for limit in [&mut timeouts.first, &mut timeouts.idle, &mut timeouts.total] {
             *limit = (*limit).min(longest);
         }
@@ -276,6 +288,12 @@ impl Stay {
     }
 }
 
+/// How long a request may take with so much time left, where one request a user took `wave` at most. What is
+/// longer has failed; what the deadline cuts has not.
+fn patience(left: Duration, wave: Duration) -> Duration {
+    (left / 2).max(LEAST_PATIENCE).max(NOT_YET_HUNG * wave)
+}
+
 /// The last three waves took equally long: the slope of a straight line through them is within the
 /// limit, per wave, of their mean.
 fn is_settled(lasted: &[f64]) -> bool {
@@ -308,7 +326,18 @@ fn work_of(records: &[RequestRecord]) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use super::is_settled;
+    use std::time::Duration;
+
+    use super::{is_settled, patience};
+
+    #[test]
+    fn a_healthy_request_is_not_hung_up_because_the_budget_ends() {
+        let s = Duration::from_secs;
+        assert_eq!(patience(s(60), s(1)), s(30));
+        assert_eq!(patience(s(1), Duration::ZERO), s(2));
+        // Answers of 8 s: one that takes 10 s is slow. The deadline cuts it, and it has not failed.
+        assert_eq!(patience(s(9), s(8)), s(24));
+    }
 
     #[test]
     fn three_waves_of_equal_length_are_settled() {

@@ -119,7 +119,9 @@ impl Hunt<'_> {
                 build::one(side, &args, &commits, &commit.id, path, &self.events, &until).await;
             match built {
                 Ok(_) => {}
-                Err(Error::Stopped { .. }) => return Ok(Built::Stopped),
+                Err(Error::Stopped { .. } | Error::Ab(AbError::NoTime { .. })) => {
+                    return Ok(Built::Stopped);
+                }
                 Err(Error::Ab(error @ (AbError::Build { .. } | AbError::NotBuilt { .. }))) => {
                     if self.left().is_zero() {
                         return Ok(Built::Stopped);
@@ -181,7 +183,10 @@ impl Hunt<'_> {
         match played {
             Ok((_, None)) if interrupted => Ok(None),
             Ok((report, None)) => Ok(Some(Found::of(&report))),
-            Ok((_, Some(Error::Ab(AbError::NoTime { .. })))) if !interrupted => {
+            Ok((_, Some(Error::Ab(AbError::NoTime { .. }))))
+            | Err(Error::Ab(AbError::NoTime { .. }))
+                if !interrupted =>
+            {
                 Ok(Some(Found::unclear("its share of the budget was too short for a pair")))
             }
             Ok((_, Some(error))) | Err(error) => match error {

@@ -8,7 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{Session, report};
+use super::{Session, report, sound};
+use crate::hub_server::{Behaviour, HubServer};
 
 impl Session {
     /// Waits until so many pairs are on disk.
@@ -61,6 +62,34 @@ fn a_server_that_hangs_does_not_overrun_the_budget() {
     assert!(whole <= PATIENCE * 14.0, "{whole} s of 14: {}", ran.stderr);
     assert_ne!(report["verdict"], "improved");
     assert_ne!(report["verdict"], "no-regression", "{}", ran.stderr);
+}
+
+/// The budget is the user's; that it is short says nothing about the server.
+#[test]
+fn a_server_that_needs_more_time_than_there_is_has_not_failed() {
+    let session = Session::new();
+    let ran = session.run(&["--aa", "--budget", "8s", "--", "--sim-fault", "slow-load:60000"]);
+    assert_eq!(ran.exit, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the budget of 8 s was spent"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("not healthy"), "{}", ran.stderr);
+    assert_eq!(report(&ran)["verdict"], "invalid");
+}
+
+#[test]
+fn a_model_that_does_not_come_does_not_overrun_the_budget() {
+    let hub = HubServer::start();
+    hub.add("o/n", "m.gguf", b"GGUF");
+    hub.behave(Behaviour { hang: true, ..Behaviour::default() });
+    let session = Session::new();
+    let model = ["--aa", "--hf-repo", "o/n", "--hf-file", "m.gguf", "--budget", "6s"];
+    let mut command = session.command(&model);
+    command.env("HF_ENDPOINT", hub.url()).env("HF_HOME", session.folder.path().join("hub"));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // Not 6, which is what it would leave with after minutes.
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(stderr.contains("the budget of 6 s was spent"), "{stderr}");
+    sound(&session.kept(), &session.out());
 }
 
 #[test]
