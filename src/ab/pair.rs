@@ -260,9 +260,7 @@ impl Arena<'_> {
             if base.cut || head.cut {
                 return Err(Broken::Cut);
             }
-            let clean = base.work.failed + head.work.failed == 0;
-            notes[0].add(base, clean);
-            notes[1].add(head, clean);
+            add(notes, [base, head]);
             let failed = stays[0].work.failed.max(stays[1].work.failed);
             if failed * HOPELESS_SHARE > planned || stays.iter().any(|stay| !stay.is_alive()) {
                 complete = false;
@@ -307,6 +305,7 @@ impl Arena<'_> {
         number: Number,
     ) -> Result<PairRecord, Broken> {
         let mut notes = [Notes::default(), Notes::default()];
+        let mut both: [Option<Turn>; 2] = [None, None];
         let mut complete = true;
         for side in number.sides() {
             let begun = Instant::now();
@@ -315,12 +314,11 @@ impl Arena<'_> {
             let played = self.trial(&mut stay, &mut notes[index(side)], sizing, begun, side).await;
             notes[index(side)].take(&stay);
             notes[index(side)].end(stay, self.warnings, self.until).await;
-            let turn = played?;
+            both[index(side)] = Some(played?);
             complete &= notes[index(side)].death.is_none();
-            // Whether the other failed is known only later; its tokens are compared all the same.
-            let clean = turn.work.failed == 0;
-            notes[index(side)].add(turn, clean);
         }
+        let [Some(base), Some(head)] = both else { unreachable!("both sides had their turn") };
+        add(&mut notes, [base, head]);
         Ok(PairRecord::of(self.out_dir, number, notes, complete, self.server_kind)?)
     }
 
@@ -485,6 +483,14 @@ impl Arena<'_> {
             }));
         }
         Ok((users.max(1), prompts.into_iter().map(|(position, _)| position).collect()))
+    }
+}
+
+/// Notes a turn of each side. Their tokens are compared only where neither failed: a request that did has none.
+fn add(notes: &mut [Notes; 2], turns: [Turn; 2]) {
+    let clean = turns.iter().all(|turn| turn.work.failed == 0);
+    for (notes, turn) in notes.iter_mut().zip(turns) {
+        notes.add(turn, clean);
     }
 }
 
