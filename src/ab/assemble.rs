@@ -391,7 +391,7 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         needed_pairs: unknown.option(
             "needed_pairs",
             of.needed_pairs.map(|pairs| pairs as u64),
-            "there is nothing to settle, or no number of pairs would",
+            "there is nothing to settle, or it would take more pairs than a session may have",
         ),
         sentence: of.sentence.clone(),
         unknown,

@@ -13,6 +13,7 @@ use crate::plan::resolve::{Surroundings, resolve};
 use crate::plan::{DatasetSpec, RunPlan, Secret, ServerProgram, ServerSpec, Target, Yield};
 use crate::server::command;
 use crate::verdict::Side;
+use crate::verdict::looks::MOST_PAIRS;
 
 use super::words;
 
@@ -120,8 +121,18 @@ pub(super) fn problems(args: &AbArgs) -> Vec<Problem> {
             .hinting("leave it out and set --users"),
         );
     }
-    if args.design.pairs == Some(0) {
-        problems.push(Problem::new(Place::Flag("--pairs"), "expected at least 1"));
+    match args.design.pairs {
+        Some(0) => problems.push(Problem::new(Place::Flag("--pairs"), "expected at least 1")),
+        Some(pairs) if pairs as usize > MOST_PAIRS => {
+            let why = format!(
+                "{pairs} are too many, expected at most {MOST_PAIRS}: judging n pairs exactly takes time in \
+                 proportion to n³"
+            );
+            problems.push(Problem::new(Place::Flag("--pairs"), why).hinting(
+                "play several sessions and put them together with --sessions, or accept a wider --bar",
+            ));
+        }
+        _ => {}
     }
     problems
 }

@@ -452,7 +452,8 @@ pub struct MetricComparison {
     pub floor: f64,
     /// `null` for exact metrics.
     pub verdict: Option<AbVerdict>,
-    /// About how many pairs would settle it; `null` unless it is inconclusive, or where none would.
+    /// About how many pairs would settle it; `null` unless it is inconclusive, or where it would take more
+    /// than a session may have.
     pub needed_pairs: Option<u64>,
     /// All of it in words: a fragment without final full stop.
     pub sentence: String,

@@ -146,7 +146,8 @@ pub struct DesignArgs {
     pub budget: Duration,
     /// Most pairs that are played [default: 16, with looks at 9, 12 and 16]
     ///
-    /// A pair is a block: both servers started anew, then many short turns. Fewer than 7 cannot show anything.
+    /// A pair is a block: both servers started anew, then many short turns. Fewer than 7 cannot show anything;
+    /// more than 200 are refused.
     #[arg(long, value_name = "N")]
     pub pairs: Option<u32>,
     /// The slow-down that matters [default: 2 %, of TTFT 3 %]

@@ -47,6 +47,8 @@ pub struct SearchArgs {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
     pub budget: Duration,
     /// Most pairs of one comparison [default: 16, with looks before]
+    ///
+    /// More than 100 are refused, for a comparison that cannot tell is played again with twice as many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: Option<u32>,
     /// The least slow-down that is looked for [default: 2 %, of TTFT 3 %]

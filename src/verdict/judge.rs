@@ -117,8 +117,8 @@ pub struct Comparison {
     pub verdict: Option<Verdict>,
     /// Why it is inconclusive; `None` unless it is.
     pub why: Option<Inconclusive>,
-    /// About how many pairs would settle it; `None` unless it is inconclusive, and where no number
-    /// of pairs would.
+    /// About how many pairs would settle it; `None` unless it is inconclusive, and where it would take
+    /// more than a session may have.
     pub needed_pairs: Option<usize>,
     /// All of it in words: a fragment without final full stop.
     pub sentence: String,

@@ -3,10 +3,8 @@
 //! Main functions: [`mde80`] and [`pairs_needed`]. The resolution is the half-width of the interval
 //! itself, [`super::signed_rank::Interval::half_width`].
 
+use super::looks::MOST_PAIRS;
 use super::student_t;
-
-/// More pairs than this are no advice: the change lies at the bar.
-const MOST_PAIRS: f64 = 10_000.0;
 
 /// The smallest true difference that a test at 5 % finds in 80 of 100 sessions of n pairs whose
 /// differences have this standard deviation: (t₀.₉₇₅ + t₀.₈₀)·s/√n with n − 1 degrees of freedom.
@@ -25,14 +23,14 @@ pub fn mde80_factor(pairs: usize) -> Option<f64> {
 }
 
 /// How many pairs bring the half-width down to `wanted`: ⌈n·(half-width/wanted)²⌉. `None` where
-/// that is beyond ten thousand, or `wanted` is not positive.
+/// that is more than a session may have ([`MOST_PAIRS`]), or `wanted` is not positive.
 #[must_use]
 pub fn pairs_needed(pairs: usize, half_width: f64, wanted: f64) -> Option<usize> {
     if wanted <= 0.0 || !half_width.is_finite() {
         return None;
     }
     let needed = (pairs as f64 * (half_width / wanted).powi(2)).ceil();
-    (needed <= MOST_PAIRS).then_some(needed as usize)
+    (needed <= MOST_PAIRS as f64).then_some(needed as usize)
 }
 
 /// How many pairs would settle a question that `pairs` pairs left open.
@@ -40,8 +38,8 @@ pub fn pairs_needed(pairs: usize, half_width: f64, wanted: f64) -> Option<usize>
 /// That is [`pairs_needed`] for a half-width of the bar, the rule of the specification. Where the
 /// session is already finer than the bar and still undecided, because the estimate lies beside
 /// it, that rule would ask for fewer pairs than were played; then it is the number that brings
-/// the interval to the bar if the estimate stays where it is. `None`: no number of pairs that anyone
-/// would play. Unit of `estimate`, `half_width` and `bar`: that of the differences.
+/// the interval to the bar if the estimate stays where it is. `None`: more than a session may have
+/// ([`MOST_PAIRS`]). Unit of `estimate`, `half_width` and `bar`: that of the differences.
 #[must_use]
 pub fn pairs_to_settle(pairs: usize, estimate: f64, half_width: f64, bar: f64) -> Option<usize> {
     let by_rule = pairs_needed(pairs, half_width, bar)?;
@@ -49,7 +47,8 @@ pub fn pairs_to_settle(pairs: usize, estimate: f64, half_width: f64, bar: f64) -
         return Some(by_rule);
     }
     let distance = if estimate < bar { bar - estimate } else { estimate };
-    pairs_needed(pairs, half_width, distance).map(|needed| needed.max(pairs + 1))
+    let needed = pairs_needed(pairs, half_width, distance)?.max(pairs + 1);
+    (needed <= MOST_PAIRS).then_some(needed)
 }
 
 /// How many requests a trial needs before its percentile q may be compared: 20/(1 − q), so 400 for
@@ -91,6 +90,15 @@ mod tests {
         assert_eq!(pairs_needed(12, 0.041, 0.02), Some(51));
         assert_eq!(pairs_needed(12, 0.04, 0.0), None);
         assert_eq!(pairs_needed(12, 4.0, 0.02), None);
+    }
+
+    #[test]
+    fn nobody_is_told_to_play_more_pairs_than_can_be_asked_for() {
+        // 12·(half-width/bar)²: 192, and 217.
+        assert_eq!(pairs_needed(12, 0.08, 0.02), Some(192));
+        assert_eq!(pairs_needed(12, 0.085, 0.02), None);
+        assert_eq!(pairs_to_settle(12, 0.0, 0.085, 0.02), None);
+        assert_eq!(pairs_to_settle(MOST_PAIRS, 0.01, 0.01, 0.02), None, "one more than the most");
     }
 
     #[test]

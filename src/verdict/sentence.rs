@@ -4,6 +4,7 @@
 //! *inconclusive* also what cannot be excluded and what it would take. Plain text, no markup.
 
 use super::judge::Comparison;
+use super::looks::MOST_PAIRS;
 use super::rule::{Inconclusive, Rule, Verdict};
 use super::scale::slow_down_pct;
 use super::signed_rank::SignedRank;
@@ -100,9 +101,10 @@ fn undecided(
 ) -> String {
     let settle = match of.needed_pairs {
         Some(needed) => format!("about {needed} {}s would settle it", unit.name()),
-        None => {
-            format!("more {}s would not settle it, the change lies at the bar", unit.name())
+        None if unit == Unit::Pair => {
+            format!("it would take more than {MOST_PAIRS} pairs to settle it")
         }
+        None => "more sessions would not settle it, the change lies at the bar".to_owned(),
     };
     let most = slow_down_pct(found.interval.high);
     let cannot = format!("cannot exclude a slow-down up to {} %; {settle}", plain(most));

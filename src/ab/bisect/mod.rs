@@ -22,10 +22,12 @@ use crate::commands::Done;
 use crate::error::Error;
 use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
+use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::resolve::Surroundings;
 use crate::provenance::Provenance;
 use crate::provenance::range::{Commit, Line, Range};
 use crate::run::{self, watchers};
+use crate::verdict::looks::MOST_PAIRS;
 use crate::verdict::{Rule, Verdict};
 use crate::{report, signals};
 use record::Record;
@@ -38,6 +40,9 @@ pub(crate) const STEPS: &str = "steps";
 
 /// Of the budget, so much is kept for the reports.
 const WRITING: Duration = Duration::from_secs(1);
+
+/// A step that cannot tell is played again with so many times the pairs.
+const AGAIN: usize = 2;
 
 /// With less than this no comparison is begun.
 const LEAST_TIME: Duration = Duration::from_secs(5);
@@ -152,6 +157,7 @@ fn check(
     begun: Instant,
 ) -> Result<(Range, Vec<Rule>, Surroundings, serde_json::Value), Error> {
     let surroundings = run::surroundings(provenance)?;
+    few_enough(args.search.pairs)?;
     let line = if args.search.all_parents { Line::AllParents } else { Line::FirstParent };
     let range = Range::find(Path::new("."), &args.search.good, &args.search.bad, line)
         .map_err(AbError::from)?;
@@ -162,6 +168,19 @@ fn check(
         sides::plan(crate::verdict::Side::Base, &first, &order.choices[0], None, &surroundings)?;
     let plan = record::plan(args, &range, &rules, &side.plan);
     Ok((range, rules, surroundings, plan))
+}
+
+/// The second comparison of a step, which has more pairs than was said, must be one that can be planned too.
+fn few_enough(pairs: Option<u32>) -> Result<(), PlanError> {
+    let most = MOST_PAIRS / AGAIN;
+    let Some(pairs) = pairs.filter(|pairs| *pairs as usize > most) else { return Ok(()) };
+    let why = format!(
+        "{pairs} are too many, expected at most {most}: a step that cannot tell is played again with {AGAIN} \
+         times the pairs, and a comparison has {MOST_PAIRS} at most"
+    );
+    let problem = Problem::new(Place::Flag("--pairs"), why)
+        .hinting("ask for fewer, and look for a larger slow-down with --delta or --bar");
+    Err(PlanError::Invalid { subject: "this command line".to_owned(), problems: vec![problem] })
 }
 
 /// The flags of one comparison.
@@ -432,4 +451,17 @@ fn steps_for(commits: usize) -> u32 {
 
 fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few_enough;
+
+    #[test]
+    fn twice_the_pairs_must_be_a_comparison_too() {
+        assert!(few_enough(None).is_ok());
+        assert!(few_enough(Some(100)).is_ok());
+        let refused = few_enough(Some(101)).unwrap_err().to_string();
+        assert!(refused.contains("--pairs: 101 are too many, expected at most 100"), "{refused}");
+    }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Hunt, LEAST_TIME, STEPS, comparison, prepare, steps_for};
+use super::{AGAIN, Hunt, LEAST_TIME, STEPS, comparison, prepare, steps_for};
 use crate::ab::error::AbError;
 use crate::ab::turn::Until;
 use crate::ab::{build, order, play, state};
@@ -173,7 +173,7 @@ impl Hunt<'_> {
         let gated = order.rules.iter().filter(|rule| rule.role == Role::Gate).count();
         order.looks = match (self.args.search.pairs, attempt) {
             (Some(pairs), 0) => crate::ab::looks(Some(pairs), gated),
-            (Some(pairs), _) => Looks::at(&[2 * pairs as usize], gated),
+            (Some(pairs), _) => Looks::at(&[AGAIN * pairs as usize], gated),
             (None, 0) if self.gate.is_some() => Looks::at(&SEARCH_PAIRS, gated),
             (None, 0) => order.looks,
             (None, _) => Looks::at(&MORE_PAIRS, gated),

@@ -335,6 +335,7 @@ fn what_cannot_be_compared_is_refused_before_anything_starts() {
     check(&["--aa", "--bar", "ttft=3%"], "no metric \"ttft\"");
     check(&["--aa", "--port", "8080"], "--restart-mode");
     check(&["--aa", "--pairs", "0"], "expected at least 1");
+    check(&["--aa", "--pairs", "100000", "--dry-run"], "expected at most 200");
     check(&["--aa", "--resume"], "no interrupted comparison");
 }
 
