@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::course::AnswerLength;
 use super::pair::SideState;
 use super::session::{self, Ending};
 use super::state::State;
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) elapsed_s: f64,
     pub(super) failures_allowed: u64,
     pub(super) server_kind: ServerKind,
+    pub(super) answer: AnswerLength,
     /// `None` where something went wrong before it could end.
     pub(super) ending: Option<Ending>,
     /// Why it could not go on.
@@ -261,6 +263,11 @@ fn design(parts: &Parts<'_>, judged: &Judgement) -> Design {
             "tokens_per_request",
             sizing.map(|sizing| u64::from(sizing.tokens)),
             unsized_yet,
+        ),
+        tokens_asked: unknown.option(
+            "tokens_asked",
+            parts.answer.asked().map(u64::from),
+            "it was chosen by the first waves",
         ),
         users: unknown.option("users", sizing.map(|sizing| sizing.users), unsized_yet),
         restart_reason: unknown.option(

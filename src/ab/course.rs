@@ -95,6 +95,14 @@ pub(super) enum AnswerLength {
 }
 
 impl AnswerLength {
+    /// Tokens, where the user said how many.
+    pub(super) fn asked(self) -> Option<u32> {
+        match self {
+            AnswerLength::Fixed(tokens) => Some(tokens),
+            AnswerLength::UpTo(_) => None,
+        }
+    }
+
     /// Tokens of the waves that size the rest.
     pub(super) fn while_sizing(self) -> u32 {
         match self {

@@ -248,6 +248,7 @@ async fn play(
         elapsed_s: order.begun.elapsed().as_secs_f64(),
         failures_allowed: args.run.limits.max_failed,
         server_kind,
+        answer,
         ending,
         causes: causes.into_iter().collect(),
         workload_hash,

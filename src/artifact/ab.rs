@@ -175,6 +175,10 @@ pub struct Design {
     pub requests_per_slice: Option<u64>,
     /// Tokens that every request was made to generate.
     pub tokens_per_request: Option<u64>,
+    /// The same, where a flag or the scenario said so; `null` where it was chosen by how fast the servers
+    /// were at first. Earlier versions did not say.
+    #[serde(default)]
+    pub tokens_asked: Option<u64>,
     /// Users at once.
     pub users: Option<u32>,
     /// Why there is no block with both servers at once; `null` where there is, or nobody wondered.

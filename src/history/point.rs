@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::artifact::{AbReport, AbVerdict, ComparisonRole, Report};
+use crate::artifact::{AbReport, AbVerdict, ComparisonRole, Design, Report, Scenario};
 use crate::compare::{self, What};
 use crate::stats::Better;
 
@@ -20,6 +20,9 @@ pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// The longest text in a line that is read, in bytes.
 const MAX_TEXT_BYTES: usize = 1_000;
+
+/// Metrics of a comparison that follow from how long its answers are.
+const OF_WHOLE_ANSWERS: [&str; 2] = ["e2e_ms_p50", "prompt_tokens_per_second"];
 
 /// The most metrics of one point.
 const MAX_METRICS: usize = 64;
@@ -98,7 +101,7 @@ pub fn json_schema() -> Value {
 pub struct About {
     /// Name of the scenario.
     pub scenario: String,
-    /// Digest over all its requests.
+    /// Digest over all its requests; of a comparison, what was asked in words.
     pub workload: String,
     /// The model for people.
     pub model: String,
@@ -143,11 +146,9 @@ impl About {
         let unknown = || "unknown".to_owned();
         let model = report.model.as_ref();
         let side = &report.sides.head;
-        let hash = report.scenario.workload_hash.clone().unwrap_or_else(unknown);
         Self {
             scenario: bounded(&report.scenario.name),
-            // The figures of a block are not those of a whole run, even of the same requests.
-            workload: format!("{hash} in an ab, {:?}", report.design.kind),
+            workload: asked_in_ab(report),
             model: model.and_then(|model| model.file.as_deref()).map_or_else(unknown, bounded),
             model_digest: model.and_then(|model| model.sha256.clone()).unwrap_or_else(unknown),
             server: side.kind.name().to_owned(),
@@ -175,6 +176,26 @@ impl About {
             [scenario, workload, model_digest, server, flags, tool_major, machine_fingerprint];
         digest("bench-ci series 1", parts.into_iter().map(String::as_str))
     }
+}
+
+/// What the sides of a comparison were asked, as far as that was settled before it began.
+///
+/// Not the hash of its requests: where the length of answers is left to `ab`, a slower server is asked for fewer
+/// tokens, so that whatever slowed it down would begin a new series and never be seen as a change. And the
+/// figures of a block are not those of a whole run, even of the same requests.
+fn asked_in_ab(report: &AbReport) -> String {
+    let Scenario { endpoint, dataset, max_prompt_words, max_context_words, .. } = &report.scenario;
+    let Design { kind, users, tokens_asked, .. } = &report.design;
+    let number = |of: Option<u64>| of.map_or_else(|| "any".to_owned(), |number| number.to_string());
+    format!(
+        "{} users of {} in an ab, {kind:?}: prompts of {} words at most, {} with their answers, of {} tokens: {}",
+        number(users.map(u64::from)),
+        endpoint.path(),
+        number(*max_prompt_words),
+        number(*max_context_words),
+        number(*tokens_asked),
+        bounded(dataset),
+    )
 }
 
 /// Why runs are no point.
@@ -256,10 +277,13 @@ impl Point {
                 report.reasons.first().map_or("its verdict is invalid", String::as_str).to_owned();
             return Err(NoPoint::NotEvidence { id: id(), reason });
         }
+        // Answers whose length is left to `ab` take about as long whatever the server is like.
+        let is_chosen = report.design.tokens_asked.is_none();
         let metrics: BTreeMap<String, Reading> = report
             .comparisons
             .iter()
             .filter(|found| found.role != ComparisonRole::Exact)
+            .filter(|found| !(is_chosen && OF_WHOLE_ANSWERS.contains(&found.metric.as_str())))
             .filter(|found| found.head.median.is_finite() && found.head.median > 0.0)
             .map(|found| {
                 let (unit, better) = (found.unit.clone(), found.better);

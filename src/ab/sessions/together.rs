@@ -311,6 +311,11 @@ fn design(entries: &[Entry]) -> Design {
             common(|design| design.tokens_per_request),
             several,
         ),
+        tokens_asked: unknown.option(
+            "tokens_asked",
+            common(|design| design.tokens_asked),
+            "not all sessions were asked for the same",
+        ),
         users: unknown.option("users", first.users, "the first session does not say"),
         restart_reason: unknown.option("restart_reason", None, several),
         budget_s: entries.iter().map(|entry| entry.report.design.budget_s).sum(),

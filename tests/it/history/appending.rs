@@ -171,6 +171,8 @@ fn of_a_comparison_the_head_is_the_point_and_an_invalid_one_is_none() {
     assert_eq!(point["trials"], 12);
     let rate = point["metrics"]["output_tokens_per_second"]["value"].as_f64().unwrap();
     assert!((rate - 812.0 * 0.966).abs() < 1e-9, "{rate}");
+    let whole = &point["metrics"]["e2e_ms_p50"];
+    assert!(whole.is_null(), "nobody asked for a length of answers: {point}");
 
     // A run of the same work is not of the same series: a block is not a run.
     let mut run = crate::report::fixture::ok();
@@ -180,6 +182,35 @@ fn of_a_comparison_the_head_is_the_point_and_an_invalid_one_is_none() {
     let exported = place.history(&["export", "--format", "json"]).stdout;
     let exported: serde_json::Value = serde_json::from_str(&exported).unwrap();
     assert_eq!(exported["series"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn comparisons_of_the_same_question_are_one_series_however_long_the_answers_came_to_be() {
+    use crate::report::comparison::{SLOWER, TTFT_SAME, comparing};
+    let place = Place::new();
+    let file = place.path("ab.json");
+    let append = |id: &str, change: fn(&mut bench_ci::artifact::AbReport)| {
+        let mut report = comparing(&[SLOWER, TTFT_SAME], "no-regression");
+        report.run.id = id.to_owned();
+        change(&mut report);
+        std::fs::write(&file, report.to_json()).unwrap();
+        let done = place.history(&["append", file.to_str().unwrap()]);
+        assert_eq!(done.exit, 0, "{done:?}");
+        let exported = place.history(&["export", "--format", "json"]).stdout;
+        let exported: serde_json::Value = serde_json::from_str(&exported).unwrap();
+        exported["series"].as_array().unwrap().len()
+    };
+    assert_eq!(append("1", |_| ()), 1);
+    // A slower server is asked for fewer tokens. That must not hide how slow it has become.
+    let slower = append("2", |report| {
+        report.design.tokens_per_request = Some(16);
+        report.scenario.workload_hash = Some("e".repeat(64));
+    });
+    assert_eq!(slower, 1);
+    assert_eq!(append("3", |report| report.design.tokens_asked = Some(16)), 2, "as was asked for");
+    assert_eq!(append("4", |report| report.scenario.dataset = "sharegpt".to_owned()), 3);
+    assert_eq!(append("5", |report| report.scenario.max_prompt_words = Some(40)), 4);
+    assert_eq!(append("6", |report| report.design.users = Some(8)), 5);
 }
 
 #[test]
