@@ -121,7 +121,7 @@ pub struct TpotDifference {
     /// own.
     pub tokens: u32,
     /// The most of them; a report from before this was told has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub tokens_max: Option<u32>,
     /// By how many the other is longer.
     pub step_tokens: u32,

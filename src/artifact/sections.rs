@@ -448,16 +448,16 @@ pub struct Limits {
     pub max_lateness_ratio: f64,
     /// p99 of the client's delay over the median of the metric it sits in.
     pub max_client_delay_ratio: f64,
-    /// Share of the planned rate that an open loop must have sent. This and the next two are missing in
+    /// Share of the planned rate that an open loop must have sent. This and the next two are not told by
     /// reports from before they could be chosen: they were 0.98, 0.05 and 1 ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub min_achieved_rate_ratio: Option<f64>,
     /// p99 of an open loop's lateness over the median TTFT (of what comes in one piece, the median
     /// latency).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub max_arrival_lateness_ratio: Option<f64>,
     /// A p99 of its lateness that is accepted however quick the answers are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub arrival_lateness_floor_ms: Option<f64>,
     /// Whether a saturated client was told not to fail the run.
     pub accept_saturated_client: bool,
