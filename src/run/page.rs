@@ -9,6 +9,7 @@ use super::measure::SERVER_LOG;
 use crate::artifact::{Report, RequestRow, store};
 use crate::error::Error;
 use crate::report::html::{self, Beside, LogExcerpt, Requests};
+use crate::server::command::without_secrets;
 
 /// The page.
 pub(crate) const REPORT_HTML: &str = "report.html";
@@ -41,7 +42,8 @@ pub(crate) fn of_folder(report: &Path) -> Beside {
 
 fn log(path: &Path) -> Result<LogExcerpt, String> {
     let mut excerpt = LogExcerpt::default();
-    store::each_line(path, LINE, |line| excerpt.add(line))
+    let shown = |line: &[u8]| without_secrets(&String::from_utf8_lossy(line));
+    store::each_line(path, LINE, |line| excerpt.add(shown(line).as_bytes()))
         .map(|()| excerpt)
         .map_err(|error| told(&error))
 }

@@ -86,6 +86,12 @@ pub fn redacted(args: &[String]) -> Vec<String> {
     shown
 }
 
+/// A line of a server's log, in which it may repeat the words that it was started with.
+pub(crate) fn without_secrets(line: &str) -> String {
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    redacted(&words).join(" ")
+}
+
 /// Flags whose value must not be shown.
 fn holds_secret(flag: &str) -> bool {
     matches!(flag, "--api-key" | "--hf-token" | "-hft" | "--mcp-servers-json")

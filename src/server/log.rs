@@ -1,8 +1,8 @@
 //! Keeps everything that a server writes, and remembers its last and its telling lines.
 //!
 //! Main type: [`Log`]. One thread reads one pipe, to which the child's standard output and standard
-//! error both go, so that their order is kept; what it reads goes to the file unchanged. Memory is
-//! bounded however much the child writes. It does not judge what it reads, except to remember lines
+//! error both go, so that their order is kept; what it reads goes to the file unchanged, and to
+//! everybody else without secrets. Memory is bounded however much the child writes. It does not judge what it reads, except to remember lines
 //! that [`super::cause`] knows, which a flood (a whole usage text, say) would otherwise push out.
 
 use std::collections::VecDeque;
@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::event::{Event, Events};
 
 use super::cause;
+use super::command::without_secrets;
 
 /// Lines that are remembered from the end of the log.
 const LAST_LINES: usize = 50;
@@ -182,7 +183,7 @@ impl Copy {
     }
 
     fn end_line(&mut self) {
-        let text = readable(&self.line);
+        let text = without_secrets(&readable(&self.line));
         self.line.clear();
         if text.is_empty() {
             return;
@@ -232,6 +233,13 @@ mod tests {
         drop(writer);
         log.finish();
         (tail, std::fs::read(&path).expect("written"))
+    }
+
+    #[test]
+    fn a_key_that_the_server_repeats_is_quoted_nowhere() {
+        let (tail, _file) = logged(b"error: invalid argument: --api-key=s3cret (see --help)\n");
+        assert_eq!(tail.last(9), ["error: invalid argument: --api-key=*** (see --help)"]);
+        assert!(tail.telling().iter().all(|line| !line.contains("s3cret")));
     }
 
     #[test]
