@@ -24,7 +24,8 @@ fn a_comparison_that_finds_a_slower_head_fails_the_step_and_says_by_how_much() {
     // Half as fast; which metric is the worst is the machine's luck.
     assert!(number("change-pct").abs() > 25.0, "{}", left.log);
     assert!(number("ci-low") <= number("change-pct") && number("change-pct") <= number("ci-high"));
-    assert!(number("pairs") >= 7.0 && number("resolution-pct") > 0.0);
+    // On a quiet machine the simulator's pairs are so alike that their interval rounds to nothing.
+    assert!(number("pairs") >= 7.0 && number("resolution-pct") >= 0.0);
     assert_eq!(left.output("failed-requests"), "0");
     assert_eq!(left.output("report-json"), "bench-out/ab.json");
     assert_eq!(left.output("report-md"), "bench-out/ab.md");
