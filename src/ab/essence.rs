@@ -3,13 +3,12 @@
 //! Main function: [`essence`], of one side's plan. It only tells; comparing and refusing is in `state`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
 use super::sides::PADDING;
-use crate::plan::{DatasetSpec, ModelSource, RunPlan, Target, suite};
+use crate::plan::{RunPlan, Target, suite};
+use crate::provenance;
 
 /// Everything that a side's figures depend on, the files behind its plan too.
 ///
@@ -29,14 +28,7 @@ pub(super) fn essence(plan: &RunPlan) -> Value {
             }
         }
     }
-    let model = match &plan.model {
-        Some(ModelSource::Path { path }) => file_stamp(path),
-        _ => None,
-    };
-    let dataset = match &plan.workload.dataset {
-        DatasetSpec::File { path } | DatasetSpec::Trace { path } => file_stamp(path),
-        _ => None,
-    };
+    let files = provenance::files_behind(&plan);
     let mut settings = suite::essence(&plan);
     if let Some(fields) = settings.as_object_mut() {
         // What it is called changes nothing of what is measured; the commit of a side is told by itself.
@@ -46,15 +38,8 @@ pub(super) fn essence(plan: &RunPlan) -> Value {
         "plan": settings,
         "arguments": arguments,
         "env": variables,
-        "files": {"model": model, "dataset": dataset},
+        "files": files,
     })
-}
-
-/// Size and time of a file: one that was written anew is another. `None` of what is no file, or not there.
-pub(super) fn file_stamp(path: &Path) -> Option<Value> {
-    let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    let modified = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(json!([about.len(), modified.as_secs(), modified.subsec_nanos()]))
 }
 
 #[cfg(test)]
@@ -65,8 +50,8 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::plan::Secret;
     use crate::plan::resolve::{Surroundings, resolve};
+    use crate::plan::{DatasetSpec, ModelSource, Secret};
 
     /// A plan of the simulator with these further arguments.
     fn plan(extra: &[&str]) -> RunPlan {

@@ -404,7 +404,6 @@ fn warn_of_ignored(args: &AbArgs, events: &Events) {
 fn plan_value(order: &Order<'_>, base: &SidePlan, head: &SidePlan) -> Value {
     let of_side = |side: &SidePlan| {
         let mut value = essence::essence(&side.plan);
-        value["program"] = json!(program_stamp(&side.plan));
         value["commit"] = json!(side.commit.as_ref().map(|(_, commit)| commit));
         value
     };
@@ -421,13 +420,6 @@ fn plan_value(order: &Order<'_>, base: &SidePlan, head: &SidePlan) -> Value {
         "pairs": order.looks.all().iter().map(|look| look.pairs).collect::<Vec<_>>(),
         "restart_mode": order.args.design.restart_mode,
     })
-}
-
-/// An executable that was built anew is another server.
-fn program_stamp(plan: &RunPlan) -> Option<Value> {
-    let Target::Start(spec) = &plan.target else { return None };
-    let ServerProgram::Executable(path) = &spec.program else { return None };
-    essence::file_stamp(path)
 }
 
 /// Makes the folder; forgets an earlier comparison in it unless that is carried on.

@@ -8,6 +8,7 @@
 mod ci;
 mod command;
 mod cpu_limit;
+mod files;
 mod machine;
 pub mod range;
 pub mod refs;
@@ -23,6 +24,7 @@ use crate::plan::{Secret, Tags};
 
 pub use ci::CiContext;
 pub(crate) use ci::event_payload;
+pub(crate) use files::behind as files_behind;
 pub use machine::{Gpu, Machine};
 pub use repository::Repository;
 

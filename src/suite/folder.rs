@@ -3,16 +3,14 @@
 //! Main functions: [`prepare`] and [`resumed`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::artifact::{SuiteReport, store};
 use crate::error::Error;
 use crate::plan::suite::{CELLS, CellPlan, SuitePlan, differences, essence};
-use crate::plan::{DatasetSpec, ModelSource, ServerProgram, Target};
+use crate::provenance;
 use crate::run;
 
 pub(super) const SUITE_JSON: &str = "suite.json";
@@ -39,31 +37,7 @@ const PLAN_SCHEMA: &str = "bench-ci.suite-plan/1";
 /// Everything that a cell's results depend on, the files behind its plan too.
 pub(super) fn essence_of(cell: &CellPlan) -> Value {
     let mut value = essence(&cell.plan);
-    let file = |path: &Path| {
-        let about = std::fs::metadata(path).ok()?;
-        let modified = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(json!({"size_bytes": about.len(), "modified_s": modified.as_secs_f64()}))
-    };
-    let program = match &cell.plan.target {
-        Target::Start(spec) => match &spec.program {
-            ServerProgram::Executable(path) => file(path),
-            ServerProgram::Sim => None,
-        },
-        Target::External { .. } => None,
-    };
-    let model = match &cell.plan.model {
-        Some(ModelSource::Path { path }) => file(path),
-        _ => None,
-    };
-    let dataset = match &cell.plan.workload.dataset {
-        DatasetSpec::File { path } | DatasetSpec::Trace { path } => file(path),
-        DatasetSpec::Builtin
-        | DatasetSpec::ShareGptHub
-        | DatasetSpec::Inline { .. }
-        | DatasetSpec::Hub { .. }
-        | DatasetSpec::Synthetic(_) => None,
-    };
-    value["files"] = json!({"program": program, "model": model, "dataset": dataset});
+    value["files"] = provenance::files_behind(&cell.plan);
     value
 }
 

@@ -237,7 +237,7 @@ fn a_session_is_not_carried_on_with_another_variable_or_dataset() {
     };
     refused("X=4", "\"head.env.X\"");
     std::fs::write(&prompts, "What is a current?\n").unwrap();
-    refused("X=2", "\"base.files.dataset\"");
+    refused("X=2", "\"base.files.dataset.");
 }
 
 #[test]
