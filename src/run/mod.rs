@@ -48,7 +48,7 @@ use crate::plan::resolve::{Intention, Surroundings, intention};
 use crate::prometheus::{About, Publisher};
 use crate::provenance::Provenance;
 use crate::scrape::RESOURCES_FILE;
-use crate::{report, signals};
+use crate::{report, server, signals};
 use findings::Findings;
 
 /// Files that a run leaves in its folder; those of an earlier run are removed first, so that nobody
@@ -172,7 +172,7 @@ const PROXY_VARIABLES: [&str; 6] =
 
 /// What the flags do not say.
 pub(crate) fn surroundings(provenance: &Provenance) -> Result<Surroundings, Error> {
-    let own_executable = std::env::current_exe()
+    let own_executable = server::own_executable()
         .map_err(|source| Error::System { attempt: "find the path of this executable", source })?;
     Ok(Surroundings {
         tags: provenance.tags(),

@@ -63,7 +63,7 @@ impl Guard {
     /// If no process can be started. A run can go on without a guard: the kernel still kills the
     /// direct child with us.
     pub fn start() -> std::io::Result<Self> {
-        let own = std::env::current_exe()?;
+        let own = super::resolve::own_executable()?;
         Self::start_as(&own, &[GUARD_COMMAND])
     }
 

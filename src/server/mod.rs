@@ -35,5 +35,5 @@ pub use command::ServerCommand;
 pub use error::ServerError;
 pub use guard::{GUARD_COMMAND, Guard, guard_main};
 pub use probe::probe;
-pub use resolve::{Program, resolve_program};
+pub use resolve::{Program, own_executable, resolve_program};
 pub use running::{Ending, Launch, RunningServer, ServerExit, ServerGroup, start};

@@ -42,7 +42,7 @@ impl Program {
     pub fn from_plan(program: &ServerProgram) -> Result<Self, ServerError> {
         match program {
             ServerProgram::Executable(path) => Ok(Self::llama_server(path.clone())),
-            ServerProgram::Sim => match std::env::current_exe() {
+            ServerProgram::Sim => match own_executable() {
                 Ok(own) => Ok(Self::simulator(own)),
                 Err(source) => Err(ServerError::CannotStart {
                     program: PathBuf::from("sim"),
@@ -62,6 +62,18 @@ impl Program {
             ServerProgram::Executable(self.path.clone())
         }
     }
+}
+
+/// Where this binary can be started from. A build that was replaced or removed meanwhile is no longer where it
+/// was; then it is the kernel's own link, which leads every child that is started from here to the same build.
+///
+/// # Errors
+/// Where the system does not say.
+pub fn own_executable() -> std::io::Result<PathBuf> {
+    const LINK: &str = "/proc/self/exe";
+    let own = std::env::current_exe()?;
+    let is_gone = !own.exists() && Path::new(LINK).exists();
+    Ok(if is_gone { PathBuf::from(LINK) } else { own })
 }
 
 /// Finds the executable: what was asked for, else the variable, else `llama-server` on the path.

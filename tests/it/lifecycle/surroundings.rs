@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::{Bench, SMALL, with};
 
@@ -222,4 +222,21 @@ fn variables_of_run_are_nothing_to_other_commands() {
     let ended = bench.start(command).end();
     ended.code(2);
     assert!(ended.stderr().contains("invalid value 'abc' for '--n-prompts"), "{}", ended.stderr());
+}
+
+/// As cargo does with a build that is still running.
+#[test]
+fn a_build_that_is_removed_meanwhile_goes_on_with_itself() {
+    let bench = Bench::new();
+    let build = bench.path("build");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_bench-ci")).arg(&build).status();
+    assert!(copied.unwrap().success());
+    let mut command = Command::new(&build);
+    bench.known_environment(&mut command);
+    command.arg("--out-dir").arg(bench.out()).args(SMALL);
+    let running = bench.start(command);
+    std::fs::remove_file(&build).unwrap();
+    let ended = running.end();
+    ended.code(0).reports("completed");
+    assert!(!ended.stderr().contains("no watchdog"), "{}", ended.stderr());
 }
