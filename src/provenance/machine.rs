@@ -36,8 +36,8 @@ pub struct Machine {
     /// Graphics processors, in NVML's order; empty where there is none, or where `unknown` says why
     /// they could not be asked.
     pub gpus: Vec<Gpu>,
-    /// 16 hex digits of a SHA-256 over processor model, cores, CPU limit, memory in GiB and
-    /// graphics processors with driver: reports with different ones are of different machines.
+    /// 16 hex digits of a SHA-256 over system with its major release, processor model, cores, CPU limit,
+    /// memory in GiB and graphics processors with driver: reports with different ones are of different machines.
     pub fingerprint: String,
     /// Why something above is `None` or empty: field name and reason.
     pub unknown: BTreeMap<&'static str, String>,
@@ -109,13 +109,14 @@ impl Machine {
     }
 
     /// What must be alike for two reports to be of one kind of machine. Memory is rounded: two
-    /// virtual machines of one type differ by some megabytes. The kernel is left out, because a
-    /// security update would begin a new history every fortnight.
+    /// virtual machines of one type differ by some megabytes. The kernel and minor releases are left out,
+    /// because a security update would begin a new history every fortnight.
     fn fingerprint_now(&self) -> String {
         const GIB: u64 = 1 << 30;
         let gib = |bytes: u64| (bytes + GIB / 2) / GIB;
         let mut text = format!(
-            "bench-ci machine 1\n{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
+            "bench-ci machine 2\n{}\n{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
+            major_release(&self.os),
             self.arch,
             self.cpu_model,
             self.cores,
@@ -132,6 +133,11 @@ impl Machine {
         }
         Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// `Ubuntu 24` of `Ubuntu 24.04.1 LTS`.
+fn major_release(os: &str) -> &str {
+    os.split(['.', '(']).next().unwrap_or(os).trim_end()
 }
 
 /// By NVML; by `nvidia-smi` where this build cannot load that. None where there is neither.
@@ -354,17 +360,21 @@ mod tests {
         let machine = Machine::at(tree(&INTEL).path(), &|_| None);
         let same = Machine {
             memory_bytes: machine.memory_bytes.map(|bytes| bytes - (4 << 20)),
+            os: "Ubuntu 24.04.9 LTS".to_owned(),
             ..machine.clone()
         };
-        assert_eq!(machine.fingerprint, same.fingerprint_now());
+        let machine = Machine { os: "Ubuntu 24.04.1 LTS".to_owned(), ..machine };
+        assert_eq!(machine.fingerprint_now(), same.fingerprint_now());
         for other in [
+            Machine { os: "Ubuntu 26.04 LTS".to_owned(), ..machine.clone() },
+            Machine { os: "Debian GNU/Linux 13 (trixie)".to_owned(), ..machine.clone() },
             Machine { cores: Some(8), ..machine.clone() },
             Machine { cpu_model: None, ..machine.clone() },
             Machine { memory_bytes: Some(32 << 30), ..machine.clone() },
             Machine { cgroup_cpu_limit: Some(1.0), ..machine.clone() },
             Machine { gpus: gpus("NVIDIA L4, 23034 MiB, 550.90.07"), ..machine.clone() },
         ] {
-            assert_ne!(machine.fingerprint, other.fingerprint_now());
+            assert_ne!(machine.fingerprint_now(), other.fingerprint_now());
         }
     }
 
