@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::problem::nearest;
 use super::synthetic_spec::SyntheticSpec;
+use crate::model::BadName;
 
 /// The datasets that have a name.
 pub const NAMES: [&str; 3] = ["builtin", "sharegpt", "synthetic"];
@@ -65,6 +66,14 @@ pub enum DatasetSpecError {
     /// `hf:` without a repository and a file.
     #[error("expected hf:OWNER/NAME/FILE or hf:OWNER/NAME/FILE@REVISION")]
     Hub,
+    /// `hf:` with a part that can be no name on the Hub.
+    #[error("\"{value}\" is not {expected}")]
+    HubName {
+        /// The part.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
     /// `synthetic:` with something that is not understood.
     #[error("{problem}")]
     Synthetic {
@@ -84,7 +93,7 @@ impl FromStr for DatasetSpec {
     /// not a missing file later. A file without any is written `./name`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = text.strip_prefix("hf:") {
-            return hub(rest).ok_or(DatasetSpecError::Hub);
+            return hub(rest);
         }
         if let Some(rest) = text.strip_prefix("synthetic:") {
             let synthetic = rest.parse().map(DatasetSpec::Synthetic);
@@ -106,19 +115,21 @@ impl FromStr for DatasetSpec {
 }
 
 /// `OWNER/NAME/FILE[@REVISION]`; a revision may hold slashes, as `refs/pr/1` does.
-fn hub(text: &str) -> Option<DatasetSpec> {
+fn hub(text: &str) -> Result<DatasetSpec, DatasetSpecError> {
     let (rest, revision) = match text.split_once('@') {
         Some((rest, revision)) => (rest, Some(revision.to_owned())),
         None => (text, None),
     };
     let mut parts = rest.splitn(3, '/');
-    let (owner, name, file) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_whole = ![owner, name, file].contains(&"") && revision.as_deref() != Some("");
-    is_whole.then(|| DatasetSpec::Hub {
-        repo: format!("{owner}/{name}"),
-        file: file.to_owned(),
-        revision,
-    })
+    let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or(DatasetSpecError::Hub);
+    let (owner, name, file) = (part()?, part()?, part()?);
+    if revision.as_deref() == Some("") {
+        return Err(DatasetSpecError::Hub);
+    }
+    let (repo, file) = (format!("{owner}/{name}"), file.to_owned());
+    BadName::check(&repo, &file, revision.as_deref())
+        .map_err(|bad| DatasetSpecError::HubName { value: bad.value, expected: bad.expected })?;
+    Ok(DatasetSpec::Hub { repo, file, revision })
 }
 
 impl DatasetSpec {
@@ -199,6 +210,10 @@ mod tests {
         }
         for text in ["hf:", "hf:o", "hf:o/n", "hf:o/n/", "hf:o//a", "hf:/n/a", "hf:o/n/a@"] {
             assert_eq!(text.parse::<DatasetSpec>(), Err(DatasetSpecError::Hub), "{text}");
+        }
+        for text in ["hf:o p/n/a", "hf:o/../a", "hf:o/n/../a", "hf:o/n/a@../b"] {
+            let error = text.parse::<DatasetSpec>().expect_err(text);
+            assert!(matches!(error, DatasetSpecError::HubName { .. }), "{text}: {error}");
         }
     }
 
