@@ -3,6 +3,7 @@
 
     python3 ci/measure/measure.py accuracy   error of TTFT and ITL at 8, 64 and 256 users
     python3 ci/measure/measure.py cost       processor time per event beside a bare epoll reader
+    python3 ci/measure/measure.py hyper      the same work by hyper's client, beside our load thread
     python3 ci/measure/measure.py flat-out   events per second when reading as fast as possible
     python3 ci/measure/measure.py streams    2,000 concurrent streams of 20 tokens/s
     python3 ci/measure/measure.py startup    start to first request, and what a run adds around its load
@@ -185,6 +186,11 @@ def floor(folder, port, users, requests, tokens):
     binary = folder / "floor"
     if not binary.exists():
         subprocess.run(["cc", "-O2", "-o", binary, pathlib.Path(__file__).parent / "floor.c"], check=True)
+    return counted(binary, port, users, requests, tokens)
+
+
+def counted(binary, port, users, requests, tokens):
+    """What a client that only counts says of itself: events, wall seconds, processor seconds, peak KiB."""
     command = [str(word) for word in (binary, port, users, requests, tokens)]
     events, wall, cpu, peak_kib = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return int(events), float(wall), float(cpu), int(peak_kib)
@@ -237,6 +243,25 @@ def cost(folder, runs):
         print(f"  last run: floor {floor_us:.2f} µs, ours {cpu / events * 1e6:.2f} µs, load thread {thread / events * 1e6:.2f} µs")
 
 
+def hyper(folder, runs):
+    """Why HTTP/1.1 is spoken by our own code."""
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--example", "hyper"], cwd=ROOT, check=True)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    print("processor time per event, × floor: hyper's client, which reads no event, and our load thread, which does")
+    for users, requests in ((64, 640), (256, 2560)):
+        theirs, own = [], []
+        with Simulator("--parallel", users, "--sim-ttft-ms", 20, "--sim-itl-ms", 10) as simulator:
+            for _ in range(runs):
+                events, _, cpu, _ = floor(folder, simulator.port, users, requests, 100)
+                floor_us = cpu / events * 1e6
+                binary = target / "release" / "examples" / "hyper"
+                events, _, cpu, _ = counted(binary, simulator.port, users, requests, 100)
+                theirs.append(cpu / events * 1e6 / floor_us)
+                events, _, _, thread, _ = ours(folder, simulator.port, users, requests, 100)
+                own.append(thread / events * 1e6 / floor_us)
+        print(f"{users} users: hyper {spread(theirs)}, ours {spread(own)}")
+
+
 def flat_out(folder, runs):
     print("events per second, 8 users × 2,000 tokens as fast as they come")
     ratios = []
@@ -269,7 +294,7 @@ def streams(folder, runs):
 
 
 def startup(folder, runs):
-    """From the start of the process to the first byte of its first request, as the server received it."""
+    """What a run adds: before its first request where the server is up, and around a server of its own."""
     truth = folder / "truth.jsonl"
     before, after = [], []
     with Simulator("--parallel", 4, "--sim-ttft-ms", 5, "--sim-itl-ms", 1, "--metrics", "--sim-truth", truth) as simulator:
@@ -287,10 +312,32 @@ def startup(folder, runs):
             before.append((min(record["received_ns"] for record in records) - began) / 1e6)
             after.append((ended - max(record["end_ns"] for record in records)) / 1e6)
     TABLE.add("start to first request", before, 30, "ms")
-    # What a run adds around its load is both ends of it, and nothing between them.
-    TABLE.add("added to server start and load", [b + a for b, a in zip(before, after)], 150, "ms")
     print(f"start to first request, server already up: {spread(before)} ms")
     print(f"last answer to end of process, all files written: {spread(after)} ms")
+    TABLE.add("added to start of server and load", around(folder, runs, "sim"), 150, "ms")
+    real = os.environ.get("LLAMA_SERVER_BIN_PATH")
+    if real:
+        # Its own end is in it too, which no client can hurry.
+        added = around(folder, runs, real, "--model", "synthetic")
+        print(f"added to start of {real} and load, its stop included: {spread(added)} ms")
+
+
+def around(folder, runs, *server):
+    """Milliseconds of whole runs with a server of their own, without its start and without the load."""
+    added = []
+    for _ in range(runs):
+        out = folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        began = time.monotonic()
+        subprocess.run(
+            [BINARY, "--server", *server, "--n-prompts", "4", "--max-tokens", "4", "--warm-up", "0", "--out-dir", out,
+             "--progress", "none", "--max-lateness", "1", "--max-client-delay", "1"],
+            stdout=subprocess.DEVNULL, check=True,
+        )
+        whole = time.monotonic() - began
+        report = json.loads((out / "report.json").read_text())
+        added.append((whole - report["server"]["start_s"] - report["rates"]["window"]["duration_s"]) * 1e3)
+    return added
 
 
 def rate(folder, runs):
@@ -448,7 +495,7 @@ def everything(folder, runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["accuracy", "cost", "flat-out", "streams", "startup", "rate", "hog", "sampling", "all", "soak"])
+    parser.add_argument("what", choices=["accuracy", "cost", "hyper", "flat-out", "streams", "startup", "rate", "hog", "sampling", "all", "soak"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--minutes", type=int, default=10)
     arguments = parser.parse_args()
