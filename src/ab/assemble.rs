@@ -87,6 +87,7 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         checks: checks(parts, &judged),
         sessions: Vec::new(),
         heterogeneity: Vec::new(),
+        earlier_aa: None,
         verdict,
         reasons,
         warnings: warnings(parts, &judged),

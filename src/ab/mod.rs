@@ -37,13 +37,14 @@ pub use error::AbError;
 
 use crate::artifact::{AbReport, AbVerdict, store};
 use crate::cancel::{self, Cancel, StopReason};
-use crate::cli::{AbArgs, DesignArgs, FailOn};
+use crate::cli::{AbArgs, BothArgs, DesignArgs, FailOn, OutputArgs};
 use crate::commands::Done;
 use crate::error::Error;
 use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
+use crate::history::{self, noise::earlier_aa};
 use crate::plan::problem::PlanError;
-use crate::plan::{RunPlan, ServerProgram, Target};
+use crate::plan::{RunPlan, ServerProgram, Target, duration};
 use crate::provenance::Provenance;
 use crate::run::findings::Findings;
 use crate::run::{dry, measure, watchers};
@@ -197,6 +198,10 @@ async fn play(
         |plan: SidePlan| SideState { plan, findings: Findings::begin(order.provenance.clone()) };
     let mut sides = [begin(base), begin(head)];
     let id = sides[0].findings.id.clone();
+    // Before anything is played: a long history takes time that the end of the budget does not have.
+    let remembered = history::aa_sessions(Path::new(".")).map_err(|error| {
+        error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
+    });
     let mut prompts = None;
     let played = async {
         if let Some(error) = unbuilt {
@@ -269,7 +274,7 @@ async fn play(
         ),
         notes,
     };
-    let report = assemble::assemble(&parts, |verdict| {
+    let mut report = assemble::assemble(&parts, |verdict| {
         error.as_ref().map_or_else(
             || {
                 exit_of(
@@ -281,6 +286,11 @@ async fn play(
             Error::exit_code,
         )
     });
+    let earlier = remembered.as_ref().ok().and_then(|series| earlier_aa(series, &report));
+    let why_not = remembered.err().unwrap_or_else(|| {
+        "the history knows no session with --aa of this runner and this question".to_owned()
+    });
+    report.earlier_aa = report.unknown.option("earlier_aa", earlier, &why_not);
     store::write(&out_dir.join(AB_MD), report::ab_markdown::render(&report).as_bytes())?;
     store::write(&out_dir.join(AB_HTML), report::html::ab(&report).as_bytes())?;
     store::write_ab(&out_dir.join(AB_JSON), &report)?;
@@ -373,7 +383,7 @@ fn answer_length(args: &AbArgs, plan: &RunPlan) -> AnswerLength {
 }
 
 fn warn_of_ignored(args: &AbArgs, events: &Events) {
-    let (workload, request) = (&args.run.workload, &args.run.request);
+    let BothArgs { workload, request, output, .. } = &args.run;
     let ignored = [
         (
             "--duration",
@@ -392,6 +402,12 @@ fn warn_of_ignored(args: &AbArgs, events: &Events) {
         ("--no-stream", request.no_stream, "answers are streamed, so that first tokens are seen"),
         ("--temperature", request.temperature.is_some(), "both sides are asked at temperature 0"),
         ("--cache-prompt", request.cache_prompt == Some(true), "both sides read every prompt anew"),
+        (
+            "--scrape-interval",
+            duration::parse(OutputArgs::SCRAPE_INTERVAL)
+                .is_ok_and(|usual| usual != output.scrape_interval),
+            "nothing else looks at a server while it is loaded",
+        ),
     ];
     for (flag, given, why) in ignored {
         if given {

@@ -53,6 +53,10 @@ pub struct AbReport {
     /// How much the change differs between those sessions, one a metric; empty for one session.
     #[serde(default)]
     pub heterogeneity: Vec<Heterogeneity>,
+    /// What earlier sessions of this runner came to in which both sides were the same, as the history knows
+    /// them. Earlier versions did not say.
+    #[serde(default)]
+    pub earlier_aa: Option<EarlierAa>,
     /// What it comes to.
     pub verdict: AbVerdict,
     /// Why, worst first, as fragments for a reader.
@@ -138,6 +142,23 @@ impl From<AbVerdict> for Verdict {
             AbVerdict::Invalid => Verdict::Invalid,
         }
     }
+}
+
+/// What the last sessions with `--aa` of a runner came to, of the same question: how often a verdict is a false
+/// alarm there, and how small a change it shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EarlierAa {
+    /// Label of the runner; of one without a label, the fingerprint of the machine.
+    pub runner: String,
+    /// How many there were, 30 at most. Those that were no evidence are not among them.
+    pub sessions: u64,
+    /// Those that called one of the two faster.
+    pub alarms: u64,
+    /// Median of the resolutions of their first gated metrics, per cent.
+    pub median_resolution_pct: Option<f64>,
+    /// Why a field of this object is `null`.
+    #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
+    pub unknown: Unknowns,
 }
 
 /// How the comparison was made.

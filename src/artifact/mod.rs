@@ -27,8 +27,9 @@ mod unknowns;
 
 pub use ab::{
     AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, AbVerdict, Build, Check, ComparisonRole, Design,
-    DesignKind, Heterogeneity, MetricComparison, PairSpread, PlannedLook, SessionSummary,
-    SideReport, Sides, Sitting, Trial, TrialGpu, TrialProbe, TrialTails, TrialTokens, TrialWarmUp,
+    DesignKind, EarlierAa, Heterogeneity, MetricComparison, PairSpread, PlannedLook,
+    SessionSummary, SideReport, Sides, Sitting, Trial, TrialGpu, TrialProbe, TrialTails,
+    TrialTokens, TrialWarmUp,
 };
 pub use bisect::{
     BISECT_SCHEMA, BisectCommit, BisectEvidence, BisectFinding, BisectOutcome, BisectPurpose,

@@ -99,11 +99,16 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub repo: PathBuf,
     /// The branch that holds the history and nothing else
-    #[arg(long, value_name = "NAME", default_value = "bench-ci-history")]
+    #[arg(long, value_name = "NAME", default_value = Self::BRANCH)]
     pub history_branch: String,
     /// First bring in what this remote has, by default origin
     #[arg(long, value_name = "REMOTE", num_args = 0..=1, default_missing_value = "origin")]
     pub fetch: Option<String>,
+}
+
+impl PlaceArgs {
+    /// The branch, unless another one is named.
+    pub const BRANCH: &str = "bench-ci-history";
 }
 
 /// Which part of the history.

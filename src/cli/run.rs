@@ -440,7 +440,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "DIR", default_value = "bench-out")]
     pub out_dir: PathBuf,
     /// How often metrics, processes, machine and GPUs are looked at under load
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = Self::SCRAPE_INTERVAL, value_parser = duration::parse)]
     pub scrape_interval: Duration,
     /// Not a flag: `bench-py` writes k6's summary under bench.py's name too.
     #[arg(skip)]
@@ -463,6 +463,11 @@ pub struct OutputArgs {
     /// In a job of GitHub Actions, leave its summary, outputs and annotations alone
     #[arg(long, env = "BENCH_CI_NO_GITHUB", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_github: bool,
+}
+
+impl OutputArgs {
+    /// The usual interval, as it is typed.
+    pub const SCRAPE_INTERVAL: &str = "1s";
 }
 
 /// How progress is shown.

@@ -73,6 +73,19 @@ pub fn main(command: &HistoryCommand) -> Result<Done, Error> {
     })
 }
 
+/// The sessions with `--aa` that the repository around `dir` remembers, by series.
+///
+/// # Errors
+/// Where there is no history.
+pub fn aa_sessions(dir: &Path) -> Result<Vec<Series>, HistoryError> {
+    let branch = Branch::open(dir, PlaceArgs::BRANCH)?;
+    let (mut series, _) = parse(branch.read()?, &Places::new());
+    for series in &mut series {
+        series.points.retain(|point| point.aa.is_some());
+    }
+    Ok(series)
+}
+
 fn open(place: &PlaceArgs) -> Result<Branch, HistoryError> {
     let mut branch = Branch::open(&place.repo, &place.history_branch)?;
     if let Some(from) = &place.fetch {

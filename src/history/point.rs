@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::artifact::{AbReport, AbVerdict, ComparisonRole, Design, Report, Scenario};
+use crate::artifact::{
+    AbReport, AbVerdict, ComparisonRole, Design, DesignKind, Report, RunStatus, Scenario,
+};
 use crate::compare::{self, What};
 use crate::stats::Better;
+use crate::verdict::looks::least_pairs;
 
 /// The longest line that is read; one that is written has at most a quarter of it.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -46,6 +49,44 @@ pub struct Point {
     pub trials: u32,
     /// The values by metric.
     pub metrics: BTreeMap<String, Reading>,
+    /// What came of a comparison whose sides were the same; absent of everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aa: Option<AaOutcome>,
+}
+
+/// What a session with `--aa` came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AaOutcome {
+    /// Label of the runner; of one without a label, the fingerprint of the machine.
+    pub runner: String,
+    /// Whether it called one of the two sides faster.
+    pub alarm: bool,
+    /// How small a change its first gated metric could have shown, per cent.
+    pub resolution_pct: Option<f64>,
+}
+
+impl AaOutcome {
+    /// `None` also of a session that was too short to raise an alarm, whatever it saw: it would speak well of
+    /// any machine.
+    fn of(report: &AbReport) -> Option<Self> {
+        let design = &report.design;
+        let gates =
+            report.comparisons.iter().filter(|found| found.role == ComparisonRole::Gate).count();
+        let is_whole = report.run.status == RunStatus::Completed
+            && design.kind != DesignKind::Sessions
+            && design.pairs_used >= least_pairs(gates, design.level) as u64;
+        (design.aa && is_whole).then(|| Self {
+            runner: bounded(runner(report)),
+            alarm: matches!(report.verdict, AbVerdict::Regressed | AbVerdict::Improved),
+            resolution_pct: report.comparisons.first().and_then(|first| first.resolution_pct),
+        })
+    }
+}
+
+/// What a comparison's machine is called: its label, else its fingerprint.
+pub fn runner(report: &AbReport) -> &str {
+    let name = report.run.runner_label.as_ref().or(report.machine.fingerprint.as_ref());
+    name.map_or("unknown", String::as_str)
 }
 
 /// One metric of a point.
@@ -159,6 +200,16 @@ impl About {
         }
     }
 
+    /// Whether both are of one question, whatever the machine and the server's flags were.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let question = |of: &Self| {
+            let Self { scenario, workload, model_digest, server, tool_major, .. } = of.clone();
+            [scenario, workload, model_digest, server, tool_major]
+        };
+        question(self) == question(other)
+    }
+
     /// 16 hex digits. What is only for people is not in it.
     #[must_use]
     pub fn key(&self) -> String {
@@ -263,6 +314,7 @@ impl Point {
             tool: first.tool.version.clone(),
             trials: u32::try_from(reports.len()).unwrap_or(u32::MAX),
             metrics,
+            aa: None,
         })
     }
 
@@ -302,6 +354,7 @@ impl Point {
             tool: report.tool.version.clone(),
             trials: u32::try_from(report.design.pairs_used).unwrap_or(u32::MAX),
             metrics,
+            aa: AaOutcome::of(report),
         })
     }
 
@@ -318,7 +371,8 @@ impl Point {
             .chain(&self.commit)
             .chain(&self.branch)
             .chain(self.metrics.keys())
-            .chain(self.metrics.values().map(|reading| &reading.unit));
+            .chain(self.metrics.values().map(|reading| &reading.unit))
+            .chain(self.aa.as_ref().map(|aa| &aa.runner));
         if month(&self.at).is_none() {
             Some("\"at\" is no date")
         } else if texts.clone().any(|text| text.len() > MAX_TEXT_BYTES) {
@@ -331,6 +385,13 @@ impl Point {
             .any(|reading| !(reading.value.is_finite() && reading.value > 0.0))
         {
             Some("a value in it is not above 0")
+        } else if self
+            .aa
+            .as_ref()
+            .and_then(|aa| aa.resolution_pct)
+            .is_some_and(|resolution| !(resolution.is_finite() && resolution >= 0.0))
+        {
+            Some("its resolution is no share")
         } else {
             None
         }

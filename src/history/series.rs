@@ -129,6 +129,7 @@ mod tests {
             tool: "0.1.0".to_owned(),
             trials: 1,
             metrics: BTreeMap::new(),
+            aa: None,
         }
     }
 

@@ -9,8 +9,8 @@ use super::ab_sessions;
 use super::escape::{escape, fenced};
 use super::number::{seconds, short, whole};
 use crate::artifact::{
-    AbReport, AbVerdict, ComparisonRole, Design, DesignKind, MetricComparison, RunStatus,
-    SideReport,
+    AbReport, AbVerdict, ComparisonRole, Design, DesignKind, EarlierAa, MetricComparison,
+    RunStatus, SideReport,
 };
 use crate::stats::{Better, ServerKind};
 use crate::verdict::Settled;
@@ -129,6 +129,19 @@ pub(crate) fn percent(value: f64) -> String {
     format!("{} %", signed(value))
 }
 
+/// What a runner makes of two sides that are the same: how far a verdict of it can be believed. With the
+/// runner's name, which comes from outside.
+pub(crate) fn in_words(earlier: &EarlierAa) -> String {
+    let alarms = match earlier.alarms {
+        0 => "no alarm".to_owned(),
+        1 => "1 alarm".to_owned(),
+        more => format!("{} alarms", whole(more)),
+    };
+    let resolution = earlier.median_resolution_pct;
+    let resolution = resolution.map_or_else(String::new, |pct| format!(", ±{} %", short(pct)));
+    format!("A-A on {}, last {}: {alarms}{resolution}", earlier.runner, whole(earlier.sessions))
+}
+
 /// The metrics that decide.
 pub(crate) fn gated(report: &AbReport) -> impl Iterator<Item = &MetricComparison> {
     report.comparisons.iter().filter(|comparison| comparison.role == ComparisonRole::Gate)
@@ -175,6 +188,10 @@ pub fn render(report: &AbReport) -> String {
         pairs_in_words(report),
         escape(report.machine.cpu_model.as_deref().unwrap_or("an unknown processor")),
     ));
+    if let Some(earlier) = &report.earlier_aa {
+        line("");
+        line(&format!("{}.", escape(&in_words(earlier))));
+    }
     if !report.reasons.is_empty() {
         line("");
         for reason in &report.reasons {

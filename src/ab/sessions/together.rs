@@ -65,6 +65,7 @@ pub(super) fn together(
         checks: checks(entries, &judged, &evidence),
         sessions: entries.iter().map(summary).collect(),
         heterogeneity: heterogeneity(&judged),
+        earlier_aa: unknown.option("earlier_aa", None, "each session has its own runner"),
         verdict,
         reasons: judged.judgement.reasons.clone(),
         warnings,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cell::{Cell, Content};
-use super::words::{arrow, change, commit, label, name, signed, value};
+use super::words::{arrow, change, commit, earlier_aa, label, name, signed, value};
 use crate::artifact::{AbReport, ComparisonRole, DesignKind, Machine, SuiteReport, Trial};
 use crate::report::escape::{escape, fenced};
 use crate::report::mermaid::quoted;
@@ -152,6 +152,7 @@ fn machine_of(cell: &Cell) -> Option<String> {
             facts.push(format!("scenario {}", name(&report.scenario.name)));
             facts.push(format!("seed {}", report.design.seed));
             facts.push(design(report));
+            facts.extend(report.earlier_aa.as_ref().map(earlier_aa));
             facts.push(format!("bench-ci {}", name(&report.tool.version)));
             let sides = [("base", &report.sides.base), ("head", &report.sides.head)];
             let commands = sides.map(|(side, of)| {

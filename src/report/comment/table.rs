@@ -4,7 +4,7 @@ use super::Origin;
 use super::cell::{Cell, Content, Standing, size};
 use super::measured::Row;
 use super::words::{
-    arrow, change, change_in_full, clip, commit, is_evidence, label, name, share, value,
+    arrow, change, change_in_full, clip, commit, earlier_aa, is_evidence, label, name, share, value,
 };
 use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
 use crate::report::escape::escape;
@@ -88,6 +88,8 @@ pub(super) fn subline(origin: &Origin, cells: &[&Cell]) -> String {
         [only] => {
             facts.push(name(&only.name));
             facts.extend(only.comparison().map(evidence));
+            let earlier = only.comparison().and_then(|report| report.earlier_aa.as_ref());
+            facts.extend(earlier.map(earlier_aa));
         }
         several => facts.push(format!("{} configurations", several.len())),
     }

@@ -1,6 +1,7 @@
 //! Metrics, changes and names as the page and the status line write them.
 
-use crate::artifact::MetricComparison;
+use crate::artifact::{EarlierAa, MetricComparison};
+use crate::report::ab_markdown::in_words;
 use crate::report::escape::escape;
 use crate::report::number::short;
 use crate::stats::Better;
@@ -47,6 +48,12 @@ fn name_of(name: &str, quantile: Option<&str>) -> String {
         Some(quantile) => format!("{} {}", escape(name), escape(quantile)),
         None => escape(name),
     }
+}
+
+/// How far verdicts of the runner can be believed.
+pub(super) fn earlier_aa(earlier: &EarlierAa) -> String {
+    let runner = clip(&earlier.runner, LONGEST_NAME);
+    escape(&in_words(&EarlierAa { runner, ..earlier.clone() }))
 }
 
 /// Which way is good.

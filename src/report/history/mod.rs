@@ -7,10 +7,12 @@ pub mod html;
 
 use serde_json::{Value, json};
 
+use super::ab_markdown::in_words;
 use super::compare::wrap;
 use super::escape::clean;
 use super::number::short;
 use crate::history::assess::{Alert, Course};
+use crate::history::noise;
 use crate::history::series::Series;
 
 /// Name of the JSON of a history.
@@ -46,6 +48,9 @@ pub fn text(views: &[View], width: usize) -> String {
                 format!("  {}{blanks}  {:<16}{}", course.metric, value, sparkline(course, room));
             page.push_str(clean(line.trim_end()).as_str());
             page.push('\n');
+        }
+        for earlier in noise::by_runner(view.series.points.iter()) {
+            wrap(&mut page, &in_words(&earlier), 2, width);
         }
         for course in &view.courses {
             for words in remarks(&view.series, course) {

@@ -2,6 +2,7 @@
 
 mod appending;
 mod golden;
+mod noise;
 mod pages;
 pub(crate) mod remotes;
 mod sensitivity;

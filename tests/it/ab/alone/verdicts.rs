@@ -1,5 +1,7 @@
 //! What the verdict is, and what becomes of it: bars, gates, `--fail-on`.
 
+use std::process::Command;
+
 use super::{Session, report};
 
 #[test]
@@ -134,4 +136,22 @@ fn an_executable_is_asked_for_its_flags_once() {
     ]);
     assert!(report(&ran)["trials"].as_array().unwrap().len() >= 4, "{}", ran.stderr);
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
+
+/// The same thing twice tells how far the next verdict of this machine can be believed.
+#[test]
+fn a_session_is_told_what_those_without_a_change_came_to() {
+    let session = Session::new();
+    git2::Repository::init(session.folder.path()).unwrap();
+    let ran = session.complete(&["--aa", "--budget", "16s", "--pairs", "7"]);
+    let reason = &report(&ran)["unknown"]["earlier_aa"];
+    assert!(reason.as_str().unwrap().contains("there is no history"), "{reason}");
+    let mut append = Command::new(env!("CARGO_BIN_EXE_bench-ci"));
+    append.args(["history", "append", "out"]).current_dir(session.folder.path()).env_clear();
+    let appended = append.env("HOME", session.folder.path()).output().unwrap();
+    assert!(appended.status.success(), "{}", String::from_utf8_lossy(&appended.stderr));
+    let ran = session.run(&["--aa", "--budget", "8s", "--pairs", "1"]);
+    let earlier = &report(&ran)["earlier_aa"];
+    assert_eq!(earlier["sessions"], 1, "{earlier}");
+    assert_eq!(earlier["runner"], report(&ran)["run"]["runner_label"], "{earlier}");
 }
