@@ -53,6 +53,7 @@ use crate::verdict::looks::Looks;
 use crate::verdict::{Role, Rule, Side};
 use crate::{report, run, signals};
 use assemble::Parts;
+use build::Ready;
 use course::AnswerLength;
 use pair::SideState;
 use session::{Ending, Table};
@@ -173,11 +174,15 @@ async fn play(
     let deadline = order.begun + args.design.budget.saturating_sub(TEARDOWN);
     let until = Until { deadline, cancel: cancel.clone() };
     let built = build::sides(args, &order.choices, surroundings, out_dir, events, &until).await;
-    let (([mut base, mut head], notes), unbuilt) = match built {
-        Ok(built) => (built, None),
+    // What was built stays where it is until nothing of it is played any more.
+    let (Ready { plans: [mut base, mut head], notes, held: _held }, unbuilt) = match built {
+        Ok(ready) => (ready, None),
         // What an earlier call has played is not to be written over by a report of nothing.
         Err(error) if args.design.resume => return Err(error),
-        Err(error) => ((as_asked_for(order, surroundings)?, Vec::new()), Some(error)),
+        Err(error) => {
+            let plans = as_asked_for(order, surroundings)?;
+            (Ready { plans, notes: Vec::new(), held: Vec::new() }, Some(error))
+        }
     };
     let is_built = unbuilt.is_none();
     sides::even_out(&mut base, &mut head);

@@ -306,7 +306,8 @@ pub struct Build {
     pub cached: bool,
     /// How long it took; `null` where it was cached.
     pub duration_s: Option<f64>,
-    /// The compiler and the variables that the cache is keyed by.
+    /// The compilers and CMake, a line of what each says of its version, and the variables that change
+    /// what they make: what the cache is keyed by.
     pub toolchain: String,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]

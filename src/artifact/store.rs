@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, Report, RequestRow, SCHEMA, SCHEMA_VERSION,
+    AB_SCHEMA, AB_SCHEMA_VERSION, AbReport, DesignKind, Report, RequestRow, SCHEMA, SCHEMA_VERSION,
     SUITE_SCHEMA, SUITE_SCHEMA_VERSION, ScrapeRow, SuiteReport, scrape_rows,
 };
 use crate::exit::ExitCode;
+use crate::verdict::looks::MOST_PAIRS;
 
 /// Why a report file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,19 @@ pub enum StoreError {
         /// Which field.
         source: serde_json::Error,
     },
+    /// A comparison of more pairs than a session may have: what is computed from them would take for ever.
+    #[error(
+        "report \"{}\" is damaged: it has {pairs} pairs of \"{metric}\", a session has {MOST_PAIRS} at most",
+        path.display()
+    )]
+    TooManyPairs {
+        /// The file.
+        path: PathBuf,
+        /// Of which metric.
+        metric: String,
+        /// How many it claims.
+        pairs: u64,
+    },
 }
 
 impl StoreError {
@@ -118,7 +132,9 @@ impl StoreError {
             }
             StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
             StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
-            StoreError::Damaged { .. } | StoreError::Row { .. } => {
+            StoreError::Damaged { .. }
+            | StoreError::Row { .. }
+            | StoreError::TooManyPairs { .. } => {
                 "the file was changed after it was written; run the benchmark again"
             }
         };
@@ -205,7 +221,23 @@ pub fn read_ab(path: &Path) -> Result<AbReport, StoreError> {
         Ok(bytes) => bytes,
         Err(source) => return Err(StoreError::Read { path, source }),
     };
-    parse(&bytes, path, AB_SCHEMA, AB_SCHEMA_VERSION)
+    let report: AbReport = parse(&bytes, path.clone(), AB_SCHEMA, AB_SCHEMA_VERSION)?;
+    match too_many_pairs(&report) {
+        Some((metric, pairs)) => Err(StoreError::TooManyPairs { path, metric, pairs }),
+        None => Ok(report),
+    }
+}
+
+/// The first metric with more pairs than a session may have, and how many it claims. Where sessions were
+/// put together `pairs` counts those, and nobody computes with it.
+fn too_many_pairs(report: &AbReport) -> Option<(String, u64)> {
+    let of_sessions = report.design.kind == DesignKind::Sessions;
+    let most = MOST_PAIRS as u64;
+    report.comparisons.iter().find_map(|comparison| {
+        let claimed = if of_sessions { 0 } else { comparison.pairs };
+        let pairs = claimed.max(comparison.pairs_pct.len() as u64);
+        (pairs > most).then(|| (comparison.metric.clone(), pairs))
+    })
 }
 
 /// Reads `suite.json`, or the `suite.json` of a folder, by the same rules.

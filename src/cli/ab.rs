@@ -121,8 +121,8 @@ pub struct SideArgs {
     pub head_ref: Option<String>,
     /// Shell command that builds a server in a work tree of its commit
     ///
-    /// Each commit is built once; what was built is kept in bench-ci's cache by commit, command and
-    /// compiler.
+    /// Each commit is built once; what was built is kept in bench-ci's cache by commit, command and what
+    /// compilers and CMake say of their versions. The 20 builds that were used last stay there.
     #[arg(long, value_name = "COMMAND")]
     pub build: Option<String>,
     /// The built executable, from the root of the work tree

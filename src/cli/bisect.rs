@@ -33,8 +33,9 @@ pub struct SearchArgs {
     pub bad: String,
     /// Shell command that builds a server in a work tree of its commit
     ///
-    /// Each commit is built once; what was built is kept in bench-ci's cache by commit, command and
-    /// compiler. A commit that does not build is gone round.
+    /// Each commit is built once; what was built is kept in bench-ci's cache by commit, command and what
+    /// compilers and CMake say of their versions. The 20 builds that were used last stay there. A commit
+    /// that does not build is gone round.
     #[arg(long, value_name = "COMMAND")]
     pub build: String,
     /// The built executable, from the root of the work tree

@@ -61,7 +61,7 @@ pub fn k6_trial(file: &str, value: &Value) -> Trial {
     let total = |metric: &str| count(&format!("llamacpp_{metric}_tokens_total_counter"), "count");
     let work =
         count("checks", "passes").zip(count("checks", "fails")).map(|(passed, failed)| Work {
-            requests: passed + failed,
+            requests: passed.saturating_add(failed),
             failed,
             prompt_tokens: total("prompt"),
             output_tokens: total("completion"),
@@ -237,6 +237,13 @@ mod tests {
         assert_eq!(found("decode_tokens_per_second_p50"), None, "k6's formula is another one");
         let work = trial.work.unwrap_or_default();
         assert_eq!((work.requests, work.failed, work.output_tokens), (10, 1, Some(640)));
+    }
+
+    #[test]
+    fn counts_beyond_any_are_as_many_as_can_be_counted() {
+        let summary = json!({"root_group": {}, "metrics": {"checks": {"passes": 1e30, "fails": 9}}});
+        let work = k6_trial("k6.json", &summary).work.unwrap_or_default();
+        assert_eq!((work.requests, work.failed), (u64::MAX, 9));
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn check(
         ExitCode::Ok
     } else if worse && fail_on.contains(&HistoryFailOn::Regressed) {
         ExitCode::Regressed
-    } else if stale {
+    } else if stale && fail_on.contains(&HistoryFailOn::Stale) {
         ExitCode::Publish
     } else {
         ExitCode::Ok

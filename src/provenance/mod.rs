@@ -8,6 +8,7 @@
 mod ci;
 mod command;
 mod cpu_limit;
+mod fetching;
 mod files;
 mod machine;
 pub mod range;

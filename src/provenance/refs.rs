@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
-use super::CiContext;
+use super::{CiContext, fetching};
 use crate::exit::ExitCode;
 
 /// Finds the commit from which the changes of a pull request begin.
@@ -57,8 +57,8 @@ pub enum RefsError {
     Unknown {
         /// As typed.
         reference: String,
-        /// Its history is cut off.
-        shallow: bool,
+        /// What to do about it.
+        cure: String,
     },
     /// The history that is needed is not in a shallow clone.
     #[error("the clone is shallow: {missing} is not in it")]
@@ -133,18 +133,13 @@ impl RefsError {
             RefsError::NoRepository { .. } => {
                 Some("run bench-ci inside the repository whose commits are compared".to_owned())
             }
-            RefsError::Unknown { reference, shallow: true } => {
-                Some(format!("bring it into the clone: git fetch --depth=1 origin {reference}"))
-            }
-            RefsError::Unknown { reference, shallow: false } => {
-                Some(format!("check its spelling, or bring it here: git fetch origin {reference}"))
-            }
+            RefsError::Unknown { cure, .. } => Some(cure.clone()),
             RefsError::Shallow { cure, .. } => Some(format!("bring it into the clone: {cure}")),
+            // With both names, for a clone of a single branch keeps no other one that is fetched.
             RefsError::NoBaseBranch => Some(
-                "name the base with --base-ref, or bring its branch here, such as: git fetch origin main"
+                "name the base with --base-ref, or bring its branch here, such as: git fetch origin main:refs/remotes/origin/main"
                     .to_owned(),
             ),
-            // With both names, for a clone of a single branch keeps no other one that is fetched.
             RefsError::NoTarget { branch } => Some(format!(
                 "bring it into the clone: git fetch origin {branch}:refs/remotes/origin/{branch}, or name the base with --base-ref"
             )),
@@ -373,15 +368,26 @@ impl Finder<'_> {
     }
 }
 
-/// A branch, of the remote too, a tag or a hash.
+/// The commit that a branch, of the remote too, a tag or a hash stands for.
 pub(super) fn commit_of(repository: &Repository, reference: &str) -> Result<Oid, RefsError> {
-    let unknown =
-        || RefsError::Unknown { reference: reference.to_owned(), shallow: repository.is_shallow() };
-    let found = [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
+    let unknown = |cure| RefsError::Unknown { reference: reference.to_owned(), cure };
+    let named = found(repository, reference)
+        .ok_or_else(|| unknown(fetching::cure(repository, reference)))?;
+    let commit = named.peel(ObjectType::Commit).map_err(|_not_a_commit| {
+        let kind = named.kind().map_or("something else", ObjectType::str);
+        unknown(format!("it is here as a {kind}: name a branch, a tag or a hash"))
+    })?;
+    Ok(commit.id())
+}
+
+/// What a reference stands for, by itself or as a branch of the remote.
+pub(super) fn found<'here>(
+    repository: &'here Repository,
+    reference: &str,
+) -> Option<git2::Object<'here>> {
+    [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
         .iter()
         .find_map(|name| repository.revparse_single(name).ok())
-        .ok_or_else(unknown)?;
-    Ok(found.peel(ObjectType::Commit).map_err(|_not_a_commit| unknown())?.id())
 }
 
 /// The first ten digits of a hash, for a sentence.

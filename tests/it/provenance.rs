@@ -1,5 +1,7 @@
 //! Which commit, in every state that a checkout on a CI machine is found in.
 
+mod fetching;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

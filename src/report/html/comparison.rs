@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::columns::rounded;
 use crate::artifact::{AbReport, ComparisonRole, MetricComparison};
+use crate::verdict::looks::MOST_PAIRS;
 use crate::verdict::scale::{change_pct, difference};
 use crate::verdict::signed_rank::SignedRank;
 
@@ -61,7 +62,7 @@ fn by_trials(report: &AbReport, of: &MetricComparison) -> Vec<f64> {
             .copied()
     };
     let last = report.trials.iter().map(|trial| trial.pair).max();
-    let pairs = last.map_or(0..0, |last| 0..last.saturating_add(1).min(report.trials.len() as u64));
+    let pairs = last.map_or(0..0, |last| 0..last.saturating_add(1).min(MOST_PAIRS as u64));
     pairs
         .filter_map(|pair| difference(of.better, value(pair, "base")?, value(pair, "head")?).ok())
         .collect()

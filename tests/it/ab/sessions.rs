@@ -209,6 +209,24 @@ fn one_is_not_several_and_files_that_are_none_are_exit_9() {
 }
 
 #[test]
+fn more_pairs_than_a_session_may_have_are_refused_and_nothing_is_computed_from_them() {
+    let machines = Machines::new();
+    machines.holds("a", SLOWER, "regressed", as_it_is);
+    let check = |said: &str, change: fn(&mut Value)| {
+        machines.holds("b", SLOWER, "regressed", change);
+        let done = machines.together(&["a", "b"]);
+        assert_eq!(done.exit, 9, "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{said}: {}", done.stderr);
+    };
+    let words = "b/ab.json\" is damaged: it has 1000000000000 pairs of \"output_tokens_per_second\"";
+    check(words, |report| report["comparisons"][0]["pairs"] = json!(1_000_000_000_000_u64));
+    // The page draws an interval after each of them, which takes the fourth power of their number.
+    check("it has 201 pairs of \"e2e_ms_p50\", a session has 200 at most", |report| {
+        report["comparisons"][3]["pairs_pct"] = json!(vec![-1.5; 201]);
+    });
+}
+
+#[test]
 fn a_session_that_is_no_evidence_is_named_and_a_small_one_left_out() {
     let machines = Machines::new();
     for name in ["a", "b"] {

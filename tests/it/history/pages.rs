@@ -53,7 +53,10 @@ fn a_history_that_nobody_keeps_is_an_alarm() {
     let stale = place.history(&["check", "--max-age", "0d"]);
     assert_eq!(stale.exit, 8, "{stale:?}");
     assert!(stale.stdout.starts_with("stale: 1 point, the newest"), "{stale:?}");
-    assert_eq!(place.history(&["check", "--max-age", "0d", "--fail-on", "never"]).exit, 0);
+    for (fail_on, exit) in [("never", 0), ("regressed", 0), ("regressed,stale", 8)] {
+        let done = place.history(&["check", "--max-age", "0d", "--fail-on", fail_on]);
+        assert_eq!(done.exit, exit, "only what is named fails: {fail_on} {done:?}");
+    }
     assert_eq!(place.history(&["check", "--max-age", "99999d"]).exit, 0);
     assert_eq!(place.history(&["check", "--max-age", "soon"]).exit, 2);
 }

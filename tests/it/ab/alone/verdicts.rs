@@ -28,7 +28,7 @@ fn one_failed_request_in_a_hundred_is_never_improved() {
         "--sim-fault error-before --sim-fault-every 100",
         "--restart-mode",
         "--budget",
-        "40s",
+        "28s",
         "--pairs",
         "2",
     ];
@@ -76,36 +76,6 @@ fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     ]);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     assert_eq!(report(&ran)["verdict"], "improved");
-}
-
-#[test]
-fn gates_come_from_the_scenario_and_flags_stand_over_them() {
-    let session = Session::new();
-    let scenario = session.folder.path().join("gates.toml");
-    let text = "[[gate]]\nmetric = \"e2e_ms_p50\"\nbar = \"4%\"\nfloor = 2.5\n\n\
-                [[gate]]\nmetric = \"output_tokens_per_second\"\nbar = \"7%\"\n";
-    std::fs::write(&scenario, text).unwrap();
-    let shown = |more: &[&str]| {
-        let arguments =
-            [&["--aa", "--dry-run", "--duration", "9s", "--scenario", "gates.toml"][..], more]
-                .concat();
-        let output = session.command(&arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let gates = text.lines().filter_map(|line| line.strip_prefix("gate"));
-        gates.map(|gate| gate.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let gates = shown(&[]);
-    assert!(gates.contains(&"output_tokens_per_second: bar 7 %".to_owned()), "{gates:?}");
-    assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 2.5 ms".to_owned()), "{gates:?}");
-    assert_eq!(gates.len(), 4, "{gates:?}");
-    let gates = shown(&["--bar", "output_tokens_per_second=9%", "--floor", "e2e_ms_p50=4ms"]);
-    assert!(gates.contains(&"output_tokens_per_second: bar 9 %".to_owned()), "{gates:?}");
-    assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 4 ms".to_owned()), "{gates:?}");
-    std::fs::write(&scenario, "[[gate]]\nmetric = \"speed\"\nbar = \"4%\"\n").unwrap();
-    let ran = session.run(&["--aa", "--scenario", "gates.toml", "--duration", "9s"]);
-    assert_eq!(ran.exit, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("speed"), "{}", ran.stderr);
 }
 
 /// Every block starts both servers anew; their flags stay what they were.

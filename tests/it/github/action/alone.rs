@@ -7,8 +7,8 @@ fn a_comparison_that_finds_a_slower_head_fails_the_step_and_says_by_how_much() {
     let mut caller = Caller::new(&[
         ("mode", "ab"),
         ("server", "sim"),
-        ("budget", "90s"),
-        ("pairs", "9"),
+        ("budget", "60s"),
+        ("pairs", "7"),
         (
             "args",
             "--users 2\n--max-tokens 24\n--restart-mode\n--seed 7\n--head-args --sim-slowdown 100\n",
