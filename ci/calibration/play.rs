@@ -162,10 +162,7 @@ pub(crate) fn one_session(play: Play, looks: &Looks, chance: &mut Chance) -> Jud
     let until = |pairs: usize| -> Vec<MetricPairs> {
         metrics
             .iter()
-            .map(|metric| MetricPairs {
-                rule: metric.rule.clone(),
-                pairs: metric.pairs[..pairs].to_vec(),
-            })
+            .map(|metric| MetricPairs::of(metric.rule.clone(), metric.pairs[..pairs].to_vec()))
             .collect()
     };
     for look in looks.all().iter().filter(|look| look.pairs < budget) {
@@ -256,7 +253,7 @@ fn metric(bar: f64, order: &[Order], differences: &[f64]) -> MetricPairs {
         base: 100.0,
         head: 100.0 * (-difference).exp(),
     });
-    MetricPairs { rule: Rule { bar, ..rule }, pairs: pairs.collect() }
+    MetricPairs::of(Rule { bar, ..rule }, pairs.collect())
 }
 
 fn judged(metrics: &[MetricPairs], looks: &Looks, stage: Stage) -> Judgement {

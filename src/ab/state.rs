@@ -16,7 +16,7 @@ use super::course::{Cost, Sizing};
 use super::error::AbError;
 use crate::artifact::{Sitting, Trial, store};
 use crate::error::Error;
-use crate::verdict::Work;
+use crate::verdict::{Side, Work};
 use crate::verdict::contamination::BlockMachine;
 use crate::verdict::design::Order;
 
@@ -123,6 +123,12 @@ impl PairRecord {
         if self.order == Order::BaseFirst.name() { Order::BaseFirst } else { Order::HeadFirst }
     }
 
+    /// Whether a side has a value of a metric, even where the other has none to compare it with.
+    pub(super) fn has_value(&self, side: Side, metric: &str) -> bool {
+        let side = side.to_string();
+        self.trials.iter().any(|trial| trial.side == side && trial.metrics.contains_key(metric))
+    }
+
     /// What it cost, for those who size the next.
     pub(super) fn cost(&self, restart: bool) -> Cost {
         let amounts = self.trials.iter().map(|trial| {
@@ -159,6 +165,13 @@ impl State {
             model_sha256: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// What a reader should know; what was said before is not said again.
+    pub(super) fn warn(&mut self, said: &[String]) {
+        let new: Vec<String> =
+            said.iter().filter(|warning| !self.warnings.contains(warning)).cloned().collect();
+        self.warnings.extend(new);
     }
 
     /// Of a session that was interrupted in this folder.

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use bench_ci::artifact::{AB_SCHEMA, ab_json_schema, unexplained_nulls};
 use serde_json::Value;
 
-/// Short answers, two users: turns as short as they may be.
-const SMALL: [&str; 6] = ["--users", "2", "--max-tokens", "24", "--progress", "none"];
+/// Two users, and what was measured is in the report.
+const SMALL: [&str; 4] = ["--users", "2", "--progress", "none"];
+/// Turns as short as they may be.
+const SHORT_ANSWERS: [&str; 2] = ["--max-tokens", "24"];
 
 struct Session {
     folder: tempfile::TempDir,
@@ -49,6 +51,9 @@ impl Session {
             .args(["--out-dir", "out"]);
         if !arguments.contains(&"--server") {
             command.args(["--server", "sim"]);
+        }
+        if !arguments.contains(&SHORT_ANSWERS[0]) {
+            command.args(SHORT_ANSWERS);
         }
         command.args(arguments);
         command

@@ -43,6 +43,10 @@ fn one_failed_request_in_a_hundred_is_never_improved() {
     assert_ne!(report(&ran)["verdict"], "improved", "{}", ran.stderr);
     let first = report(&ran)["reasons"][0].as_str().unwrap().to_owned();
     assert!(first.starts_with("head fails more requests: "), "{first}");
+    // It stands above every number on the page.
+    let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
+    let first = page.lines().next().unwrap();
+    assert!(first.contains(":** head fails more requests: "), "{first}");
 }
 
 #[test]
@@ -74,6 +78,24 @@ fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     ]);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     assert_eq!(report(&ran)["verdict"], "improved");
+}
+
+#[test]
+fn answers_of_one_token_are_judged_by_what_they_have() {
+    let session = Session::new();
+    let arguments = ["--head-args", "--sim-slowdown 200", "--max-tokens", "1", "--pairs", "7"];
+    let ran = session.concluded(&[&arguments[..], &["--budget", "30s"]].concat());
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let report = report(&ran);
+    let of_role = |role: &str| -> Vec<String> {
+        let comparisons = report["comparisons"].as_array().unwrap().iter();
+        let of_role = comparisons.filter(|comparison| comparison["role"] == role);
+        of_role.map(|comparison| comparison["metric"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of_role("gate"), ["output_tokens_per_second", "ttft_ms_p50"]);
+    assert!(!of_role("observe").contains(&"itl_ms_p50".to_owned()));
+    let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
+    assert!(page.contains("itl_ms_p50 decides nothing: an answer of one token has no gaps"), "{page}");
 }
 
 #[test]
