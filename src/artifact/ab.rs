@@ -507,6 +507,14 @@ pub struct MetricComparison {
     pub unknown: Unknowns,
 }
 
+impl MetricComparison {
+    /// No pair has a value of it: what stands in `base` and `head` are zeros that mean nothing.
+    #[must_use]
+    pub fn is_without_values(&self) -> bool {
+        self.role != ComparisonRole::Exact && self.pairs == 0 && self.change_pct.is_none()
+    }
+}
+
 /// Something that was looked at besides the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {

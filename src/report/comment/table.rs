@@ -31,7 +31,10 @@ pub(super) fn headline(origin: &Origin, cells: &[&Cell]) -> String {
     let figure = || {
         worst.gated().first().map_or_else(
             || reason(worst),
-            |of| format!("{} {}", label(&of.metric), change_in_full(of)),
+            |of| match of.is_without_values() {
+                true => escape(&clip(&of.sentence, LONGEST_REASON)),
+                false => format!("{} {}", label(&of.metric), change_in_full(of)),
+            },
         )
     };
     let is_aa = worst.comparison().is_some_and(|report| report.design.aa);
