@@ -99,6 +99,35 @@ fn answers_of_one_token_are_judged_by_what_they_have() {
 }
 
 #[test]
+fn no_server_fits_itself_to_what_the_other_leaves_unless_somebody_says_so() {
+    let session = Session::new();
+    let settings = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = session.command(&[&["--dry-run"][..], arguments].concat());
+        command.envs(variable.map(|value| ("LLAMA_ARG_FIT", value)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).matches("\"fit_off\": true").count()
+    };
+    assert_eq!(settings(&["--aa"], None), 2, "both sides");
+    assert_eq!(settings(&["--aa"], Some("on")), 0);
+    assert_eq!(settings(&["--aa", "--", "--fit", "on"], None), 0);
+    // What is said of one side is what is compared; the other is left as it is.
+    assert_eq!(settings(&["--head-args", "--fit on"], None), 0);
+    assert_eq!(settings(&["--head-env", "LLAMA_ARG_FIT=on"], None), 0);
+    assert_eq!(settings(&["--head-args", "--fit-ctx 512"], None), 2);
+}
+
+#[test]
+fn slots_of_two_sizes_are_warned_of() {
+    let session = Session::new();
+    let sizes = ["--base-args", "--ctx-size 8192", "--head-args", "--ctx-size 16384"];
+    let ran = session.run(&[&sizes[..], &["--budget", "12s", "--pairs", "3"]].concat());
+    let warnings = report(&ran)["warnings"].to_string();
+    assert!(warnings.contains("a slot of base holds 2048 tokens"), "{warnings}");
+    assert_eq!(warnings.matches("a slot of base").count(), 1, "once: {warnings}");
+}
+
+#[test]
 fn gates_come_from_the_scenario_and_flags_stand_over_them() {
     let session = Session::new();
     let scenario = session.folder.path().join("gates.toml");
