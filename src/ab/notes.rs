@@ -281,6 +281,7 @@ impl PairRecord {
             points: points(base, head),
             base: base.work_record(),
             head: head.work_record(),
+            restless: base.restless + head.restless,
             probe_ms: probes.map(
                 |(base, head)| {
                     if shared { base } else { [mean(base), mean(head)] }

@@ -59,6 +59,9 @@ pub(super) struct PairRecord {
     pub(super) base: WorkRecord,
     /// What head did.
     pub(super) head: WorkRecord,
+    /// Turns before which the other side's server did not fall silent, of both sides together.
+    #[serde(default)]
+    pub(super) restless: u64,
     /// The machine around it: the mean probe before and after, milliseconds.
     pub(super) probe_ms: Option<[f64; 2]>,
     /// Probes next to base and next to head, in restart mode.
