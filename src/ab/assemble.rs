@@ -20,7 +20,10 @@ use crate::run::sections::{machine, model_section, tool};
 use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
-use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work};
+use crate::verdict::power::{regression80, stddev};
+use crate::verdict::{
+    Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work, slow_down_pct,
+};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
@@ -87,7 +90,11 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         design: design(parts, &judged),
         sides: Sides { base: side(parts, 0), head: side(parts, 1) },
         trials: parts.state.pairs.iter().flat_map(|record| record.trials.clone()).collect(),
-        comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
+        comparisons: judged
+            .comparisons
+            .iter()
+            .filter_map(|of| comparison(of, regression80_pct(of, &judged, parts.looks)))
+            .collect(),
         checks: checks(parts, &judged),
         sessions: Vec::new(),
         heterogeneity: Vec::new(),
@@ -356,8 +363,19 @@ fn side(parts: &Parts<'_>, which: usize) -> SideReport {
     }
 }
 
+/// The smallest slow-down that sessions like this one would call regressed, four times out of five.
+fn regression80_pct(of: &Comparison, judged: &Judgement, looks: &Looks) -> Option<f64> {
+    let pairs = of.found.as_ref().filter(|_| of.rule.role == Role::Gate)?.pairs;
+    let bar = of.rule.slower_bar(of.base.median);
+    let level = judged.level / looks.gated() as f64;
+    regression80(pairs, stddev(&of.differences)?, bar, level).map(slow_down_pct)
+}
+
 /// On the wire; `None` for what has no value in any pair and decides nothing.
-pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
+pub(super) fn comparison(
+    of: &Comparison,
+    regression80_pct: Option<f64>,
+) -> Option<MetricComparison> {
     let rule = &of.rule;
     let nothing = of.found.is_none() && rule.role != Role::Exact;
     if nothing && rule.role == Role::Observe {
@@ -387,6 +405,11 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         q: number("q", of.p_adjusted.filter(|_| !gate), "it is for metrics that decide nothing"),
         resolution_pct: number("resolution_pct", of.resolution_pct(), untested),
         mde80_pct: number("mde80_pct", of.mde80_pct(), "it takes two pairs"),
+        regression80_pct: number(
+            "regression80_pct",
+            regression80_pct,
+            if gate { "so few pairs never call one" } else { "it decides nothing" },
+        ),
         position_effect_pct: number(
             "position_effect_pct",
             of.position_effect_pct(),

@@ -240,11 +240,11 @@ pub(super) fn plan(
 fn says_how_to_fit(args: &AbArgs) -> bool {
     let sides = &args.sides;
     let lines = [&sides.base_args, &sides.head_args].into_iter().flatten();
-    let own = lines.filter_map(|line| words::split(line).ok());
-    let variables = [&sides.base_env, &sides.head_env].into_iter().flatten();
+    let mut own = lines.filter_map(|line| words::split(line).ok());
+    let mut variables = [&sides.base_env, &sides.head_env].into_iter().flatten();
     command::says_how_to_fit(&args.run.server.extra_args)
-        || own.into_iter().any(|words| command::says_how_to_fit(&words))
-        || variables.into_iter().any(|variable| variable.name == command::FIT_VARIABLE)
+        || own.any(|words| command::says_how_to_fit(&words))
+        || variables.any(|variable| variable.name == command::FIT_VARIABLE)
         || std::env::var_os(command::FIT_VARIABLE).is_some()
 }
 

@@ -479,8 +479,12 @@ pub struct MetricComparison {
     pub q: Option<f64>,
     /// "This session can resolve ± this", per cent: half the width of the interval.
     pub resolution_pct: Option<f64>,
-    /// The smallest change that 80 of 100 such sessions would find, per cent.
+    /// Student's smallest visible change, per cent: what a t test at 5 % of this metric alone would find
+    /// in 80 of 100 such sessions. A verdict takes more.
     pub mde80_pct: Option<f64>,
+    /// The smallest slow-down that about 80 of 100 such sessions would call regressed, per cent, by pairs,
+    /// spread, level and bar; `null` for what does not gate, and in reports of before there was this field.
+    pub regression80_pct: Option<f64>,
     /// Pairs with a value.
     pub pairs: u64,
     /// The change in each of them, per cent of base, in the order in which they were played; empty in

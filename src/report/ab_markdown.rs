@@ -230,11 +230,14 @@ pub fn render(report: &AbReport) -> String {
         ab_sessions::table(report, &mut line);
     } else if !gates.is_empty() {
         line("");
-        line("How small a change this session could have seen, in 80 of 100 such sessions: ");
+        line(
+            "The smallest slow-down that about 80 of 100 sessions like this one would call regressed \
+             (as many pairs, as far apart, at this look, with this bar): ",
+        );
         let seen: Vec<String> = gates
             .iter()
             .filter_map(|comparison| {
-                Some(format!("{} {} %", comparison.metric, short(comparison.mde80_pct?)))
+                Some(format!("{} {} %", comparison.metric, short(comparison.regression80_pct?)))
             })
             .collect();
         line(&format!(

@@ -119,8 +119,9 @@ fn evidence(report: &AbReport) -> String {
     if let Some(resolution) = resolution {
         words.push_str(&format!(", resolves ±{}", share(resolution)));
     }
-    if let Some(detectable) = finest(report, |of| of.mde80_pct) {
-        words.push_str(&format!(", would see {} four times out of five", share(detectable)));
+    if let Some(called) = finest(report, |of| of.regression80_pct) {
+        let called = share(called);
+        words.push_str(&format!(", would call {called} slower a regression four times out of five"));
     }
     words
 }

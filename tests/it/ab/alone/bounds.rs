@@ -127,7 +127,7 @@ fn ctrl_c_keeps_what_was_measured_and_a_second_one_does_not_wait() {
 
 /// Times, what was measured, what is sized by how fast the machine was just then, and what is said of
 /// those. Everything else must be the same in two sessions of one plan.
-const VARIES: [&str; 37] = [
+const VARIES: [&str; 38] = [
     "id",
     "started_at",
     "finished_at",
@@ -157,6 +157,7 @@ const VARIES: [&str; 37] = [
     "q",
     "resolution_pct",
     "mde80_pct",
+    "regression80_pct",
     "pairs",
     "pairs_pct",
     "outliers",
