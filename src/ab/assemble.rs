@@ -21,9 +21,7 @@ use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
 use crate::verdict::power::{regression80, stddev};
-use crate::verdict::{
-    Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work, slow_down_pct,
-};
+use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work, slow_down_pct};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
@@ -541,7 +539,9 @@ fn idle_neighbour(state: &State, restart: bool) -> Check {
                 100.0 * busiest
             ),
         ),
-        None => (false, "it is not known: no turn was played, or the system does not say".to_owned()),
+        None => {
+            (false, "it is not known: no turn was played, or the system does not say".to_owned())
+        }
     };
     Check { name: "idle_neighbour".to_owned(), ok, detail }
 }
@@ -631,7 +631,11 @@ mod tests {
         };
         let fine = check(2, Some(0.01));
         assert!(fine.ok);
-        assert!(fine.detail.ends_with("before 2 of 40 turns it had not fallen silent"), "{}", fine.detail);
+        assert!(
+            fine.detail.ends_with("before 2 of 40 turns it had not fallen silent"),
+            "{}",
+            fine.detail
+        );
         assert!(!check(3, Some(0.01)).ok, "more than one turn in twenty");
         assert!(!check(0, Some(0.06)).ok);
         assert!(!check(0, None).ok, "nobody knows");

@@ -350,7 +350,8 @@ mod tests {
 
     /// A side whose turns have these values of one metric.
     fn notes(values: &[Option<f64>]) -> Notes {
-        let turn = |value: &Option<f64>| value.map(|value| ("itl_ms_p50", value)).into_iter().collect();
+        let turn =
+            |value: &Option<f64>| value.map(|value| ("itl_ms_p50", value)).into_iter().collect();
         Notes { values: values.iter().map(turn).collect(), ..Notes::default() }
     }
 

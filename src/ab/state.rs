@@ -16,9 +16,9 @@ use super::course::{Cost, Sizing};
 use super::error::AbError;
 use crate::artifact::{Sitting, Trial, store};
 use crate::error::Error;
-use crate::verdict::{Side, Work};
 use crate::verdict::contamination::BlockMachine;
 use crate::verdict::design::Order;
+use crate::verdict::{Side, Work};
 
 /// The file's name inside the output folder; gone once the comparison is over.
 pub(super) const FILE: &str = "ab-state.json";

@@ -51,9 +51,7 @@ fn rise_in_failures(sides: &Sides) -> Option<String> {
 /// To follow other words in the same sentence.
 fn uncapitalised(said: &str) -> String {
     let mut letters = said.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn sentence(report: &AbReport, fails_more: bool) -> String {

@@ -286,9 +286,8 @@ impl Judgement {
             return Some(Settled::Invalid);
         }
         self.look?;
-        let gated = || {
-            self.comparisons.iter().filter(|comparison| comparison.rule.role == Role::Gate)
-        };
+        let gated =
+            || self.comparisons.iter().filter(|comparison| comparison.rule.role == Role::Gate);
         // With no figure at all there is nothing that could be settled.
         gated().find(|comparison| comparison.found.is_some())?;
         let regressed = gated().any(|gate| gate.verdict == Some(Verdict::Regressed));

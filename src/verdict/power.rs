@@ -59,8 +59,7 @@ pub fn regression80(pairs: usize, stddev: f64, bar: f64, level: f64) -> Option<f
         })
         .collect();
     let eighty = (0.8 * enough.len() as f64).ceil() as usize;
-    let (_, answer, _) =
-        enough.select_nth_unstable_by(eighty.saturating_sub(1), f64::total_cmp);
+    let (_, answer, _) = enough.select_nth_unstable_by(eighty.saturating_sub(1), f64::total_cmp);
     Some(*answer)
 }
 
@@ -165,7 +164,10 @@ mod tests {
         // Of much noise the level decides, and more than Student's claim at 5 % is needed.
         let noisy = of(12, 0.04, bar).unwrap();
         assert!(noisy > 1.15 * mde80(12, 0.04).unwrap(), "{noisy}");
-        assert!((noisy / of(12, 0.08, bar).unwrap() - 0.5).abs() < 0.01, "it scales with the noise");
+        assert!(
+            (noisy / of(12, 0.08, bar).unwrap() - 0.5).abs() < 0.01,
+            "it scales with the noise"
+        );
         // Nine pairs reach a third of 0.0157 only if all agree: Φ(x)⁹ = 0.8 at x = 1.97.
         let nine = regression80(9, 1.0, 0.0, 0.0157 / 3.0).unwrap();
         assert!((nine - 1.97).abs() < 0.05, "{nine}");

@@ -121,7 +121,8 @@ fn evidence(report: &AbReport) -> String {
     }
     if let Some(called) = finest(report, |of| of.regression80_pct) {
         let called = share(called);
-        words.push_str(&format!(", would call {called} slower a regression four times out of five"));
+        words
+            .push_str(&format!(", would call {called} slower a regression four times out of five"));
     }
     words
 }

@@ -151,7 +151,11 @@ fn a_rise_in_failures_that_was_accepted_stands_above_every_number() {
         (&[SAME], "no-regression", "; no slow-down that matters"),
         (&[UNSURE], "inconclusive", "; cannot tell: output_tokens_per_second −1.3 %"),
         // All gates improved, and that was withheld.
-        (&[FASTER], "inconclusive", "; cannot tell: a server that fails more requests is not called improved"),
+        (
+            &[FASTER],
+            "inconclusive",
+            "; cannot tell: a server that fails more requests is not called improved",
+        ),
     ] {
         let [page, shown] = first_lines(gates, verdict, &[rise]);
         assert!(page.contains(&format!(":** {rise}{then}")), "{page}");

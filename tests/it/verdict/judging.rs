@@ -139,7 +139,10 @@ fn an_unfair_machine_and_lost_pairs_are_invalid_at_the_end_only() {
     let lost = Evidence { pairs_lost: 4, ..sound() };
     let found = judged(&few, &lost, Stage::Final);
     assert_eq!(found.verdict, Verdict::Invalid);
-    assert_eq!(found.reasons[0], "output_tokens_per_second: only 5 pairs could be used, 4 were lost, 6 are needed");
+    assert_eq!(
+        found.reasons[0],
+        "output_tokens_per_second: only 5 pairs could be used, 4 were lost, 6 are needed"
+    );
     assert_eq!(at_the_end(&[metric(&rate(), 812.0, 3.5, 1.0, 0)]).verdict, Verdict::Invalid);
 }
 
@@ -283,7 +286,10 @@ fn a_gate_that_neither_side_has_is_let_go_by_name_and_the_others_decide_as_stric
     // Nothing was measured at all: no metric is let go.
     let nothing = judged(&[gap(), valueless(9, false, false)], &sound(), Stage::Final);
     assert_eq!(nothing.verdict, Verdict::Invalid);
-    assert_eq!(nothing.reasons[0], "itl_ms_p50: only 0 pairs could be used, 0 were lost, 7 are needed");
+    assert_eq!(
+        nothing.reasons[0],
+        "itl_ms_p50: only 0 pairs could be used, 0 were lost, 7 are needed"
+    );
 }
 
 #[test]
@@ -296,8 +302,10 @@ fn a_gate_that_one_side_lacks_is_inconclusive_by_name_and_no_pair_more_is_played
     check(
         &Judgement { reasons: found.reasons[..1].to_vec(), ..found.clone() },
         Verdict::Inconclusive,
-        &["inconclusive: itl_ms_p50: no pair has a value of both sides (base has one in 9, head in 0), \
-           so there is nothing to compare"],
+        &[
+            "inconclusive: itl_ms_p50: no pair has a value of both sides (base has one in 9, head in 0), \
+           so there is nothing to compare",
+        ],
     );
     assert_eq!(found.comparisons[1].why, Some(Inconclusive::OneSided));
     assert_eq!(found.comparisons[1].needed_pairs, None);

@@ -95,7 +95,10 @@ fn answers_of_one_token_are_judged_by_what_they_have() {
     assert_eq!(of_role("gate"), ["output_tokens_per_second", "ttft_ms_p50"]);
     assert!(!of_role("observe").contains(&"itl_ms_p50".to_owned()));
     let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
-    assert!(page.contains("itl_ms_p50 decides nothing: an answer of one token has no gaps"), "{page}");
+    assert!(
+        page.contains("itl_ms_p50 decides nothing: an answer of one token has no gaps"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -123,7 +126,10 @@ fn slots_of_two_sizes_are_warned_of() {
     let sizes = ["--base-args", "--ctx-size 8192", "--head-args", "--ctx-size 16384"];
     let ran = session.run(&[&sizes[..], &["--budget", "12s", "--pairs", "3"]].concat());
     let warnings = report(&ran)["warnings"].to_string();
-    assert!(warnings.contains("a slot of base holds 8192 tokens of context and one of head 16384"), "{warnings}");
+    assert!(
+        warnings.contains("a slot of base holds 8192 tokens of context and one of head 16384"),
+        "{warnings}"
+    );
     assert_eq!(warnings.matches("a slot of base").count(), 1, "once: {warnings}");
 }
 
