@@ -14,7 +14,9 @@ use bench_ci::verdict::looks::{
 };
 use bench_ci::verdict::multiple::holm;
 use model::{Chance, Machine, NOISY, QUIET};
-use play::{Play, block_rates, covered, family, rates, sequential, settled_by_advice, significant};
+use play::{
+    OneOf, Play, block_rates, covered, family, rates, sequential, settled_by_advice, significant,
+};
 
 const SESSIONS: usize = 20_000;
 const SEED: u64 = 1;
@@ -25,6 +27,7 @@ fn main() {
         return;
     }
     pairs_and_effects();
+    claims();
     knobs();
     several_metrics();
     looks();
@@ -76,6 +79,20 @@ fn pairs_and_effects() {
                 let shares =
                     [found.regressed, found.no_regression, found.inconclusive].map(percent);
                 println!("{pairs:>4} {effect} | {}", shares.join(" "));
+            }
+        }
+    }
+}
+
+fn claims() {
+    println!("\nslow-down said to be called in 80 of 100: pairs, gated metrics, bar | it, called");
+    for (name, machine) in [("noisy", NOISY), ("quiet", QUIET)] {
+        for (pairs, gated) in [(9, 3), (12, 3), (16, 3), (12, 1)] {
+            for bar in [0.02, 0.002] {
+                let sessions = OneOf { machine, pairs, gated, bar };
+                let effect = 100.0 * sessions.claimed(SESSIONS, SEED).exp_m1();
+                let called = percent(sessions.called(effect, SESSIONS, SEED + 1));
+                println!("{name} {pairs:>4} {gated} {bar} | {effect:.2} {called}");
             }
         }
     }

@@ -6,6 +6,7 @@
 use bench_ci::stats::Better;
 use bench_ci::verdict::design::{Order, pair_order, slice_order};
 use bench_ci::verdict::looks::Looks;
+use bench_ci::verdict::power::{regression80, stddev};
 use bench_ci::verdict::signed_rank::{SignedRank, hodges_lehmann, p_value};
 use bench_ci::verdict::{
     Evidence, Judgement, MetricPairs, PairValue, Role, Rule, Session, Settled, Stage, Verdict,
@@ -162,10 +163,7 @@ pub(crate) fn one_session(play: Play, looks: &Looks, chance: &mut Chance) -> Jud
     let until = |pairs: usize| -> Vec<MetricPairs> {
         metrics
             .iter()
-            .map(|metric| MetricPairs {
-                rule: metric.rule.clone(),
-                pairs: metric.pairs[..pairs].to_vec(),
-            })
+            .map(|metric| MetricPairs::of(metric.rule.clone(), metric.pairs[..pairs].to_vec()))
             .collect()
     };
     for look in looks.all().iter().filter(|look| look.pairs < budget) {
@@ -175,6 +173,54 @@ pub(crate) fn one_session(play: Play, looks: &Looks, chance: &mut Chance) -> Jud
         }
     }
     judged(&until(budget), looks, Stage::Final)
+}
+
+/// Sessions of `pairs` pairs, judged at the planned look of so many, of which one of `gated` metrics changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OneOf {
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// Pairs.
+    pub(crate) pairs: usize,
+    /// Gated metrics.
+    pub(crate) gated: usize,
+    /// The bar, a fraction.
+    pub(crate) bar: f64,
+}
+
+impl OneOf {
+    /// The slow-down that is called four times out of five, of the usual session; logarithm.
+    pub(crate) fn claimed(self, sessions: usize, seed: u64) -> f64 {
+        let mut chance = Chance::new(seed);
+        let stddevs = (0..sessions).map(|_| {
+            let order = pair_order(chance.seed(), self.pairs);
+            let differences = differences(self.machine, 0.0, &order, &mut chance);
+            stddev(&differences).expect("two pairs or more")
+        });
+        let usual = middle(stddevs.collect());
+        let level = Looks::planned(self.gated).level_at(self.pairs) / self.gated as f64;
+        let claimed = regression80(self.pairs, usual, self.bar.ln_1p(), level);
+        claimed.expect("so many pairs can call a regression")
+    }
+
+    /// How often it is: the share of sessions in which the metric that changed is *regressed*.
+    pub(crate) fn called(self, effect: f64, sessions: usize, seed: u64) -> f64 {
+        let mut chance = Chance::new(seed);
+        let looks = Looks::planned(self.gated);
+        let hits = (0..sessions).filter(|_| {
+            let order = pair_order(chance.seed(), self.pairs);
+            let metrics: Vec<MetricPairs> = (0..self.gated)
+                .map(|place| {
+                    let effect = if place == 0 { effect } else { 0.0 };
+                    let differences = differences(self.machine, effect, &order, &mut chance);
+                    metric(self.bar, &order, &differences)
+                })
+                .collect();
+            let judgement = judged(&metrics, &looks, Stage::Final);
+            judgement.comparisons[0].verdict == Some(Verdict::Regressed)
+        });
+        hits.count() as f64 / sessions as f64
+    }
 }
 
 /// Of the sessions of `pairs` pairs that are inconclusive: how many there are, and the share that
@@ -256,7 +302,7 @@ fn metric(bar: f64, order: &[Order], differences: &[f64]) -> MetricPairs {
         base: 100.0,
         head: 100.0 * (-difference).exp(),
     });
-    MetricPairs { rule: Rule { bar, ..rule }, pairs: pairs.collect() }
+    MetricPairs::of(Rule { bar, ..rule }, pairs.collect())
 }
 
 fn judged(metrics: &[MetricPairs], looks: &Looks, stage: Stage) -> Judgement {

@@ -20,10 +20,15 @@ use crate::run::sections::{machine, model_section, tool};
 use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
-use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work};
+use crate::verdict::power::{regression80, stddev};
+use crate::verdict::{Comparison, Judgement, Role, Rule, Side, Spread, Stage, Work, slow_down_pct};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
+
+/// Turns before which the other server was not silent yet: the value of a block is an estimate that so few
+/// of its turns do not move.
+const RESTLESS_SHARE: f64 = 0.05;
 
 /// Our own client sends late by less than this share of the time that answers take, as in `run`: a
 /// client that lowers the rates by more cannot judge a change of a few per cent.
@@ -83,7 +88,11 @@ pub(super) fn assemble(parts: &Parts<'_>, exit: impl Fn(AbVerdict) -> ExitCode) 
         design: design(parts, &judged),
         sides: Sides { base: side(parts, 0), head: side(parts, 1) },
         trials: parts.state.pairs.iter().flat_map(|record| record.trials.clone()).collect(),
-        comparisons: judged.comparisons.iter().filter_map(comparison).collect(),
+        comparisons: judged
+            .comparisons
+            .iter()
+            .filter_map(|of| comparison(of, regression80_pct(of, &judged, parts.looks)))
+            .collect(),
         checks: checks(parts, &judged),
         sessions: Vec::new(),
         heterogeneity: Vec::new(),
@@ -353,8 +362,19 @@ fn side(parts: &Parts<'_>, which: usize) -> SideReport {
     }
 }
 
+/// The smallest slow-down that sessions like this one would call regressed, four times out of five.
+fn regression80_pct(of: &Comparison, judged: &Judgement, looks: &Looks) -> Option<f64> {
+    let pairs = of.found.as_ref().filter(|_| of.rule.role == Role::Gate)?.pairs;
+    let bar = of.rule.slower_bar(of.base.median);
+    let level = judged.level / looks.gated() as f64;
+    regression80(pairs, stddev(&of.differences)?, bar, level).map(slow_down_pct)
+}
+
 /// On the wire; `None` for what has no value in any pair and decides nothing.
-pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
+pub(super) fn comparison(
+    of: &Comparison,
+    regression80_pct: Option<f64>,
+) -> Option<MetricComparison> {
     let rule = &of.rule;
     let nothing = of.found.is_none() && rule.role != Role::Exact;
     if nothing && rule.role == Role::Observe {
@@ -384,6 +404,11 @@ pub(super) fn comparison(of: &Comparison) -> Option<MetricComparison> {
         q: number("q", of.p_adjusted.filter(|_| !gate), "it is for metrics that decide nothing"),
         resolution_pct: number("resolution_pct", of.resolution_pct(), untested),
         mde80_pct: number("mde80_pct", of.mde80_pct(), "it takes two pairs"),
+        regression80_pct: number(
+            "regression80_pct",
+            regression80_pct,
+            if gate { "so few pairs never call one" } else { "it decides nothing" },
+        ),
         position_effect_pct: number(
             "position_effect_pct",
             of.position_effect_pct(),
@@ -417,7 +442,6 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
     let (base, head) = (evidence.base, evidence.head);
     let trials = || state.pairs.iter().flat_map(|record| &record.trials);
     let spoilt = state.pairs.iter().filter(|record| record.spoilt.is_some()).count();
-    let restless = trials().filter_map(|trial| trial.idle_cpu_ratio).fold(0.0, f64::max);
     let unsettled = trials().filter(|trial| !trial.warmup.settled).count();
     let within = state
         .sizing
@@ -447,14 +471,7 @@ fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
             spoilt == 0,
             format!("{spoilt} of {} pairs were spoilt by the machine", state.pairs.len()),
         ),
-        check(
-            "idle_neighbour",
-            restless <= IDLE_SHARE,
-            format!(
-                "a server used at most {:.1} % of a processor while the other was loaded",
-                100.0 * restless
-            ),
-        ),
+        idle_neighbour(state, state.sizing.as_ref().map_or(parts.restart, |sizing| sizing.restart)),
         check(
             "warmed_up",
             unsettled == 0,
@@ -504,6 +521,30 @@ fn equal_work(base: &Work, head: &Work) -> Check {
             tokens(head)
         ),
     }
+}
+
+/// A server that is not loaded leaves the machine to the other: it was silent before the other's turn, and
+/// did next to nothing during it.
+fn idle_neighbour(state: &State, restart: bool) -> Check {
+    let trials = || state.pairs.iter().flat_map(|record| &record.trials);
+    let turns: u64 = trials().map(|trial| trial.slices).sum();
+    let restless: u64 = state.pairs.iter().map(|record| record.restless).sum();
+    let busiest = trials().filter_map(|trial| trial.idle_cpu_ratio).reduce(f64::max);
+    let (ok, detail) = match busiest {
+        _ if restart => (true, "one server at a time: none ran beside the other".to_owned()),
+        Some(busiest) => (
+            busiest <= IDLE_SHARE && restless as f64 <= RESTLESS_SHARE * turns as f64,
+            format!(
+                "a server used at most {:.1} % of a processor while the other was loaded, and before {restless} \
+                 of {turns} turns it had not fallen silent",
+                100.0 * busiest
+            ),
+        ),
+        None => {
+            (false, "it is not known: no turn was played, or the system does not say".to_owned())
+        }
+    };
+    Check { name: "idle_neighbour".to_owned(), ok, detail }
 }
 
 /// `ratios`: of each trial, how late our client sent, as a share of the time that its answers took.
@@ -563,6 +604,43 @@ mod tests {
         let check = equal_work(&uncounted, &uncounted);
         assert!(!check.ok);
         assert!(check.detail.starts_with("it is not known"), "{}", check.detail);
+    }
+
+    #[test]
+    fn a_neighbour_is_idle_that_was_silent_before_nearly_every_turn() {
+        let check = |restless: u64, idle_cpu_ratio: Option<f64>| {
+            let trial = serde_json::json!({
+                "pair": 0, "attempt": 0, "slot": 0, "side": "base", "folder": "", "start_s": 0.5,
+                "warmup": {"waves": 3, "settled": true, "failed": 0}, "slices": 40, "requests": 80,
+                "failed": 0, "tokens": {"prompt": 1, "output": 1}, "metrics": {}, "tails": null,
+                "probe": {"before_ms": null, "after_ms": null}, "steal_pct": null,
+                "load_average": null, "cpu_mhz": null, "idle_cpu_ratio": idle_cpu_ratio,
+                "valid": true, "reason": null,
+            });
+            let work = serde_json::json!({
+                "requests": 80, "failed": 0, "prompt_tokens": 1, "output_tokens": 1, "failures": {},
+            });
+            let pair = serde_json::json!({
+                "pair": 0, "attempt": 0, "order": "AB", "trials": [trial], "points": {},
+                "base": work, "head": work, "restless": restless, "probe_ms": null,
+                "probes_by_side": null, "steal_pct": null, "crash": null, "complete": true,
+                "spoilt": null, "took_s": 1.0, "loaded_s": 1.0,
+            });
+            let mut state = State::begin(serde_json::Value::Null, 1);
+            state.pairs.push(serde_json::from_value(pair).expect("a pair as it is kept"));
+            idle_neighbour(&state, false)
+        };
+        let fine = check(2, Some(0.01));
+        assert!(fine.ok);
+        assert!(
+            fine.detail.ends_with("before 2 of 40 turns it had not fallen silent"),
+            "{}",
+            fine.detail
+        );
+        assert!(!check(3, Some(0.01)).ok, "more than one turn in twenty");
+        assert!(!check(0, Some(0.06)).ok);
+        assert!(!check(0, None).ok, "nobody knows");
+        assert!(idle_neighbour(&State::begin(serde_json::Value::Null, 1), true).ok);
     }
 
     #[test]

@@ -71,6 +71,9 @@ impl Tail {
     }
 }
 
+/// What an answer of one token does not have.
+const BETWEEN_TOKENS: [&str; 2] = ["itl_ms_p50", "tpot_ms_p50"];
+
 /// Everything that is compared, in the order of reports: name, unit, direction, role unless a bar
 /// makes it a gate.
 const COMPARED: [(&str, &str, Better, Role); 13] = [
@@ -166,12 +169,34 @@ pub(super) fn rules(args: &DesignArgs, gates: &[Gate], problems: &mut Vec<Proble
     for typed in &args.floors {
         set(Place::Flag("--floor"), &typed.metric, None, Some(typed.floor));
     }
+    gates_first(&mut rules);
+    rules
+}
+
+/// In the order of reports.
+pub(super) fn gates_first(rules: &mut [Rule]) {
     rules.sort_by_key(|rule| match rule.role {
         Role::Gate => 0,
         Role::Observe => 1,
         Role::Exact => 2,
     });
-    rules
+}
+
+/// Answers of one token have no gaps, so what is measured between tokens cannot gate. Says so for each
+/// metric that would have.
+pub(super) fn let_go_of_gaps(rules: &mut [Rule], longest_answer: u32) -> Vec<String> {
+    let mut said = Vec::new();
+    for rule in rules.iter_mut().filter(|rule| rule.role == Role::Gate) {
+        if longest_answer <= 1 && BETWEEN_TOKENS.contains(&rule.metric.as_str()) {
+            rule.role = Role::Observe;
+            said.push(format!(
+                "{} decides nothing: an answer of one token has no gaps; ask for more with --max-tokens",
+                rule.metric
+            ));
+        }
+    }
+    gates_first(rules);
+    said
 }
 
 /// The values of one turn of load, by public name; what has none is left out.
@@ -199,6 +224,28 @@ pub(super) fn of_turn(summary: &Summary) -> BTreeMap<&'static str, f64> {
 mod tests {
     use super::*;
     use crate::stats::fixture;
+
+    #[test]
+    fn what_lies_between_tokens_gates_only_where_there_are_two() {
+        let usual = || -> Vec<Rule> {
+            COMPARED
+                .iter()
+                .map(|(name, unit, better, role)| Rule::by_default(name, unit, *better, *role))
+                .collect()
+        };
+        let gates = |rules: &[Rule]| -> Vec<String> {
+            let gates = rules.iter().filter(|rule| rule.role == Role::Gate);
+            gates.map(|rule| rule.metric.clone()).collect()
+        };
+        let mut rules = usual();
+        assert_eq!(let_go_of_gaps(&mut rules, 2), [""; 0]);
+        assert_eq!(gates(&rules), [OUTPUT_RATE, "ttft_ms_p50", "itl_ms_p50"]);
+        let said = let_go_of_gaps(&mut rules, 1);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("itl_ms_p50 decides nothing"), "{said:?}");
+        assert_eq!(gates(&rules), [OUTPUT_RATE, "ttft_ms_p50"]);
+        assert!(rules.is_sorted_by_key(|rule| rule.role != Role::Gate), "gates come first");
+    }
 
     #[test]
     fn a_tail_takes_enough_answers_and_else_says_how_many() {

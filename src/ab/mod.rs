@@ -77,6 +77,8 @@ const TEARDOWN: Duration = Duration::from_millis(2500);
 struct Order<'a> {
     args: &'a AbArgs,
     rules: Vec<Rule>,
+    /// Of the gates that this workload cannot have.
+    warnings: Vec<String>,
     looks: Looks,
     choices: [SideChoice; 2],
     provenance: Provenance,
@@ -133,20 +135,22 @@ fn order(args: &AbArgs, provenance: Provenance, begun: Instant) -> Result<Order<
     let mut problems = sides::problems(args);
     let choices = sides::choices(args);
     let surroundings = run::surroundings(&provenance)?;
-    let mut gates = Vec::new();
+    let (mut gates, mut longest_answer) = (Vec::new(), u32::MAX);
     if problems.is_empty() {
         // What `run` would refuse is refused before a build of minutes.
         let base = sides::plan(Side::Base, args, &choices[0], None, &surroundings)?;
         sides::plan(Side::Head, args, &choices[1], None, &surroundings)?;
+        longest_answer = base.plan.workload.request.max_tokens;
         gates = base.plan.workload.gates;
     }
-    let rules = metrics::rules(&args.design, &gates, &mut problems);
+    let mut rules = metrics::rules(&args.design, &gates, &mut problems);
     if !problems.is_empty() {
         return Err(PlanError::Invalid { subject: "this command line".to_owned(), problems }.into());
     }
+    let warnings = metrics::let_go_of_gaps(&mut rules, longest_answer);
     let gated = rules.iter().filter(|rule| rule.role == Role::Gate).count();
     let looks = looks(args.design.pairs, gated);
-    Ok(Order { args, rules, looks, choices, provenance, begun })
+    Ok(Order { args, rules, warnings, looks, choices, provenance, begun })
 }
 
 /// Looks at the usual places, or for another number of pairs at its half, three quarters and whole.
@@ -194,6 +198,7 @@ async fn play(
     } else {
         State::begin(plan_value, seed(args))
     };
+    state.warn(&order.warnings);
     let server_kind = match &base.plan.target {
         Target::Start(spec) if spec.program == ServerProgram::Sim => ServerKind::Sim,
         _ => ServerKind::LlamaServer,
@@ -508,6 +513,9 @@ fn show(
         };
         let bar_pct = (1e4 * rule.bar).round() / 100.0;
         line("gate", &format!("{}: bar {bar_pct} %{floor}", rule.metric));
+    }
+    for warning in &order.warnings {
+        line("warning", warning);
     }
     for (side, choice) in [Side::Base, Side::Head].into_iter().zip(&order.choices) {
         text.push_str(&format!("\n--- {side} ---\n"));

@@ -22,8 +22,13 @@ use crate::stats::{Better, HeaderSplit, ServerKind};
 use crate::verdict::block::{BlockValue, SlicePair};
 use crate::verdict::{Side, Work, difference};
 
-/// A metric that more of a block's turns lack has no value in it.
+/// Of a block's turns, one in so many must have a value of a metric, or the block has none.
 const FEWEST_TURNS_SHARE: usize = 2;
+
+/// Whether a block of so many turns has a value of a metric that `with_value` of them have.
+fn is_enough(with_value: usize, turns: usize) -> bool {
+    with_value * FEWEST_TURNS_SHARE >= turns
+}
 
 /// The machine at one moment.
 pub(super) struct Around {
@@ -141,6 +146,9 @@ impl Notes {
         for name in metrics::names() {
             let mut values: Vec<f64> =
                 self.values.iter().filter_map(|turn| turn.get(name).copied()).collect();
+            if !is_enough(values.len(), self.values.len()) {
+                continue;
+            }
             values.sort_by(f64::total_cmp);
             if let (Some(low), Some(high)) =
                 (values.get(values.len().saturating_sub(1) / 2), values.get(values.len() / 2))
@@ -273,6 +281,7 @@ impl PairRecord {
             points: points(base, head),
             base: base.work_record(),
             head: head.work_record(),
+            restless: base.restless + head.restless,
             probe_ms: probes.map(
                 |(base, head)| {
                     if shared { base } else { [mean(base), mean(head)] }
@@ -305,8 +314,9 @@ fn points(base: &Notes, head: &Notes) -> BTreeMap<String, Point> {
                 Some(SlicePair { base: *base.get(name)?, head: *head.get(name)? })
             })
             .collect();
-        // Turns in which everything failed have no value; they are counted as failures.
-        if slices.len() * FEWEST_TURNS_SHARE < base.values.len() {
+        // Turns in which everything failed have no value; they are counted as failures. Nor has one whose
+        // median is 0. Its partner of the other side is left out with it.
+        if !is_enough(slices.len(), base.values.len()) {
             continue;
         }
         if let Ok(value) = BlockValue::of(better, &slices) {
@@ -332,4 +342,31 @@ fn points(base: &Notes, head: &Notes) -> BTreeMap<String, Point> {
         Point { difference: None, base: base_failed, head: head_failed },
     );
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A side whose turns have these values of one metric.
+    fn notes(values: &[Option<f64>]) -> Notes {
+        let turn =
+            |value: &Option<f64>| value.map(|value| ("itl_ms_p50", value)).into_iter().collect();
+        Notes { values: values.iter().map(turn).collect(), ..Notes::default() }
+    }
+
+    #[test]
+    fn a_block_has_a_value_where_half_of_its_turns_have_one_and_a_side_likewise() {
+        let all = notes(&[Some(2.0); 4]);
+        let half = notes(&[Some(3.0), None, None, Some(3.0)]);
+        let fewer = notes(&[Some(3.0), None, None, None]);
+        let value = |base: &Notes, head: &Notes| points(base, head).get("itl_ms_p50").copied();
+        let point = value(&all, &half).expect("half of the turns are enough");
+        assert_eq!((point.base, point.head), (2.0, 3.0));
+        assert_eq!(value(&all, &fewer), None);
+        assert_eq!(value(&fewer, &fewer), None);
+        // What a side is said to have is held against the same rule.
+        assert!(half.medians().contains_key("itl_ms_p50"));
+        assert!(!fewer.medians().contains_key("itl_ms_p50"));
+    }
 }

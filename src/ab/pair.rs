@@ -20,7 +20,6 @@ use crate::load::Phase;
 use crate::plan::{Target, Workload};
 use crate::run::findings::Findings;
 use crate::run::fit;
-use crate::scrape::ServerIdentity;
 use crate::server::ServerError;
 use crate::stats::ServerKind;
 use crate::verdict::Side;
@@ -205,6 +204,7 @@ impl Arena<'_> {
             Side::Base => [first_stay, second_stay],
             Side::Head => [second_stay, first_stay],
         };
+        self.compare_contexts(stays.each_ref().map(|stay| stay.identity.slot_context));
         let mut notes = [Notes::default(), Notes::default()];
         let played = self.in_turns(&mut stays, &mut notes, sizing, number, begun).await;
         for (stay, notes) in stays.iter().zip(&mut notes) {
@@ -214,6 +214,18 @@ impl Arena<'_> {
         notes[0].end(base, self.warnings, self.until).await;
         notes[1].end(head, self.warnings, self.until).await;
         Ok(PairRecord::of(self.out_dir, number, notes, played?, self.server_kind)?)
+    }
+
+    /// Warns where the sides' slots are not of one size, in tokens; base first.
+    fn compare_contexts(&mut self, contexts: [Option<u64>; 2]) {
+        if let [Some(base), Some(head)] = contexts
+            && base != head
+        {
+            self.warnings.push(format!(
+                "a slot of base holds {base} tokens of context and one of head {head}; unless that is what you \
+                 compare, give both the same --ctx-size"
+            ));
+        }
     }
 
     /// The second server did not start beside the first: does it alone?
@@ -306,11 +318,13 @@ impl Arena<'_> {
     ) -> Result<PairRecord, Broken> {
         let mut notes = [Notes::default(), Notes::default()];
         let mut both: [Option<Turn>; 2] = [None, None];
+        let mut contexts = [None; 2];
         let mut complete = true;
         for side in number.sides() {
             let begun = Instant::now();
             let mut stay =
                 self.start(number, side).await.map_err(|error| self.failed(side, error))?;
+            contexts[index(side)] = stay.identity.slot_context;
             let played = self.trial(&mut stay, &mut notes[index(side)], sizing, begun, side).await;
             notes[index(side)].take(&stay);
             notes[index(side)].end(stay, self.warnings, self.until).await;
@@ -318,6 +332,7 @@ impl Arena<'_> {
             complete &= notes[index(side)].death.is_none();
         }
         let [Some(base), Some(head)] = both else { unreachable!("both sides had their turn") };
+        self.compare_contexts(contexts);
         add(&mut notes, [base, head]);
         Ok(PairRecord::of(self.out_dir, number, notes, complete, self.server_kind)?)
     }
@@ -438,9 +453,8 @@ impl Arena<'_> {
         let mut slots: Vec<u32> = Vec::new();
         let mut context: Option<u64> = None;
         for stay in stays.iter() {
-            let identity = ServerIdentity::ask(stay.host().control()).await;
-            slots.extend(identity.total_slots);
-            context = match (context, identity.slot_context) {
+            slots.extend(stay.identity.total_slots);
+            context = match (context, stay.identity.slot_context) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };

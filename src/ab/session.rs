@@ -266,28 +266,30 @@ pub(super) fn judgement(
     failures_allowed: u64,
     stage: Stage,
 ) -> Judgement {
-    let metrics: Vec<MetricPairs> = rules
-        .iter()
-        .map(|rule| MetricPairs {
-            rule: rule.clone(),
-            pairs: state
-                .pairs
-                .iter()
-                .filter(|record| record.counts())
-                .filter_map(|record| {
-                    let point = record.points.get(&rule.metric)?;
-                    Some(PairValue {
-                        order: record.order(),
-                        difference: point.difference,
-                        base: point.base,
-                        head: point.head,
-                    })
-                })
-                .collect(),
-        })
-        .collect();
+    let metrics: Vec<MetricPairs> =
+        rules.iter().map(|rule| metric_pairs(rule, &state.pairs)).collect();
     let evidence = evidence(state, failures_allowed);
     judge(&Session { metrics: &metrics, looks, evidence: &evidence, stage })
+}
+
+/// One metric in the pairs that count.
+fn metric_pairs(rule: &Rule, played: &[PairRecord]) -> MetricPairs {
+    let mut metric = MetricPairs::of(rule.clone(), Vec::new());
+    for record in played.iter().filter(|record| record.counts()) {
+        match record.points.get(&rule.metric) {
+            Some(point) => metric.pairs.push(PairValue {
+                order: record.order(),
+                difference: point.difference,
+                base: point.base,
+                head: point.head,
+            }),
+            None => {
+                let has = |side: Side| record.has_value(side, &rule.metric);
+                metric.add_without(has(Side::Base), has(Side::Head));
+            }
+        }
+    }
+    metric
 }
 
 /// What is known besides the numbers. Failures count wherever they happened; tokens only in pairs that

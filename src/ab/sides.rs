@@ -204,6 +204,7 @@ pub(super) fn plan(
         .into());
     }
     if let Target::Start(spec) = &mut plan.target {
+        spec.fit_off = !says_how_to_fit(args);
         spec.env =
             env.iter().map(|pair| (pair.name.clone(), Secret::new(pair.value.clone()))).collect();
     }
@@ -231,6 +232,20 @@ pub(super) fn plan(
         args: own_args,
         env: env.iter().map(|pair| pair.name.clone()).collect(),
     })
+}
+
+/// Whether the user says of either side if its server may fit itself to the memory that is free. Else none
+/// may: where two run at once, the second would get fewer layers or less context than the first, and
+/// would be called slower for it.
+fn says_how_to_fit(args: &AbArgs) -> bool {
+    let sides = &args.sides;
+    let lines = [&sides.base_args, &sides.head_args].into_iter().flatten();
+    let mut own = lines.filter_map(|line| words::split(line).ok());
+    let mut variables = [&sides.base_env, &sides.head_env].into_iter().flatten();
+    command::says_how_to_fit(&args.run.server.extra_args)
+        || own.any(|words| command::says_how_to_fit(&words))
+        || variables.any(|variable| variable.name == command::FIT_VARIABLE)
+        || std::env::var_os(command::FIT_VARIABLE).is_some()
 }
 
 /// The last two parts of a path: the folder tells two builds apart.

@@ -16,9 +16,9 @@ use super::course::{Cost, Sizing};
 use super::error::AbError;
 use crate::artifact::{Sitting, Trial, store};
 use crate::error::Error;
-use crate::verdict::Work;
 use crate::verdict::contamination::BlockMachine;
 use crate::verdict::design::Order;
+use crate::verdict::{Side, Work};
 
 /// The file's name inside the output folder; gone once the comparison is over.
 pub(super) const FILE: &str = "ab-state.json";
@@ -59,6 +59,9 @@ pub(super) struct PairRecord {
     pub(super) base: WorkRecord,
     /// What head did.
     pub(super) head: WorkRecord,
+    /// Turns before which the other side's server did not fall silent, of both sides together.
+    #[serde(default)]
+    pub(super) restless: u64,
     /// The machine around it: the mean probe before and after, milliseconds.
     pub(super) probe_ms: Option<[f64; 2]>,
     /// Probes next to base and next to head, in restart mode.
@@ -123,6 +126,12 @@ impl PairRecord {
         if self.order == Order::BaseFirst.name() { Order::BaseFirst } else { Order::HeadFirst }
     }
 
+    /// Whether a side has a value of a metric, even where the other has none to compare it with.
+    pub(super) fn has_value(&self, side: Side, metric: &str) -> bool {
+        let side = side.to_string();
+        self.trials.iter().any(|trial| trial.side == side && trial.metrics.contains_key(metric))
+    }
+
     /// What it cost, for those who size the next.
     pub(super) fn cost(&self, restart: bool) -> Cost {
         let amounts = self.trials.iter().map(|trial| {
@@ -159,6 +168,13 @@ impl State {
             model_sha256: None,
             warnings: Vec::new(),
         }
+    }
+
+    /// What a reader should know; what was said before is not said again.
+    pub(super) fn warn(&mut self, said: &[String]) {
+        let new: Vec<String> =
+            said.iter().filter(|warning| !self.warnings.contains(warning)).cloned().collect();
+        self.warnings.extend(new);
     }
 
     /// Of a session that was interrupted in this folder.

@@ -19,6 +19,7 @@ use crate::plan::Target;
 use crate::run::conclude::figures_of;
 use crate::run::findings::Findings;
 use crate::run::host::Host;
+use crate::scrape::ServerIdentity;
 use crate::server::Ending;
 use crate::server::running::CpuClock;
 use crate::stats::metric::E2E_MS;
@@ -56,6 +57,8 @@ pub(super) struct Until {
 /// A server that is up.
 pub(super) struct Stay {
     host: Host,
+    /// What it said of itself when it was up.
+    pub(super) identity: ServerIdentity,
     target: HttpTarget,
     clock: Option<CpuClock>,
     /// Everything that was asked of it.
@@ -114,8 +117,10 @@ impl Stay {
         let host = Host::ready(&plan, &log, findings, events, &until.cancel).await?;
         let target = host.target(&plan)?;
         let clock = host.cpu_clock();
+        let identity = ServerIdentity::ask(host.control()).await;
         Ok(Self {
             host,
+            identity,
             target,
             clock,
             records: Vec::new(),

@@ -501,8 +501,12 @@ pub struct MetricComparison {
     pub q: Option<f64>,
     /// "This session can resolve ± this", per cent: half the width of the interval.
     pub resolution_pct: Option<f64>,
-    /// The smallest change that 80 of 100 such sessions would find, per cent.
+    /// Student's smallest visible change, per cent: what a t test at 5 % of this metric alone would find
+    /// in 80 of 100 such sessions. A verdict takes more.
     pub mde80_pct: Option<f64>,
+    /// The smallest slow-down that about 80 of 100 such sessions would call regressed, per cent, by pairs,
+    /// spread, level and bar; `null` for what does not gate, and in reports of before there was this field.
+    pub regression80_pct: Option<f64>,
     /// Pairs with a value.
     pub pairs: u64,
     /// The change in each of them, per cent of base, in the order in which they were played; empty in
@@ -527,6 +531,14 @@ pub struct MetricComparison {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+impl MetricComparison {
+    /// No pair has a value of it: what stands in `base` and `head` are zeros that mean nothing.
+    #[must_use]
+    pub fn is_without_values(&self) -> bool {
+        self.role != ComparisonRole::Exact && self.pairs == 0 && self.change_pct.is_none()
+    }
 }
 
 /// Something that was looked at besides the numbers.

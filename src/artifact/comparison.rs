@@ -150,7 +150,8 @@ pub struct CompareJudged {
     pub q: Option<f64>,
     /// Half the width of the interval, per cent.
     pub resolution_pct: Option<f64>,
-    /// What 80 of 100 such sets of runs would find, per cent.
+    /// Student's smallest visible change, per cent: what a t test at 5 % of this metric alone would find
+    /// in 80 of 100 such sets of runs. A verdict takes more.
     pub mde80_pct: Option<f64>,
     /// Pairs with a value.
     pub pairs: Option<u64>,

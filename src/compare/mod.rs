@@ -13,8 +13,8 @@ mod sameness;
 mod side;
 
 use crate::verdict::{
-    Evidence, MetricPairs, PairValue, Rule, Session, Stage, Verdict, Work, design::Order,
-    difference, judge, looks::Looks,
+    Evidence, MetricPairs, Rule, Session, Stage, Verdict, Work, design::Order, difference, judge,
+    looks::Looks,
 };
 
 pub use command::main;
@@ -479,21 +479,18 @@ fn judge_pairs(
         .map(|row| {
             let value = |trial: &Trial| {
                 let same = |figure: &&Figure| figure.metric == row.rule.metric;
-                trial.figures.iter().find(same).map_or(f64::NAN, |figure| figure.value)
+                trial.figures.iter().find(same).map(|figure| figure.value)
             };
-            let pairs = turns
-                .chunks(2)
-                .zip(orders)
-                .map(|(pair, order)| {
-                    let (first, second) = (value(pair[0].2), value(pair[1].2));
-                    let (base, head) = match order {
-                        Order::BaseFirst => (first, second),
-                        Order::HeadFirst => (second, first),
-                    };
-                    PairValue::of_trials(row.rule.better, *order, base, head)
-                })
-                .collect();
-            MetricPairs { rule: row.rule.clone(), pairs }
+            let mut metric = MetricPairs::of(row.rule.clone(), Vec::new());
+            for (pair, order) in turns.chunks(2).zip(orders) {
+                let (first, second) = (value(pair[0].2), value(pair[1].2));
+                let (base, head) = match order {
+                    Order::BaseFirst => (first, second),
+                    Order::HeadFirst => (second, first),
+                };
+                metric.add(*order, base, head);
+            }
+            metric
         })
         .collect();
     let gated =

@@ -194,6 +194,10 @@ pub struct ServerSpec {
     pub batch_size: Option<u32>,
     /// `--ubatch-size`.
     pub ubatch_size: Option<u32>,
+    /// Whether a build that fits what is unset (layers on the GPU, context) to the memory that is free
+    /// just then is told not to: `--fit off`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fit_off: bool,
     /// Further arguments, verbatim.
     pub extra_args: Vec<String>,
     /// Variables that its environment has besides ours, in order.

@@ -462,6 +462,7 @@ fn server_spec(
         ctx_size: server.ctx_size,
         batch_size: server.batch_size,
         ubatch_size: server.ubatch_size,
+        fit_off: false,
         env: Vec::new(),
         extra_args: with_flags_of_the_route(&server.extra_args, workload, model),
         start_timeout: server.start_timeout,

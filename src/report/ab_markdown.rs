@@ -10,15 +10,21 @@ use super::escape::{escape, fenced};
 use super::number::{seconds, short, whole};
 use crate::artifact::{
     AbReport, AbVerdict, ComparisonRole, Design, DesignKind, EarlierAa, MetricComparison,
-    RunStatus, SideReport,
+    PairSpread, RunStatus, SideReport, Sides,
 };
 use crate::stats::{Better, ServerKind};
-use crate::verdict::Settled;
+use crate::verdict::{Evidence, Settled, Work};
 
 /// The verdict in words, and the metric that decided it; without markup, with what comes from outside.
 #[must_use]
 pub fn headline(report: &AbReport) -> String {
-    let mut line = sentence(report);
+    let rise = rise_in_failures(&report.sides);
+    let said = sentence(report, rise.is_some());
+    let mut line = match rise.filter(|_| report.verdict != AbVerdict::Invalid) {
+        // Correctness stands above every number, accepted or not. What is invalid says its own reason.
+        Some(rise) => format!("{rise}; {}", uncapitalised(&said)),
+        None => said,
+    };
     if let Some(sessions) = ab_sessions::confirmed_by(report) {
         line.push_str(&format!("; confirmed by {sessions} sessions"));
     }
@@ -31,7 +37,24 @@ pub fn headline(report: &AbReport) -> String {
     line
 }
 
-fn sentence(report: &AbReport) -> String {
+/// Of the two sides; `None` where head fails no larger share of its requests than base.
+fn rise_in_failures(sides: &Sides) -> Option<String> {
+    let work = |side: &SideReport| Work {
+        requests: side.requests,
+        failed: side.failed,
+        ..Work::default()
+    };
+    let (base, head) = (work(&sides.base), work(&sides.head));
+    Evidence { base, head, ..Evidence::default() }.rise_in_failures()
+}
+
+/// To follow other words in the same sentence.
+fn uncapitalised(said: &str) -> String {
+    let mut letters = said.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+fn sentence(report: &AbReport, fails_more: bool) -> String {
     let gates = || gated(report);
     let with = |verdict: AbVerdict| {
         gates().filter(move |comparison| comparison.verdict == Some(verdict)).max_by(
@@ -42,7 +65,6 @@ fn sentence(report: &AbReport) -> String {
             },
         )
     };
-    let failing = report.sides.head.failed > report.sides.base.failed;
     match report.verdict {
         AbVerdict::Invalid => {
             let why = report.reasons.first().map_or("the numbers are no evidence", String::as_str);
@@ -66,10 +88,6 @@ fn sentence(report: &AbReport) -> String {
             };
             format!("No slow-down that matters ({resolves} ±{} %)", short(least))
         }
-        AbVerdict::Inconclusive if failing => {
-            let why = report.reasons.first().map_or("head fails more requests", String::as_str);
-            format!("Cannot tell: {why}")
-        }
         AbVerdict::Inconclusive => match with(AbVerdict::Inconclusive) {
             Some(found) => {
                 let most = slow_down_bound(found).map_or_else(String::new, |most| {
@@ -84,6 +102,9 @@ fn sentence(report: &AbReport) -> String {
                     format!(", about {pairs} {unit} would settle it")
                 });
                 format!("Cannot tell: {}{most}{needed}", change(found))
+            }
+            None if fails_more => {
+                "Cannot tell: a server that fails more requests is not called improved".to_owned()
             }
             None => "Cannot tell: no pair was measured".to_owned(),
         },
@@ -102,8 +123,11 @@ fn slow_down_bound(of: &MetricComparison) -> Option<f64> {
 
 /// `output_tokens_per_second −3.4 % (95.8 % CI −4.6 … −2.3)`.
 fn change(of: &MetricComparison) -> String {
-    let change = of.change_pct.map_or_else(|| "?".to_owned(), percent);
-    format!("{} {change}{}", of.metric, interval(of))
+    match of.change_pct {
+        Some(change) => format!("{} {}{}", of.metric, percent(change), interval(of)),
+        // It names the metric, and why there is no figure.
+        None => of.sentence.clone(),
+    }
 }
 
 fn interval(of: &MetricComparison) -> String {
@@ -169,7 +193,7 @@ pub fn render(report: &AbReport) -> String {
     line(&format!("**{}:** {}", mark(report.verdict), escape(&headline(report))));
     let head = &report.sides.head;
     let base = &report.sides.base;
-    if head.failed > base.failed {
+    if rise_in_failures(&report.sides).is_some() {
         line("");
         line(&format!(
             "**Head fails more requests:** {} of {}, base {} of {}{}",
@@ -221,11 +245,14 @@ pub fn render(report: &AbReport) -> String {
         ab_sessions::table(report, &mut line);
     } else if !gates.is_empty() {
         line("");
-        line("How small a change this session could have seen, in 80 of 100 such sessions: ");
+        line(
+            "The smallest slow-down that about 80 of 100 sessions like this one would call regressed \
+             (as many pairs, as far apart, at this look, with this bar): ",
+        );
         let seen: Vec<String> = gates
             .iter()
             .filter_map(|comparison| {
-                Some(format!("{} {} %", comparison.metric, short(comparison.mde80_pct?)))
+                Some(format!("{} {} %", comparison.metric, short(comparison.regression80_pct?)))
             })
             .collect();
         line(&format!(
@@ -333,13 +360,15 @@ fn table_row(row: &MetricComparison) -> String {
         (None, Some(q)) => format!("q = {q:.3}"),
         (None, None) => "–".to_owned(),
     };
+    let value = |of: PairSpread| match row.is_without_values() {
+        true => "–".to_owned(),
+        false => format!("{} {}", short(of.median), escape(&row.unit)),
+    };
     format!(
-        "| `{}`{arrow} | {} {} | {} {} | {}{} | {} | {verdict} |",
+        "| `{}`{arrow} | {} | {} | {}{} | {} | {verdict} |",
         row.metric,
-        short(row.base.median),
-        escape(&row.unit),
-        short(row.head.median),
-        escape(&row.unit),
+        value(row.base),
+        value(row.head),
         row.change_pct.map_or_else(|| "–".to_owned(), percent),
         interval(row),
         row.resolution_pct.map_or_else(|| "–".to_owned(), |pct| format!("±{} %", short(pct))),

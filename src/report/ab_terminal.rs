@@ -6,7 +6,7 @@ use super::ab_markdown::{gated, headline, percent, signed};
 use super::escape::clean;
 use super::number::short;
 use super::terminal::{Screen, Tone};
-use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
+use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison, PairSpread};
 
 /// Ends with a line end; no line has more than `width` columns (at least 60, at most 200 are used).
 /// Escape codes, which take no column, only with `colour`.
@@ -75,14 +75,18 @@ struct MetricRow {
 
 impl MetricRow {
     fn of(of: &MetricComparison) -> Self {
+        let value = |of_side: PairSpread| match of.is_without_values() {
+            true => "–".to_owned(),
+            false => short(of_side.median),
+        };
         let change = of.change_pct.map_or_else(|| "–".to_owned(), percent);
         let interval = of.ci_pct.map_or_else(String::new, |[low, high]| {
             format!(" ({} … {})", signed(low), signed(high))
         });
         Self {
             name: clean(&of.metric),
-            base: short(of.base.median),
-            head: short(of.head.median),
+            base: value(of.base),
+            head: value(of.head),
             unit: clean(&of.unit),
             change: format!("{change}{interval}"),
             verdict: of.verdict.map_or("", AbVerdict::name),

@@ -32,6 +32,9 @@ pub(crate) fn show(plan: &RunPlan) -> Result<String, Error> {
             if spec.port == 0 {
                 line("", "with a free port in place of --port 1, and flags adapted to its --help");
             }
+            if spec.fit_off {
+                line("", "with --fit off, if its --help has that flag");
+            }
             Dialect::LlamaCpp
         }
     };

@@ -137,6 +137,9 @@ const GPU_LAYERS: &[&str] = &["--n-gpu-layers", "--gpu-layers", "-ngl"];
 const CTX_SIZE: &[&str] = &["--ctx-size", "-c"];
 const BATCH_SIZE: &[&str] = &["--batch-size", "-b"];
 const UBATCH_SIZE: &[&str] = &["--ubatch-size", "-ub"];
+const FIT: &[&str] = &["--fit", "-fit"];
+/// The variable in which llama-server looks for `--fit`.
+pub(crate) const FIT_VARIABLE: &str = "LLAMA_ARG_FIT";
 const METRICS: &[&str] = &["--metrics"];
 const SLOTS: &[&str] = &["--slots"];
 const ANY_SLOTS: &[&str] = &["--slots", "--no-slots", "--slots-endpoint-disable"];
@@ -167,6 +170,14 @@ pub fn names_a_model(extra_args: &[String]) -> bool {
     // All that a build could add is which other flags have a value, which may begin with a dash.
     let capabilities = Capabilities::default();
     ExtraArgs { args: extra_args, capabilities: &capabilities }.has(ANY_MODEL)
+}
+
+/// Whether further arguments say if the server may fit itself to the memory that is free.
+#[must_use]
+pub fn says_how_to_fit(extra_args: &[String]) -> bool {
+    // No flag that takes a value beginning with a dash has one of these names for its value.
+    let capabilities = Capabilities::default();
+    ExtraArgs { args: extra_args, capabilities: &capabilities }.has(FIT)
 }
 
 /// Builds the command line.
@@ -224,6 +235,9 @@ pub fn build(
     draft.asked_for(BATCH_SIZE, spec.batch_size.map(|n| n.to_string()))?;
     draft.asked_for(UBATCH_SIZE, spec.ubatch_size.map(|n| n.to_string()))?;
     draft.gpu_layers(spec.n_gpu_layers.as_deref())?;
+    if spec.fit_off {
+        draft.fit_off();
+    }
     draft.ours(METRICS, METRICS, "there will be no server metrics");
     draft.ours(SLOTS, ANY_SLOTS, "there may be no slot states");
     draft.take_extra(port);
@@ -361,6 +375,14 @@ impl Draft<'_> {
             }
         }
         self.asked_for(GPU_LAYERS, Some(value.to_owned()))
+    }
+
+    /// `--fit off`, where the help has it: a build without the flag fits nothing.
+    fn fit_off(&mut self) {
+        let known = FIT.iter().find(|name| self.extra.capabilities.flag(name).is_some());
+        if let Some(name) = known.filter(|_| !self.extra.has(FIT)) {
+            self.push(name, "off");
+        }
     }
 
     /// A flag that we add for our own sake: left out, with a warning, where it does not exist.

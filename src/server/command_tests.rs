@@ -20,6 +20,7 @@ fn spec(extra: &[&str]) -> ServerSpec {
         ctx_size: None,
         batch_size: None,
         ubatch_size: None,
+        fit_off: false,
         extra_args: extra.iter().map(|arg| (*arg).to_owned()).collect(),
         env: Vec::new(),
         start_timeout: Duration::from_secs(600),
@@ -237,4 +238,22 @@ fn the_simulator_is_this_binary_with_a_leading_argument() {
         ["sim", "--host", "127.0.0.1", "--port", "1234", "--metrics", "--slots"]
     );
     assert!(program.to_plan() == ServerProgram::Sim);
+}
+
+#[test]
+fn a_build_that_fits_itself_to_free_memory_is_told_not_to() {
+    let mut fixed = spec(&[]);
+    fixed.fit_off = true;
+    check(&fixed, TODAY, &["--fit", "off", "--metrics", "--slots"], 0);
+    // Those do not know the flag, or nobody knows what they know.
+    check(&fixed, OLDER, &["--metrics", "--slots"], 0);
+    check(&fixed, OLDEST, &["--metrics"], 0);
+    check(&fixed, "", &["--metrics", "--slots"], 0);
+    // What the user says stands.
+    let mut chosen = spec(&["-fit", "on"]);
+    chosen.fit_off = true;
+    check(&chosen, TODAY, &["--metrics", "--slots", "-fit", "on"], 0);
+    assert!(says_how_to_fit(&chosen.extra_args));
+    assert!(says_how_to_fit(&["--fit=off".to_owned()]));
+    assert!(!says_how_to_fit(&["--fit-ctx".to_owned(), "512".to_owned()]));
 }

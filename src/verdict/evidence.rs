@@ -101,8 +101,10 @@ pub enum Invalid {
         p: f64,
     },
     /// Enough pairs were played, and too few of them could be used.
-    #[error("only {valid} pairs could be used, {lost} were lost, {needed} are needed")]
+    #[error("{metric}: only {valid} pairs could be used, {lost} were lost, {needed} are needed")]
     TooFewPairs {
+        /// The gated metric that has the fewest.
+        metric: String,
         /// Pairs with numbers.
         valid: usize,
         /// Pairs without.

@@ -46,8 +46,52 @@ pub enum Stage {
 pub struct MetricPairs {
     /// The metric and its bars.
     pub rule: Rule,
-    /// The pairs in the order in which they were played.
+    /// The pairs in the order in which they were played; those without a value are left out.
     pub pairs: Vec<PairValue>,
+    /// Which side had one in those that are left out.
+    pub alone: Alone,
+}
+
+/// In how many of the pairs that have no value of a metric a side has one all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Alone {
+    /// Pairs in which base has one.
+    pub base: usize,
+    /// Pairs in which head has one.
+    pub head: usize,
+}
+
+impl MetricPairs {
+    /// Of pairs that all have a value.
+    #[must_use]
+    pub fn of(rule: Rule, pairs: Vec<PairValue>) -> Self {
+        Self { rule, pairs, alone: Alone::default() }
+    }
+
+    /// Adds a pair of trials, of which either may have no value.
+    pub fn add(&mut self, order: Order, base: Option<f64>, head: Option<f64>) {
+        match (base, head) {
+            (Some(base), Some(head)) => {
+                self.pairs.push(PairValue::of_trials(self.rule.better, order, base, head));
+            }
+            (base, head) => self.add_without(base.is_some(), head.is_some()),
+        }
+    }
+
+    /// Notes a pair without a value, though a side may have one of its own.
+    pub fn add_without(&mut self, base_has: bool, head_has: bool) {
+        self.alone.base += usize::from(base_has);
+        self.alone.head += usize::from(head_has);
+    }
+
+    fn valid_pairs(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.difference.is_some()).count()
+    }
+
+    /// Neither side ever had a value.
+    fn is_absent(&self) -> bool {
+        self.pairs.is_empty() && self.alone == Alone::default()
+    }
 }
 
 /// One metric in one pair.
@@ -93,8 +137,10 @@ pub struct Spread {
 /// methods that end in `_pct` give what people read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// The metric and its bars.
+    /// The metric and its bars. A gate that has no value in any pair, on neither side, is only observed.
     pub rule: Rule,
+    /// Which side has a value in pairs without one.
+    pub alone: Alone,
     /// Base over the pairs.
     pub base: Spread,
     /// Head over the pairs.
@@ -215,7 +261,7 @@ pub enum Settled {
     Invalid,
     /// A gated metric regressed; no other can take that back.
     Regressed,
-    /// Every gated metric has its answer.
+    /// Every gated metric has its answer, as far as it can have one.
     Answered,
 }
 
@@ -240,18 +286,15 @@ impl Judgement {
             return Some(Settled::Invalid);
         }
         self.look?;
-        let mut gated = self
-            .comparisons
-            .iter()
-            .filter(|comparison| comparison.rule.role == Role::Gate)
-            .filter_map(|comparison| comparison.verdict)
-            .peekable();
-        gated.peek()?;
-        let (mut regressed, mut open) = (false, false);
-        for verdict in gated {
-            regressed |= verdict == Verdict::Regressed;
-            open |= verdict == Verdict::Inconclusive;
-        }
+        let gated =
+            || self.comparisons.iter().filter(|comparison| comparison.rule.role == Role::Gate);
+        // With no figure at all there is nothing that could be settled.
+        gated().find(|comparison| comparison.found.is_some())?;
+        let regressed = gated().any(|gate| gate.verdict == Some(Verdict::Regressed));
+        // More pairs do not give a side the values that it lacks.
+        let open = gated().any(|gate| {
+            gate.verdict == Some(Verdict::Inconclusive) && gate.why != Some(Inconclusive::OneSided)
+        });
         match (regressed, open) {
             (true, _) => Some(Settled::Regressed),
             (false, false) => Some(Settled::Answered),
@@ -264,15 +307,18 @@ impl Judgement {
 #[must_use]
 pub fn judge(session: &Session<'_>) -> Judgement {
     let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate).count();
-    let pairs = session.metrics.iter().map(valid_pairs).max().unwrap_or(0);
+    let pairs = session.metrics.iter().map(MetricPairs::valid_pairs).max().unwrap_or(0);
     let level = session.looks.level_at(pairs);
     let least = least_pairs(gated, ALPHA);
 
     let mut comparisons: Vec<Comparison> = session.metrics.iter().map(describe).collect();
     adjust(&mut comparisons, Role::Gate, holm);
     adjust(&mut comparisons, Role::Observe, benjamini_hochberg);
+    // Only now: Holm's rule has kept its place among the others, so that they are judged as strictly as
+    // was planned.
+    let absent = let_go_of_absent(session, &mut comparisons);
     for comparison in &mut comparisons {
-        decide(comparison, level, least);
+        decide(comparison, level, least, pairs);
         comparison.sentence = sentence(comparison, gated, least, level, Unit::Pair);
     }
 
@@ -282,9 +328,9 @@ pub fn judge(session: &Session<'_>) -> Judgement {
     Judgement {
         verdict,
         reasons: reasons(&comparisons, &invalid, rise, withheld),
-        warnings: comparisons
-            .iter()
-            .filter_map(Comparison::warning)
+        warnings: absent
+            .into_iter()
+            .chain(comparisons.iter().filter_map(Comparison::warning))
             .chain(session.evidence.doubt_about_work())
             .collect(),
         invalid,
@@ -295,8 +341,34 @@ pub fn judge(session: &Session<'_>) -> Judgement {
     }
 }
 
-fn valid_pairs(metric: &MetricPairs) -> usize {
-    metric.pairs.iter().filter(|pair| pair.difference.is_some()).count()
+/// A gate of which neither side ever had a value has nothing to decide about: it is observed from then
+/// on, and a sentence says so. Where no gate has a value, all stay: nothing was measured then.
+fn let_go_of_absent(session: &Session<'_>, comparisons: &mut [Comparison]) -> Vec<String> {
+    let gates = || session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate);
+    if gates().all(|gate| gate.valid_pairs() == 0) {
+        return Vec::new();
+    }
+    let mut said = Vec::new();
+    for (metric, comparison) in session.metrics.iter().zip(comparisons) {
+        if metric.rule.role == Role::Gate && metric.is_absent() {
+            comparison.rule.role = Role::Observe;
+            comparison.p_adjusted = None;
+            said.push(without_value(&metric.rule.metric));
+        }
+    }
+    said
+}
+
+/// That a gate decides nothing, and what may be behind it.
+fn without_value(metric: &str) -> String {
+    let between_deltas = metric.starts_with("itl") || metric.starts_with("tpot");
+    let why = if between_deltas {
+        ": an answer of one token has no gaps, and where most of an answer comes in one read, as with \
+         speculative decoding, the median gap is 0"
+    } else {
+        ""
+    };
+    format!("{metric} decides nothing, for neither side had a value of it in any pair{why}")
 }
 
 /// Everything about a metric that needs no other metric.
@@ -311,6 +383,7 @@ fn describe(metric: &MetricPairs) -> Comparison {
     let found = if tested { SignedRank::of(&differences).ok() } else { None };
     Comparison {
         rule: metric.rule.clone(),
+        alone: metric.alone,
         base: spread(metric.pairs.iter().map(|pair| pair.base)),
         head: spread(metric.pairs.iter().map(|pair| pair.head)),
         p_adjusted: found.as_ref().map(|found| found.p),
@@ -357,12 +430,17 @@ pub(super) fn adjust(comparisons: &mut [Comparison], role: Role, rule: fn(&[f64]
     }
 }
 
-fn decide(comparison: &mut Comparison, level: f64, least: usize) {
+/// `pairs`: the most that any metric has.
+fn decide(comparison: &mut Comparison, level: f64, least: usize, pairs: usize) {
     if comparison.rule.role == Role::Exact {
         return;
     }
     let Some((found, p)) = comparison.found.zip(comparison.p_adjusted) else {
         comparison.verdict = Some(Verdict::Inconclusive);
+        if pairs > 0 {
+            comparison.why = Some(Inconclusive::OneSided);
+            return;
+        }
         comparison.why = Some(Inconclusive::BelowFloor);
         comparison.needed_pairs = Some(least);
         return;
@@ -394,16 +472,26 @@ fn invalid(session: &Session<'_>, least: usize) -> Vec<Invalid> {
     {
         faults.push(Invalid::ProbeImbalance { p });
     }
-    let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate);
-    if let Some(valid) = gated.map(valid_pairs).min() {
-        let lost = session.evidence.pairs_lost;
-        // Fewer than the floor because fewer were played is inconclusive; because they were lost,
-        // or because there is nothing at all, is no evidence.
-        if valid == 0 || (valid < least && valid + lost >= least) {
-            faults.push(Invalid::TooFewPairs { valid, lost, needed: least });
-        }
-    }
+    faults.extend(too_few_pairs(session, least));
     faults
+}
+
+/// Fewer than the floor because fewer were played is inconclusive, and so is a metric of which one side
+/// alone has values; because they were lost, or because there is nothing at all, is no evidence.
+fn too_few_pairs(session: &Session<'_>, least: usize) -> Option<Invalid> {
+    let gated = session.metrics.iter().filter(|metric| metric.rule.role == Role::Gate);
+    let counted: Vec<(&str, usize)> =
+        gated.map(|metric| (metric.rule.metric.as_str(), metric.valid_pairs())).collect();
+    let with_values = counted.iter().filter(|(_, valid)| *valid > 0);
+    let (metric, valid) =
+        with_values.min_by_key(|(_, valid)| *valid).or_else(|| counted.first())?;
+    let lost = session.evidence.pairs_lost;
+    (*valid == 0 || (*valid < least && valid + lost >= least)).then(|| Invalid::TooFewPairs {
+        metric: (*metric).to_owned(),
+        valid: *valid,
+        lost,
+        needed: least,
+    })
 }
 
 /// The verdict of all, and whether an improvement was withheld because of failures.

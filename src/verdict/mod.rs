@@ -35,7 +35,7 @@ pub mod student_t;
 
 pub use evidence::{Evidence, Invalid, Side, Work};
 pub use judge::{
-    Comparison, Judgement, MetricPairs, PairValue, Session, Settled, Spread, Stage, judge,
+    Alone, Comparison, Judgement, MetricPairs, PairValue, Session, Settled, Spread, Stage, judge,
 };
 pub use rule::{Inconclusive, Role, Rule, Verdict};
 pub use scale::{change_pct, difference, slow_down_pct};

@@ -1,17 +1,84 @@
 //! What a session could have seen, and what it would take to see more.
 //!
-//! Main functions: [`mde80`] and [`pairs_needed`]. The resolution is the half-width of the interval
-//! itself, [`super::signed_rank::Interval::half_width`].
+//! Main functions: [`regression80`], [`mde80`] and [`pairs_needed`]. The resolution is the half-width of
+//! the interval itself, [`super::signed_rank::Interval::half_width`].
+
+use std::f64::consts::TAU;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::looks::MOST_PAIRS;
+use super::signed_rank::{middle, null_distribution, walsh_averages};
 use super::student_t;
 
+/// Simulated sessions behind [`regression80`], and their seed: one standard error of 80 % is 0.6 points.
+const SESSIONS: usize = 4_000;
+const SEED: u64 = 20_260_102;
+
+/// Walsh averages of all of them together at most, so that 200 pairs take no longer than a fraction of a
+/// second; there are then 500 sessions, and one standard error is 1.8 points.
+const MOST_AVERAGES: usize = 10_050_000;
+
+/// Student's smallest visible difference. A verdict takes more: see [`regression80`].
+///
 /// The smallest true difference that a test at 5 % finds in 80 of 100 sessions of n pairs whose
 /// differences have this standard deviation: (t₀.₉₇₅ + t₀.₈₀)·s/√n with n − 1 degrees of freedom.
 /// `None` below two pairs.
 #[must_use]
 pub fn mde80(pairs: usize, stddev: f64) -> Option<f64> {
     Some(mde80_factor(pairs)? * stddev)
+}
+
+/// The smallest slow-down that is called a regression in 80 of 100 sessions of n pairs whose differences
+/// are normal with this standard deviation. Unit of `stddev`, `bar` and the answer: that of the
+/// differences.
+///
+/// `level` is what p must not exceed: the level of the look over the number of gated metrics, the first
+/// step of Holm's rule; where others regressed too, it is called a little more often. `None` where that
+/// many pairs never reach the level, or where no slow-down reaches the bar.
+///
+/// A slow-down moves all Walsh averages of a session by itself. So each simulated session of noise alone
+/// tells from which slow-down on it says *regressed*: where so many averages are above 0 that p reaches
+/// the level, and their median reaches the bar. The answer is what suffices for 80 of 100 of them. With
+/// p at or below 5 % the interval lies above 0 by itself.
+#[must_use]
+pub fn regression80(pairs: usize, stddev: f64, bar: f64, level: f64) -> Option<f64> {
+    let below = most_averages_below(pairs, level)?;
+    if !bar.is_finite() || !stddev.is_finite() {
+        return None;
+    }
+    let averages = pairs * (pairs + 1) / 2;
+    let sessions = (MOST_AVERAGES / averages).clamp(1, SESSIONS);
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut enough: Vec<f64> = (0..sessions)
+        .map(|_| {
+            let noise: Vec<f64> = (0..pairs).map(|_| stddev * normal(&mut random)).collect();
+            let averages = walsh_averages(&noise);
+            (bar - middle(&averages)).max(-averages[below])
+        })
+        .collect();
+    let eighty = (0.8 * enough.len() as f64).ceil() as usize;
+    let (_, answer, _) = enough.select_nth_unstable_by(eighty.saturating_sub(1), f64::total_cmp);
+    Some(*answer)
+}
+
+/// How many Walsh averages may lie below 0 while the two-sided p is at most `level`.
+fn most_averages_below(pairs: usize, level: f64) -> Option<usize> {
+    let mut tail = 0.0;
+    let reached = null_distribution(pairs).into_iter().take_while(|probability| {
+        tail += probability;
+        2.0 * tail <= level
+    });
+    reached.count().checked_sub(1)
+}
+
+/// Standard normal, by Box and Muller.
+fn normal(random: &mut impl Rng) -> f64 {
+    // In (0, 1].
+    let mut uniform = || ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    let (size, angle) = (uniform(), uniform());
+    (-2.0 * libm::log(size)).sqrt() * libm::cos(TAU * angle)
 }
 
 /// c_n of [`mde80`]: standard deviations.
@@ -82,6 +149,31 @@ mod tests {
         }
         assert_eq!(mde80_factor(1), None);
         assert_eq!(mde80_factor(0), None);
+    }
+
+    #[test]
+    fn a_regression_that_is_called_four_times_out_of_five_is_above_the_bar_and_above_the_noise() {
+        let (level, bar) = (0.02 / 3.0, 0.02_f64.ln_1p());
+        let of = |pairs, stddev, bar| regression80(pairs, stddev, bar, level);
+        // Without noise the bar itself is enough.
+        assert_eq!(of(12, 0.0, bar), Some(bar));
+        // Of little noise the estimate's own error decides: 0.84·s/√n above the bar, and 2 % more for
+        // signed ranks.
+        let quiet = of(12, 0.004, bar).unwrap();
+        assert!((quiet - bar - 0.84 * 1.02 * 0.004 / 12_f64.sqrt()).abs() < 1e-4, "{quiet}");
+        // Of much noise the level decides, and more than Student's claim at 5 % is needed.
+        let noisy = of(12, 0.04, bar).unwrap();
+        assert!(noisy > 1.15 * mde80(12, 0.04).unwrap(), "{noisy}");
+        assert!(
+            (noisy / of(12, 0.08, bar).unwrap() - 0.5).abs() < 0.01,
+            "it scales with the noise"
+        );
+        // Nine pairs reach a third of 0.0157 only if all agree: Φ(x)⁹ = 0.8 at x = 1.97.
+        let nine = regression80(9, 1.0, 0.0, 0.0157 / 3.0).unwrap();
+        assert!((nine - 1.97).abs() < 0.05, "{nine}");
+        assert_eq!(regression80(8, 1.0, 0.0, 0.0157 / 3.0), None, "never significant");
+        assert_eq!(of(12, 0.01, f64::INFINITY), None);
+        assert_eq!(regression80(0, 0.01, bar, level), None);
     }
 
     #[test]

@@ -185,6 +185,8 @@ pub enum Inconclusive {
     EstimatorsDisagree,
     /// Too few pairs for any difference to be significant, by construction.
     BelowFloor,
+    /// No pair has a value of both sides, though one of them may have its own.
+    OneSided,
 }
 
 #[cfg(test)]

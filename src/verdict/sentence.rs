@@ -38,7 +38,7 @@ pub(super) fn sentence(
     let Some((found, verdict)) = of.found.as_ref().zip(of.verdict) else {
         return match of.change_pct() {
             Some(change) => format!("{} ({})", values(of), percent_signed(change)),
-            None => format!("{}: no {} has a value", of.rule.metric, unit.name()),
+            None => format!("{}: {}", of.rule.metric, without_figures(of, unit)),
         };
     };
     let numbers = numbers(of, found, unit);
@@ -48,6 +48,18 @@ pub(super) fn sentence(
             format!("{numbers}: {}", undecided(of, found, why, gated, least_pairs, level, unit))
         }
         _ => numbers,
+    }
+}
+
+fn without_figures(of: &Comparison, unit: Unit) -> String {
+    let (base, head) = (of.alone.base, of.alone.head);
+    match (of.why, base + head) {
+        (Some(Inconclusive::OneSided), 1..) => format!(
+            "no {0} has a value of both sides (base has one in {base}, head in {head}), so there is nothing to \
+             compare",
+            unit.name()
+        ),
+        _ => format!("no {} has a value", unit.name()),
     }
 }
 
@@ -130,6 +142,8 @@ fn undecided(
                 percent_signed(slow_down_pct(other))
             )
         }
+        // Those have no figures, and so no such sentence.
+        Inconclusive::OneSided => cannot,
         Inconclusive::BelowFloor => {
             let metrics = if gated == 1 { "metric" } else { "metrics" };
             format!(

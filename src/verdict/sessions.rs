@@ -19,7 +19,7 @@
 
 use super::block::median;
 use super::evidence::{Evidence, Invalid};
-use super::judge::{Comparison, Judgement, Spread, adjust, overall, reasons};
+use super::judge::{Alone, Comparison, Judgement, Spread, adjust, overall, reasons};
 use super::looks::ALPHA;
 use super::multiple::{benjamini_hochberg, holm};
 use super::rule::{Role, Rule, Verdict};
@@ -273,6 +273,7 @@ fn describe(metric: &SessionMetric, pooled: Option<&Pooled>) -> Comparison {
     });
     Comparison {
         rule: metric.rule.clone(),
+        alone: Alone::default(),
         differences: metric.sessions.iter().map(|session| session.estimate).collect(),
         base: spread(|session| session.base),
         head: spread(|session| session.head),

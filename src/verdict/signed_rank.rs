@@ -160,7 +160,7 @@ fn distribution_of_sum(ranks: &[usize]) -> Vec<f64> {
 }
 
 /// (dᵢ + dⱼ)/2 for all i ≤ j, ascending.
-fn walsh_averages(values: &[f64]) -> Vec<f64> {
+pub(super) fn walsh_averages(values: &[f64]) -> Vec<f64> {
     let mut averages = Vec::with_capacity(values.len() * (values.len() + 1) / 2);
     for (index, one) in values.iter().enumerate() {
         averages.extend(values[index..].iter().map(|other| f64::midpoint(*one, *other)));
@@ -170,7 +170,7 @@ fn walsh_averages(values: &[f64]) -> Vec<f64> {
 }
 
 /// The median of sorted values, of which there is at least one.
-fn middle(sorted: &[f64]) -> f64 {
+pub(super) fn middle(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 

@@ -65,6 +65,7 @@ impl Stage {
             ctx_size: None,
             batch_size: None,
             ubatch_size: None,
+            fit_off: false,
             extra_args: Vec::new(),
             env: Vec::new(),
             start_timeout: PATIENCE,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{AGAIN, Hunt, LEAST_TIME, STEPS, comparison, prepare, steps_for};
 use crate::ab::error::AbError;
+use crate::ab::metrics::gates_first;
 use crate::ab::turn::Until;
 use crate::ab::{build, order, play, state};
 use crate::artifact::{
@@ -164,11 +165,7 @@ impl Hunt<'_> {
                     rule.role = Role::Observe;
                 }
             }
-            order.rules.sort_by_key(|rule| match rule.role {
-                Role::Gate => 0,
-                Role::Observe => 1,
-                Role::Exact => 2,
-            });
+            gates_first(&mut order.rules);
         }
         let gated = order.rules.iter().filter(|rule| rule.role == Role::Gate).count();
         order.looks = match (self.args.search.pairs, attempt) {

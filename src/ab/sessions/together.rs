@@ -349,9 +349,9 @@ fn comparisons(judged: &Together) -> Vec<MetricComparison> {
         .judgement
         .comparisons
         .iter()
-        .filter_map(assemble::comparison)
+        .filter_map(|comparison| assemble::comparison(comparison, None))
         .map(|mut comparison| {
-            for field in ["mde80_pct", "position_effect_pct"] {
+            for field in ["mde80_pct", "regression80_pct", "position_effect_pct"] {
                 comparison.unknown.forget(field);
                 let _none: Option<f64> = comparison.unknown.option(field, None, several);
             }

@@ -31,7 +31,10 @@ pub(super) fn headline(origin: &Origin, cells: &[&Cell]) -> String {
     let figure = || {
         worst.gated().first().map_or_else(
             || reason(worst),
-            |of| format!("{} {}", label(&of.metric), change_in_full(of)),
+            |of| match of.is_without_values() {
+                true => escape(&clip(&of.sentence, LONGEST_REASON)),
+                false => format!("{} {}", label(&of.metric), change_in_full(of)),
+            },
         )
     };
     let is_aa = worst.comparison().is_some_and(|report| report.design.aa);
@@ -118,8 +121,10 @@ fn evidence(report: &AbReport) -> String {
     if let Some(resolution) = resolution {
         words.push_str(&format!(", resolves ±{}", share(resolution)));
     }
-    if let Some(detectable) = finest(report, |of| of.mde80_pct) {
-        words.push_str(&format!(", would see {} four times out of five", share(detectable)));
+    if let Some(called) = finest(report, |of| of.regression80_pct) {
+        let called = share(called);
+        words
+            .push_str(&format!(", would call {called} slower a regression four times out of five"));
     }
     words
 }

@@ -65,9 +65,10 @@ pub(super) const fn arrow(better: Better) -> &'static str {
     }
 }
 
-/// A value with the unit that its label does not say: `41.2 ms`, `812`.
+/// A value with the unit that its label does not say: `41.2 ms`, `812`; a dash where there is none.
 pub(super) fn value(number: f64, of: &MetricComparison) -> String {
     match of.unit.as_str() {
+        _ if of.is_without_values() => "–".to_owned(),
         "" => short(number),
         unit if unit.contains("/s") || unit.contains("per second") => short(number),
         unit => format!("{}{NO_BREAK}{}", short(number), escape(&clip(unit, 16))),

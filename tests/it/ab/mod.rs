@@ -18,8 +18,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Short answers, two users: turns as short as they may be.
-const SMALL: [&str; 6] = ["--users", "2", "--max-tokens", "24", "--progress", "none"];
+/// Two users, and nothing is shown meanwhile.
+const SMALL: [&str; 4] = ["--users", "2", "--progress", "none"];
+
+/// Turns as short as they may be, unless a test asks for others.
+const SHORT_ANSWERS: [&str; 2] = ["--max-tokens", "24"];
 
 struct Session {
     folder: tempfile::TempDir,
@@ -52,6 +55,9 @@ impl Session {
             .args(["--out-dir", "out"]);
         if !arguments.contains(&"--server") {
             command.args(["--server", "sim"]);
+        }
+        if !arguments.contains(&SHORT_ANSWERS[0]) {
+            command.args(SHORT_ANSWERS);
         }
         command.args(arguments);
         command

@@ -38,7 +38,8 @@ fn comparison(gate: &Gate, role: &str) -> Value {
         "role": role, "base": spread(*base), "head": spread(head),
         "change_pct": change, "ci_pct": [low, high], "ci_level": 0.958,
         "p": 0.001, "p_holm": gates.then_some(0.003), "q": (!gates).then_some(0.02),
-        "resolution_pct": (high - low) / 2.0, "mde80_pct": 1.6, "pairs": 12, "outliers": 0,
+        "resolution_pct": (high - low) / 2.0, "mde80_pct": 1.6,
+        "regression80_pct": gates.then_some(2.9), "pairs": 12, "outliers": 0,
         "position_effect_pct": 0.1, "bar_pct": gates.then_some(if *metric == "ttft_ms_p50" { 3.0 } else { 2.0 }),
         "floor": 0.0, "verdict": gates.then_some(verdict),
         "needed_pairs": (*verdict == "inconclusive").then_some(40),
@@ -132,4 +133,56 @@ fn a_comparison_that_its_result_ended_early_says_at_which_look() {
     // The clock is no look.
     assert!(page("budget", 12).contains(", stopped after 12: budget"));
     assert!(page("interrupted", 10).contains(", stopped after 10: interrupted"));
+}
+
+#[test]
+fn a_rise_in_failures_that_was_accepted_stands_above_every_number() {
+    let first_lines = |gates: &[Gate], verdict: &str, reasons: &[&str]| {
+        let mut report = comparing(gates, verdict);
+        report.sides.head.failed = 16;
+        report.reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        let page = bench_ci::report::ab_markdown::render(&report);
+        let shown = bench_ci::report::ab_terminal::render(&report, 200, false);
+        [page, shown].map(|text| text.lines().next().unwrap_or_default().to_owned())
+    };
+    let rise = "head fails more requests: 16 of 1600, base 0 of 1600";
+    for (gates, verdict, then) in [
+        (&[SLOWER], "regressed", "; head is slower: output_tokens_per_second −3.4 %"),
+        (&[SAME], "no-regression", "; no slow-down that matters"),
+        (&[UNSURE], "inconclusive", "; cannot tell: output_tokens_per_second −1.3 %"),
+        // All gates improved, and that was withheld.
+        (
+            &[FASTER],
+            "inconclusive",
+            "; cannot tell: a server that fails more requests is not called improved",
+        ),
+    ] {
+        let [page, shown] = first_lines(gates, verdict, &[rise]);
+        assert!(page.contains(&format!(":** {rise}{then}")), "{page}");
+        assert!(shown.starts_with(&format!("{verdict}: {rise}")), "{shown}");
+    }
+    // What is invalid says so first, with its own reason.
+    let [page, _] = first_lines(&[FASTER], "invalid", &[rise]);
+    assert!(page.contains(&format!(":** No evidence: {rise}")), "{page}");
+    // As many failures of more requests are no rise.
+    let mut report = comparing(&[SAME], "no-regression");
+    (report.sides.base.failed, report.sides.base.requests) = (15, 1500);
+    (report.sides.head.failed, report.sides.head.requests) = (16, 1600);
+    let page = bench_ci::report::ab_markdown::render(&report);
+    assert!(!page.contains("fails more"), "{page}");
+}
+
+#[test]
+fn a_gate_that_one_side_lacks_is_shown_without_figures() {
+    let mut report = comparing(&[ITL_SAME], "inconclusive");
+    let gate = &mut report.comparisons[0];
+    let why = "itl_ms_p50: no pair has a value of both sides (base has one in 9, head in 0)";
+    gate.sentence = why.to_owned();
+    (gate.pairs, gate.change_pct, gate.ci_pct, gate.resolution_pct) = (0, None, None, None);
+    gate.verdict = Some(bench_ci::artifact::AbVerdict::Inconclusive);
+    let page = bench_ci::report::ab_markdown::render(&report);
+    assert!(page.lines().next().unwrap().contains("Cannot tell: itl_ms_p50: no pair"), "{page}");
+    assert!(page.contains("| `itl_ms_p50` ↓ | – | – | – | – |"), "{page}");
+    let shown = bench_ci::report::ab_terminal::render(&report, 120, false);
+    assert!(shown.contains("itl_ms_p50  – → –"), "{shown}");
 }

@@ -9,7 +9,7 @@ use bench_ci::verdict::multiple::holm;
 
 use super::model::{Chance, Machine, NOISY, QUIET};
 use super::play::{
-    Play, block_rates, covered, family, rates, sequential, settled_by_advice, significant,
+    OneOf, Play, block_rates, covered, family, rates, sequential, settled_by_advice, significant,
 };
 
 #[track_caller]
@@ -173,6 +173,20 @@ fn the_smallest_difference_it_claims_to_see_is_seen_about_as_often_as_it_claims(
         let mde = rates(QUIET, 0.0, pairs, 1000, 27).mde80;
         let seen = significant(QUIET, 100.0 * mde.exp_m1(), pairs, 2000, 28);
         within(seen, 75.0, 5.0, &format!("{pairs} pairs"));
+    }
+}
+
+#[test]
+fn the_regression_it_says_it_would_call_is_called_four_times_out_of_five() {
+    for (pairs, gated) in [(9, 3), (12, 3), (16, 3), (12, 1)] {
+        // With the usual bar the estimate decides, with a small one the level of the look.
+        for bar in [0.02, 0.002] {
+            let sessions = OneOf { machine: QUIET, pairs, gated, bar };
+            let claimed = sessions.claimed(1000, 31);
+            assert!(claimed > bar.ln_1p(), "{pairs} pairs, bar {bar}: {claimed}");
+            let called = sessions.called(100.0 * claimed.exp_m1(), 1500, 32);
+            within(called, 80.0, 4.0, &format!("{pairs} pairs, {gated} gates, bar {bar}"));
+        }
     }
 }
 

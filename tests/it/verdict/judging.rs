@@ -24,7 +24,7 @@ fn metric(rule: &Rule, base: f64, slower: f64, noise: f64, pairs: usize) -> Metr
         let head = if rule.better == Better::Higher { base / cost } else { base * cost };
         PairValue::of_trials(rule.better, *order, base, head)
     });
-    MetricPairs { rule: rule.clone(), pairs: pairs.collect() }
+    MetricPairs::of(rule.clone(), pairs.collect())
 }
 
 fn rate() -> Rule {
@@ -139,7 +139,10 @@ fn an_unfair_machine_and_lost_pairs_are_invalid_at_the_end_only() {
     let lost = Evidence { pairs_lost: 4, ..sound() };
     let found = judged(&few, &lost, Stage::Final);
     assert_eq!(found.verdict, Verdict::Invalid);
-    assert_eq!(found.reasons[0], "only 5 pairs could be used, 4 were lost, 6 are needed");
+    assert_eq!(
+        found.reasons[0],
+        "output_tokens_per_second: only 5 pairs could be used, 4 were lost, 6 are needed"
+    );
     assert_eq!(at_the_end(&[metric(&rate(), 812.0, 3.5, 1.0, 0)]).verdict, Verdict::Invalid);
 }
 
@@ -252,6 +255,66 @@ fn a_value_that_cannot_be_compared_leaves_its_pair_out_of_that_metric_alone() {
     assert_eq!(pairs, [11, 12]);
 }
 
+/// A gate of `pairs` pairs of which only one side, or none, has a value.
+fn valueless(pairs: usize, base_has: bool, head_has: bool) -> MetricPairs {
+    let mut metric = MetricPairs::of(latency("itl_ms_p50"), Vec::new());
+    (0..pairs).for_each(|_| metric.add_without(base_has, head_has));
+    metric
+}
+
+#[test]
+fn a_gate_that_neither_side_has_is_let_go_by_name_and_the_others_decide_as_strictly_as_planned() {
+    let gap = || valueless(9, false, false);
+    let with = |slower, noise| {
+        judged(&[metric(&rate(), 812.0, slower, noise, 9), gap()], &sound(), Stage::Final)
+    };
+    let found = with(10.0, 1.0);
+    assert_eq!(found.verdict, Verdict::Regressed, "{:?}", found.reasons);
+    assert_eq!(found.reasons.len(), 1, "{:?}", found.reasons);
+    assert_eq!(found.comparisons[1].rule.role, Role::Observe);
+    assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
+    assert!(found.warnings[0].starts_with("itl_ms_p50 decides nothing, for neither side"));
+    assert!(found.warnings[0].contains("speculative decoding"), "{:?}", found.warnings);
+    // Holm's rule goes over both: the p of the one that is left counts twice.
+    let p = found.comparisons[0].found.unwrap().p;
+    assert_eq!(found.comparisons[0].p_adjusted, Some(2.0 * p));
+    assert_eq!(found.settled(), Some(Settled::Regressed));
+    assert_eq!(with(0.0, 1.0).settled(), Some(Settled::Answered), "nobody waits for it");
+    assert_eq!(with(0.0, 1.0).verdict, Verdict::NoRegression);
+    assert_eq!(with(1.0, 15.0).settled(), None, "but for the other");
+
+    // Nothing was measured at all: no metric is let go.
+    let nothing = judged(&[gap(), valueless(9, false, false)], &sound(), Stage::Final);
+    assert_eq!(nothing.verdict, Verdict::Invalid);
+    assert_eq!(
+        nothing.reasons[0],
+        "itl_ms_p50: only 0 pairs could be used, 0 were lost, 7 are needed"
+    );
+}
+
+#[test]
+fn a_gate_that_one_side_lacks_is_inconclusive_by_name_and_no_pair_more_is_played_for_it() {
+    let with = |slower| {
+        let metrics = [metric(&rate(), 812.0, slower, 1.0, 9), valueless(9, true, false)];
+        judged(&metrics, &sound(), Stage::Final)
+    };
+    let found = with(0.0);
+    check(
+        &Judgement { reasons: found.reasons[..1].to_vec(), ..found.clone() },
+        Verdict::Inconclusive,
+        &[
+            "inconclusive: itl_ms_p50: no pair has a value of both sides (base has one in 9, head in 0), \
+           so there is nothing to compare",
+        ],
+    );
+    assert_eq!(found.comparisons[1].why, Some(Inconclusive::OneSided));
+    assert_eq!(found.comparisons[1].needed_pairs, None);
+    assert_eq!(found.settled(), Some(Settled::Answered));
+    assert_eq!(found.warnings, [""; 0]);
+    assert_eq!(with(10.0).verdict, Verdict::Regressed, "the other can still tell");
+    assert_eq!(with(-10.0).verdict, Verdict::Inconclusive);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -269,7 +332,7 @@ proptest! {
                 };
                 PairValue { order, difference: Some(sign * difference), base: 100.0, head: 100.0 }
             });
-            at_the_end(&[MetricPairs { rule: rate(), pairs: pairs.collect() }])
+            at_the_end(&[MetricPairs::of(rate(), pairs.collect())])
         };
         let (one, other) = (session(1.0), session(-1.0));
         prop_assert_eq!(one.verdict == Verdict::Regressed, other.verdict == Verdict::Improved);
@@ -288,7 +351,7 @@ proptest! {
             let pairs = order.iter().zip(&differences).map(|(order, difference)| PairValue {
                 order: *order, difference: Some(difference + shift), base: 100.0, head: 100.0,
             });
-            let found = at_the_end(&[MetricPairs { rule: rate(), pairs: pairs.collect() }]);
+            let found = at_the_end(&[MetricPairs::of(rate(), pairs.collect())]);
             // A disagreement of the estimators can stand between any two.
             match (found.verdict, found.comparisons[0].why) {
                 (_, Some(Inconclusive::EstimatorsDisagree)) => None,

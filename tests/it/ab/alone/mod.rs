@@ -50,6 +50,10 @@ fn blocks_hold_both_servers_and_equal_work() {
     assert_eq!(report["design"]["kind"], "blocks");
     assert_eq!(report["design"]["aa"], true);
     assert_eq!(report["sides"]["base"]["output_tokens"], report["sides"]["head"]["output_tokens"]);
+    for side in ["base", "head"] {
+        let command = report["sides"][side]["command"].as_array().unwrap();
+        assert!(command.windows(2).any(|words| words == ["--fit", "off"]), "{command:?}");
+    }
     let trials = report["trials"].as_array().unwrap();
     assert!(!trials.is_empty(), "{}", ran.stderr);
     for pair in trials.chunks(2) {

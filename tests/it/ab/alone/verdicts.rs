@@ -45,6 +45,10 @@ fn one_failed_request_in_a_hundred_is_never_improved() {
     assert_ne!(report(&ran)["verdict"], "improved", "{}", ran.stderr);
     let first = report(&ran)["reasons"][0].as_str().unwrap().to_owned();
     assert!(first.starts_with("head fails more requests: "), "{first}");
+    // It stands above every number on the page.
+    let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
+    let first = page.lines().next().unwrap();
+    assert!(first.contains(":** head fails more requests: "), "{first}");
 }
 
 #[test]
@@ -76,6 +80,59 @@ fn a_slow_down_below_the_bar_is_none_and_improved_fails_where_that_is_asked() {
     ]);
     assert_eq!(ran.exit, 3, "{}", ran.stderr);
     assert_eq!(report(&ran)["verdict"], "improved");
+}
+
+#[test]
+fn answers_of_one_token_are_judged_by_what_they_have() {
+    let session = Session::new();
+    let arguments = ["--head-args", "--sim-slowdown 200", "--max-tokens", "1", "--pairs", "7"];
+    let ran = session.concluded(&[&arguments[..], &["--budget", "30s"]].concat());
+    assert_eq!(ran.exit, 3, "{}", ran.stderr);
+    let report = report(&ran);
+    let of_role = |role: &str| -> Vec<String> {
+        let comparisons = report["comparisons"].as_array().unwrap().iter();
+        let of_role = comparisons.filter(|comparison| comparison["role"] == role);
+        of_role.map(|comparison| comparison["metric"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of_role("gate"), ["output_tokens_per_second", "ttft_ms_p50"]);
+    assert!(!of_role("observe").contains(&"itl_ms_p50".to_owned()));
+    let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
+    assert!(
+        page.contains("itl_ms_p50 decides nothing: an answer of one token has no gaps"),
+        "{page}"
+    );
+}
+
+#[test]
+fn no_server_fits_itself_to_what_the_other_leaves_unless_somebody_says_so() {
+    let session = Session::new();
+    let settings = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = session.command(&[&["--dry-run"][..], arguments].concat());
+        command.envs(variable.map(|value| ("LLAMA_ARG_FIT", value)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).matches("with --fit off, if its --help").count()
+    };
+    assert_eq!(settings(&["--aa"], None), 2, "both sides");
+    assert_eq!(settings(&["--aa"], Some("on")), 0);
+    assert_eq!(settings(&["--aa", "--", "--fit", "on"], None), 0);
+    // What is said of one side is what is compared; the other is left as it is.
+    assert_eq!(settings(&["--head-args", "--fit on"], None), 0);
+    assert_eq!(settings(&["--head-env", "LLAMA_ARG_FIT=on"], None), 0);
+    assert_eq!(settings(&["--head-args", "--fit-ctx 512"], None), 2);
+}
+
+#[test]
+fn slots_of_two_sizes_are_warned_of() {
+    let session = Session::new();
+    let sizes = ["--base-args", "--ctx-size 8192", "--head-args", "--ctx-size 16384"];
+    let ran = session.run(&[&sizes[..], &["--budget", "12s", "--pairs", "3"]].concat());
+    let warnings = report(&ran)["warnings"].to_string();
+    assert!(
+        warnings.contains("a slot of base holds 8192 tokens of context and one of head 16384"),
+        "{warnings}"
+    );
+    assert_eq!(warnings.matches("a slot of base").count(), 1, "once: {warnings}");
 }
 
 /// Every block starts both servers anew; their flags stay what they were.
