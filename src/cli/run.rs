@@ -231,9 +231,9 @@ pub struct WorkloadArgs {
     pub dataset: Option<String>,
     /// Send the requests of a trace at its instants: an open loop
     ///
-    /// JSONL or CSV with a timestamp and a prompt or its length, as of Mooncake, Azure or BurstGPT.
-    /// --duration cuts it. Instants count from the first; a number is seconds, or milliseconds beside
-    /// Mooncake's input_length.
+    /// JSON, JSONL or CSV with a timestamp and a prompt or its length, as of Mooncake, Azure or
+    /// BurstGPT. --duration cuts it. Instants count from the first; a number is seconds, or
+    /// milliseconds beside Mooncake's input_length.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["users", "rate", "arrivals"])]
     pub trace: Option<PathBuf>,
     /// How many times as fast as it was the trace is sent, such as 2x

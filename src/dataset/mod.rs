@@ -7,6 +7,7 @@
 mod error;
 mod extract;
 mod format;
+mod json;
 mod lines;
 mod pick;
 mod prompt;
@@ -14,6 +15,7 @@ mod reading;
 mod recipe;
 mod record;
 mod sharegpt;
+mod surrogates;
 mod table;
 mod trace;
 pub mod words;
