@@ -126,7 +126,8 @@ impl Reading {
         let picker = &mut self.picker;
         match format {
             Format::Json => {
-                let rows = json::read(source, PhantomData::<Map<_, _>>, &mut |row: Map<String, Value>| {
+                let seed = PhantomData::<Map<String, Value>>;
+                let rows = json::read(source, seed, &mut |row: Map<String, Value>| {
                     let prompt = reader.row(row.into_iter().collect())?;
                     Ok(unless(&cancel, || picker.offer(Conversation::Given(prompt))))
                 });
