@@ -3,7 +3,6 @@
 //! Main function: [`read`]. Not compressed, or by snappy or gzip; another codec is named in the error.
 //! Only columns that mean something are read. What they mean is `record`'s business.
 
-use std::io::{Error as IoError, ErrorKind};
 use std::ops::ControlFlow;
 
 use parquet::basic::Compression;
@@ -46,21 +45,21 @@ fn columns(file: &impl FileReader) -> serde_json::Result<Type> {
         let why = format!("no column \"prompt\", \"messages\" or \"text\"; there is \"{there}\"");
         return Err(serde_json::Error::custom(why));
     }
-    let codecs = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let unread = codecs.map(|column| column.compression()).find(|codec| {
-        !matches!(codec, Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_))
-    });
-    if let Some(codec) = unread {
-        // Behind the name stands its level.
-        let codec = codec.to_string().split('(').next().unwrap_or_default().to_lowercase();
-        let why = format!("it is compressed by {codec}; write it with snappy, or as JSON lines");
-        return Err(serde_json::Error::io(IoError::new(ErrorKind::Unsupported, why)));
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        match column.compression() {
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) => {}
+            // Its level is in its name.
+            codec => {
+                let why = format!("{codec} is not read; write it with snappy, or as JSON lines");
+                return Err(of_file(ParquetError::General(why)));
+            }
+        }
     }
     Type::group_type_builder(schema.name()).with_fields(known).build().map_err(of_file)
 }
 
 fn of_file(error: ParquetError) -> serde_json::Error {
-    serde_json::Error::io(IoError::other(error))
+    serde_json::Error::io(std::io::Error::other(error))
 }
 
 /// A struct of Parquet has all its fields in every row: what is null is not there.
@@ -69,19 +68,14 @@ fn object(row: Row) -> Value {
     Value::Object(cells.filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
 }
 
-/// The value in JSON; null of dates, decimals and maps, which no field of a record is.
+/// The value in JSON; null of kinds that no field of a record has, such as dates and maps.
 fn value(field: &Field) -> Value {
     match field {
         Field::Bool(truth) => Value::from(*truth),
-        Field::Byte(number) => Value::from(*number),
-        Field::Short(number) => Value::from(*number),
         Field::Int(number) => Value::from(*number),
         Field::Long(number) => Value::from(*number),
-        Field::UByte(number) => Value::from(*number),
-        Field::UShort(number) => Value::from(*number),
         Field::UInt(number) => Value::from(*number),
         Field::ULong(number) => Value::from(*number),
-        Field::Float(number) => Value::from(*number),
         Field::Double(number) => Value::from(*number),
         Field::Str(text) => Value::from(text.as_str()),
         // Some writers leave out that bytes are a text.
