@@ -49,6 +49,15 @@ pub enum Event {
         /// Bytes in all; `None` while unknown.
         total_bytes: Option<u64>,
     },
+    /// So many prompts have been held against the context of a slot; sent where that takes long.
+    Fitting {
+        /// What it is part of: [`Stage::Dataset`].
+        stage: Stage,
+        /// Prompts so far.
+        prompts: u64,
+        /// Prompts in all.
+        total_prompts: u64,
+    },
     /// How the load stands; sent about once a second, from the warm-up on.
     LoadProgress(LoadProgress),
     /// How a comparison of two servers stands; sent after each pair and before long waits.

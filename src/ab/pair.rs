@@ -478,10 +478,13 @@ impl Arena<'_> {
                 workload
             };
             let control = stay.host().control();
-            let left_out = fit::leave_out_too_long(&mut prompts, &forced, context, control).await;
-            if left_out > 0 {
+            let all = prompts.len();
+            let fit::LeftOut { too_long, unseen } =
+                fit::leave_out_too_long(&mut prompts, &forced, context, control, self.events).await;
+            self.warnings.extend(fit::only_the_first(unseen, all));
+            if too_long > 0 {
                 self.warnings.push(format!(
-                    "{left_out} prompts of the dataset do not fit {} and were left out; raise --ctx-size, or \
+                    "{too_long} prompts of the dataset do not fit {} and were left out; raise --ctx-size, or \
                      choose shorter ones with --max-prompt-tokens",
                     fit::slot(context)
                 ));

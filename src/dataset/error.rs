@@ -38,6 +38,8 @@ pub enum DatasetError {
         path: PathBuf,
         /// Which record, from 1.
         record: u64,
+        /// What its records look like.
+        expected: &'static str,
         /// What is wrong, with line and column.
         source: serde_json::Error,
     },
@@ -93,17 +95,13 @@ impl DatasetError {
                 }),
             ),
             DatasetError::Open { .. } => {
-                Some("give the path of a JSON, JSONL, CSV or text file, or use --dataset builtin".to_owned())
+                Some("give the path of a JSON, JSONL, Parquet, CSV or text file, or use --dataset builtin".to_owned())
             }
             DatasetError::Malformed { source, .. } if source.is_eof() => {
                 Some("the file ends in the middle; a download may have been cut, get it again".to_owned())
             }
             DatasetError::Malformed { source, .. } if source.is_io() => None,
-            DatasetError::Malformed { .. } => Some(
-                "expected [{\"conversations\": [{\"from\": \"human\", \"value\": \"…\"}, {\"from\": \"gpt\", \"value\": \"…\"}]}, …], \
-                 or [{\"prompt\": \"…\"}, …]"
-                    .to_owned(),
-            ),
+            DatasetError::Malformed { expected, .. } => Some((*expected).to_owned()),
             DatasetError::Line { source: Fault::Io(_), .. } | DatasetError::Format { .. } => None,
             DatasetError::Line { path, .. } => match path.extension().and_then(|name| name.to_str()) {
                 Some("csv" | "tsv") => {

@@ -91,38 +91,6 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// The same JSON with each half of a surrogate pair as U+FFFD, as when JavaScript sends it. Texts cut
-/// at a length in the wild have such halves; Rust's text cannot hold them.
-pub(super) fn without_lone_surrogates(json: &str) -> String {
-    let mut clean = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        let (before, escape) = rest.split_at(at);
-        clean.push_str(before);
-        let unit = |text: &str| {
-            let digits = text.strip_prefix("\\u")?.get(..4)?;
-            u16::from_str_radix(digits, 16).ok()
-        };
-        let second = || escape.get(6..).and_then(unit);
-        let (written, length) = match unit(escape) {
-            Some(0xd800..=0xdbff) if matches!(second(), Some(0xdc00..=0xdfff)) => {
-                (escape.get(..12), 12)
-            }
-            Some(0xd800..=0xdfff) => (Some("\\ufffd"), 6),
-            Some(_) => (escape.get(..6), 6),
-            // A backslash escapes whatever character comes next.
-            None => {
-                let length = 1 + escape.chars().nth(1).map_or(0, char::len_utf8);
-                (escape.get(..length), length)
-            }
-        };
-        clean.push_str(written.unwrap_or_default());
-        rest = escape.get(length..).unwrap_or_default();
-    }
-    clean.push_str(rest);
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,20 +123,5 @@ mod tests {
         assert_eq!(fault(b"a\nb\xffc\n"), (2, "byte 2 of the line is not UTF-8".to_owned()));
         let nul = "byte 3 of the line is zero, so this is no text in UTF-8".to_owned();
         assert_eq!(fault(b"ab\0"), (1, nul));
-    }
-
-    #[test]
-    fn only_lone_surrogates_are_replaced() {
-        for (json, clean) in [
-            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
-            (r#""a\ud83d""#, r#""a\ufffd""#),
-            (r#""\ude00\ud83d x""#, r#""\ufffd\ufffd x""#),
-            (r#""\ud83d\n""#, r#""\ufffd\n""#),
-            (r#""\\ud83d \u00e9 \é""#, r#""\\ud83d \u00e9 \é""#),
-            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
-        ] {
-            assert_eq!(without_lone_surrogates(json), clean);
-        }
-        assert_eq!(without_lone_surrogates("\\"), "\\");
     }
 }

@@ -7,13 +7,16 @@
 mod error;
 mod extract;
 mod format;
+mod json;
 mod lines;
+mod parquet;
 mod pick;
 mod prompt;
 mod reading;
 mod recipe;
 mod record;
 mod sharegpt;
+mod surrogates;
 mod table;
 mod trace;
 pub mod words;

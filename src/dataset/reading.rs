@@ -8,15 +8,16 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::de::DeserializeSeed;
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Error as _};
+use serde_json::{Map, Value};
 
 use super::format::Format;
-use super::lines::{Fault, Lines, without_lone_surrogates};
+use super::lines::{Fault, Lines};
 use super::pick::{Conversation, DatasetFile, Picker, PromptSet};
 use super::prompt::Prompt;
-use super::record::{Carries, Fields, RecordFor};
-use super::{Ask, DatasetError, Fetched, extract, recipe, sharegpt, table, trace};
+use super::record::{Carries, Fields, Record, RecordFor};
+use super::surrogates::mended;
+use super::{Ask, DatasetError, Fetched, extract, json, parquet, recipe, table, trace};
 use crate::cancel::Cancel;
 use crate::event::{Event, Events, Stage};
 use crate::plan::SyntheticSpec;
@@ -86,10 +87,22 @@ impl Reading {
         let picker = &mut self.picker;
         match format {
             Format::Json => {
-                sharegpt::read(source, path, carries, &cancel, &mut |found| picker.offer(found))?;
+                let records = json::read(source, RecordFor(carries), &mut |record: Record| {
+                    let conversation = record.conversation(carries)?;
+                    Ok(unless(&cancel, || picker.offer(conversation)))
+                });
+                records.map_err(|at| malformed(path, at, RECORDS))?;
             }
-            Format::JsonLines => for_each_line(source, path, &cancel, |line| {
-                let record = json(line, RecordFor(carries))?;
+            Format::Parquet => {
+                let rows = parquet::read(source.into_inner().inner, &mut |row| {
+                    let record = RecordFor(carries).deserialize(row)?;
+                    let asked = record.conversation(carries).map_err(serde_json::Error::custom)?;
+                    Ok(unless(&cancel, || picker.offer(asked)))
+                });
+                rows.map_err(|at| malformed(path, at, RECORDS))?;
+            }
+            Format::JsonLines => for_each_line(mended(source), path, &cancel, |line| {
+                let record = one(line, RecordFor(carries))?;
                 Ok(picker.offer(record.conversation(carries).map_err(Fault::Said)?))
             })?,
             Format::Text => for_each_line(source, path, &cancel, |line| {
@@ -109,9 +122,7 @@ impl Reading {
                 rows.map_err(|(line, source)| at(path, line, source))?;
             }
         }
-        if let Some(reason) = cancel.reason() {
-            return Err(DatasetError::Cancelled(reason));
-        }
+        self.go_on()?;
         self.picker.finish()
     }
 
@@ -122,8 +133,16 @@ impl Reading {
         let mut reader = trace::Reader::new(self.carries, self.seed);
         let picker = &mut self.picker;
         match format {
-            Format::JsonLines | Format::Json => for_each_line(source, path, &cancel, |line| {
-                let row = json(line, PhantomData::<serde_json::Map<String, Value>>)?;
+            Format::Json => {
+                let seed = PhantomData::<Map<String, Value>>;
+                let rows = json::read(source, seed, &mut |row: Map<String, Value>| {
+                    let prompt = reader.row(row.into_iter().collect())?;
+                    Ok(unless(&cancel, || picker.offer(Conversation::Given(prompt))))
+                });
+                rows.map_err(|at| malformed(path, at, REQUESTS))?;
+            }
+            Format::JsonLines => for_each_line(mended(source), path, &cancel, |line| {
+                let row = one(line, PhantomData::<Map<String, Value>>)?;
                 let prompt = reader.row(row.into_iter().collect()).map_err(Fault::Said)?;
                 Ok(picker.offer(Conversation::Given(prompt)))
             })?,
@@ -139,14 +158,12 @@ impl Reading {
                 });
                 rows.map_err(|(line, source)| at(path, line, source))?;
             }
-            Format::Text => {
-                let why = "a trace is a file of JSON lines or a CSV table";
+            Format::Parquet | Format::Text => {
+                let why = "a trace is a JSON, JSONL or CSV file, and its name ends so";
                 return Err(DatasetError::Format { path: path.to_path_buf(), why });
             }
         }
-        if let Some(reason) = cancel.reason() {
-            return Err(DatasetError::Cancelled(reason));
-        }
+        self.go_on()?;
         self.picker.finish()
     }
 
@@ -194,12 +211,16 @@ impl Reading {
             },
             None => None,
         };
-        sharegpt::read(source, &fetched.path, self.carries, &self.cancel, &mut |conversation| {
+        let carries = self.carries;
+        let records = json::read(source, RecordFor(carries), &mut |record: Record| {
+            let conversation = record.conversation(carries)?;
             if let Some(writer) = &mut writer {
                 writer.add(&conversation);
             }
-            self.picker.offer(conversation)
-        })?;
+            Ok(unless(&self.cancel, || self.picker.offer(conversation)))
+        });
+        records.map_err(|at| malformed(&fetched.path, at, RECORDS))?;
+        self.go_on()?;
         if let Some(Err(cause)) = writer.map(extract::Writer::finish) {
             self.warn(format!("cannot keep an extract of the dataset: {cause}"));
         }
@@ -230,10 +251,25 @@ impl Reading {
         Ok((source, format))
     }
 
+    fn go_on(&self) -> Result<(), DatasetError> {
+        match self.cancel.reason() {
+            Some(reason) => Err(DatasetError::Cancelled(reason)),
+            None => Ok(()),
+        }
+    }
+
     fn warn(&self, message: String) {
         self.events.send(&Event::Warning { message });
     }
 }
+
+/// What records of prompts look like.
+const RECORDS: &str = "expected [{\"conversations\": [{\"from\": \"human\", \"value\": \"…\"}, {\"from\": \"gpt\", \"value\": \"…\"}]}, …], \
+                       or [{\"prompt\": \"…\"}, …]";
+
+/// What records of a trace look like.
+const REQUESTS: &str = "expected [{\"timestamp\": 0, \"input_length\": 512, \"output_length\": 128}, …], \
+                        or a \"prompt\" in place of the length";
 
 /// Columns whose empty cell is an empty prompt.
 const PROMPT_COLUMNS: [&str; 3] = ["prompt", "text", "question"];
@@ -249,13 +285,17 @@ fn at(path: &Path, line: u64, source: Fault) -> DatasetError {
     DatasetError::Line { path: path.to_path_buf(), line, source }
 }
 
+fn malformed(path: &Path, (record, source): json::At, expected: &'static str) -> DatasetError {
+    DatasetError::Malformed { path: path.to_path_buf(), record, expected, source }
+}
+
 fn unless(cancel: &Cancel, work: impl FnOnce() -> ControlFlow<()>) -> ControlFlow<()> {
     if cancel.reason().is_some() { ControlFlow::Break(()) } else { work() }
 }
 
 /// Hands every line that is not blank to `on`, until that says stop.
 fn for_each_line(
-    source: BufReader<Counted>,
+    source: BufReader<impl Read>,
     path: &Path,
     cancel: &Cancel,
     mut on: impl FnMut(&str) -> Result<ControlFlow<()>, Fault>,
@@ -275,23 +315,11 @@ fn for_each_line(
     }
 }
 
-/// One value from one line. Half a surrogate pair must not end the whole reading.
-fn json<T>(
-    line: &str,
-    seed: impl for<'de> DeserializeSeed<'de, Value = T> + Copy,
-) -> Result<T, Fault> {
-    let read = |text: &str| {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let value = seed.deserialize(&mut json)?;
-        json.end().map(|()| value)
-    };
-    match read(line) {
-        // The parser has several words for it, and escapes of these letters are rare.
-        Err(first) if line.contains("\\ud") || line.contains("\\uD") => {
-            read(&without_lone_surrogates(line)).map_err(|_| Fault::Json(first))
-        }
-        first => first.map_err(Fault::Json),
-    }
+/// One value from one line.
+fn one<T>(line: &str, seed: impl for<'de> DeserializeSeed<'de, Value = T>) -> Result<T, Fault> {
+    let mut json = serde_json::Deserializer::from_str(line);
+    let value = seed.deserialize(&mut json).map_err(Fault::Json)?;
+    json.end().map(|()| value).map_err(Fault::Json)
 }
 
 /// How often a reader tells how far it is: small files never, the public one some twenty times.

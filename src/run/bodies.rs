@@ -9,6 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::fit;
 use crate::dataset::Prompt;
+use crate::event::Events;
 use crate::load::{Conversations, PlannedBody, Script};
 use crate::plan::body::messages;
 use crate::plan::{Ask, Budget, Dialect, Workload, Yield, body_of};
@@ -133,6 +134,8 @@ pub(super) struct Talks {
     pub(super) left_out: u64,
     /// Of those that are held: fewer turns than were wanted.
     pub(super) shortened: u64,
+    /// Prompts that nobody looked at.
+    pub(super) unseen: usize,
 }
 
 /// The conversations that fit a slot's `context`, if that is known. A dataset that knows what its users
@@ -144,7 +147,7 @@ pub(super) async fn converse(
     prompts: &[Numbered<'_>],
     wanted_turns: u32,
     context: Option<u64>,
-    control: &ControlPlane,
+    (control, events): (&ControlPlane, &Events),
 ) -> Talks {
     let most = workload.n_prompts.and_then(|count| usize::try_from(count).ok());
     let mut talks = Talks {
@@ -152,11 +155,13 @@ pub(super) async fn converse(
         alone: 0,
         left_out: 0,
         shortened: 0,
+        unseen: 0,
     };
     let mut scripts = Vec::new();
-    let mut counter = fit::Counter::new(workload, control);
+    let counted = (prompts.len(), context.unwrap_or_default());
+    let mut counter = fit::Counter::new(workload, control, events, counted);
     for ((index, prompt), mut turns) in begun(prompts, wanted_turns as usize) {
-        if most.is_some_and(|most| scripts.len() >= most) {
+        if most.is_some_and(|most| scripts.len() >= most) || !counter.goes_on(scripts.len()) {
             break;
         }
         if turns.is_empty() {
@@ -182,6 +187,7 @@ pub(super) async fn converse(
         talks.bodies.bodies.push(PlannedBody { body: body.into(), ..blank });
         scripts.push(Script { opening, turns, budget: Budget::of(prompt), lora });
     }
+    talks.unseen = counter.finish(scripts.len());
     let workload = Arc::new(workload.clone());
     talks.bodies.conversations = Some(Conversations { scripts, workload, dialect });
     talks

@@ -4,9 +4,11 @@
 //! is longer than a slot is refused by llama-server with status 400, which would make a benchmark of
 //! a small model fail for no fault of the server. It does not shorten prompts: half a text is another workload.
 
+use super::stage::Running;
 use super::tokenizer::Tokenizer;
 use crate::dataset::{ChatMessage, Content, Prompt};
-use crate::plan::{Workload, Yield};
+use crate::event::{Event, Events, Stage};
+use crate::plan::{LoadShape, Workload, Yield};
 use crate::scrape::ControlPlane;
 
 /// Tokens that a chat template may add around the system prompt and the user's text; the longest
@@ -15,6 +17,33 @@ const TEMPLATE_ALLOWANCE: u64 = 256;
 
 /// Tokens that a template may add around each further turn.
 const TURN_ALLOWANCE: u64 = 32;
+
+/// Prompts that the server counts at most where the load takes prompts in turn until its time is over:
+/// each is a question or two of some milliseconds, and a dataset may have tens of thousands that no such
+/// load comes to. A number and no time, so that a dataset is the same work on every machine.
+const MOST_COUNTED: u64 = 2_000;
+
+/// Prompts that are counted between two words about it. Fewer are counted in silence: they take a moment.
+const TELL_EVERY: u64 = 250;
+
+/// How many prompts may be counted; `None` where each is sent once, however many there are.
+fn most_counted(workload: &Workload) -> Option<u64> {
+    let each_once =
+        workload.n_prompts.is_some() || matches!(workload.shape, LoadShape::Trace { .. });
+    (!each_once).then_some(MOST_COUNTED)
+}
+
+/// Says that nobody looked at the last of all prompts; `None` where there are none such.
+pub(crate) fn only_the_first(unseen: usize, all: usize) -> Option<String> {
+    (unseen > 0).then(|| {
+        format!(
+            "only the first {} of {all} prompts were looked at, since the server had to count {MOST_COUNTED} \
+             of them; those that fit go round. Give --n-prompts for more, or leave long ones out with \
+             --max-prompt-tokens",
+            all - unseen
+        )
+    })
+}
 
 /// A slot with so much context, for a message.
 pub(crate) fn slot(context: u64) -> String {
@@ -26,11 +55,76 @@ pub(super) struct Counter<'a> {
     workload: &'a Workload,
     control: &'a ControlPlane,
     tokenizer: Asked<'a>,
+    events: &'a Events,
+    /// Begun once there is something to tell.
+    stage: Option<Running<'a>>,
+    /// What prompts must fit, in tokens.
+    context: u64,
+    prompts: usize,
+    looked_at: usize,
+    /// Of those, how many the server has counted.
+    counted: u64,
+    /// The last of these, from 1: a conversation is counted again with each turn less.
+    last_counted: usize,
 }
 
 impl<'a> Counter<'a> {
-    pub(super) fn new(workload: &'a Workload, control: &'a ControlPlane) -> Self {
-        Self { workload, control, tokenizer: Asked::NotYet }
+    /// For so many prompts, that are to fit `context` tokens.
+    pub(super) fn new(
+        workload: &'a Workload,
+        control: &'a ControlPlane,
+        events: &'a Events,
+        (prompts, context): (usize, u64),
+    ) -> Self {
+        Self {
+            workload,
+            control,
+            tokenizer: Asked::NotYet,
+            events,
+            stage: None,
+            context,
+            prompts,
+            looked_at: 0,
+            counted: 0,
+            last_counted: 0,
+        }
+    }
+
+    /// Whether the next prompt is looked at, after so many that fit. Those behind the last one that is
+    /// counted are not kept for being short: the load would be of shorter prompts than the dataset.
+    pub(super) fn goes_on(&mut self, fitting: usize) -> bool {
+        let most = most_counted(self.workload);
+        let goes_on = fitting == 0 || most.is_none_or(|most| self.counted < most);
+        self.looked_at += usize::from(goes_on);
+        goes_on
+    }
+
+    /// Ends the counting, of which so many prompts were found to fit; gives how many nobody looked at.
+    pub(super) fn finish(self, fitting: usize) -> usize {
+        if let Some(stage) = self.stage {
+            stage.done(format!("{fitting} of {} prompts fit", self.looked_at));
+        }
+        // Of a load of so many requests those behind are not needed.
+        most_counted(self.workload).map_or(0, |_| self.prompts - self.looked_at)
+    }
+
+    fn note_counted(&mut self) {
+        if self.last_counted == self.looked_at {
+            return;
+        }
+        self.last_counted = self.looked_at;
+        self.counted += 1;
+        if !self.counted.is_multiple_of(TELL_EVERY) {
+            return;
+        }
+        let stage = Stage::Dataset;
+        if self.stage.is_none() {
+            let what =
+                format!("which of {} prompts fit {} tokens", self.prompts, self.context);
+            self.stage = Some(Running::begin(self.events, stage, what));
+        }
+        let (prompts, total_prompts) = (self.looked_at as u64, self.prompts as u64);
+        self.events.send(&Event::Fitting { stage, prompts, total_prompts });
     }
 
     /// The length of the whole prompt in the server's tokens, template included; `None` if it does not
@@ -45,6 +139,7 @@ impl<'a> Counter<'a> {
         if length.is_none() {
             self.tokenizer = Asked::Silent;
         }
+        self.note_counted();
         length
     }
 
@@ -79,7 +174,15 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// Removes the prompts that do not fit `context` tokens with their answer; says how many.
+/// Prompts that were left out.
+pub(crate) struct LeftOut {
+    /// They do not fit.
+    pub(crate) too_long: u64,
+    /// Nobody looked at them; see [`only_the_first`].
+    pub(crate) unseen: usize,
+}
+
+/// Removes the prompts that do not fit `context` tokens with their answer.
 ///
 /// The answer counts in full where its length is forced, and as one token where the server may end
 /// it at the context's end. A prompt whose length the server does not tell is kept: the server's own
@@ -89,11 +192,15 @@ pub(crate) async fn leave_out_too_long(
     workload: &Workload,
     context: u64,
     control: &ControlPlane,
-) -> u64 {
+    events: &Events,
+) -> LeftOut {
     let system_bytes = workload.request.system_prompt.as_deref().map_or(0, str::len) as u64;
     let mut fitting = Vec::with_capacity(prompts.len());
-    let mut counter = Counter::new(workload, control);
+    let mut counter = Counter::new(workload, control, events, (prompts.len(), context));
     for &(index, prompt) in prompts.iter() {
+        if !counter.goes_on(fitting.len()) {
+            break;
+        }
         let answer = if workload.endpoint.yields() != Yield::Tokens {
             0
         } else if workload.request.ignore_eos || prompt.forced {
@@ -115,9 +222,10 @@ pub(crate) async fn leave_out_too_long(
             fitting.push((index, prompt));
         }
     }
-    let left_out = (prompts.len() - fitting.len()) as u64;
+    let unseen = counter.finish(fitting.len());
+    let too_long = (prompts.len() - fitting.len() - unseen) as u64;
     *prompts = fitting;
-    left_out
+    LeftOut { too_long, unseen }
 }
 
 /// The longest of the answers to a prompt, in tokens. The workload's own budget is that of the longer of
@@ -140,6 +248,20 @@ enum Asked<'a> {
 mod tests {
     use super::*;
     use crate::plan::scenario::{Origin, Overrides, builtin, workload};
+
+    #[test]
+    fn only_prompts_that_go_round_are_counted_up_to_a_number() {
+        let with = |flags: Overrides| {
+            let origin = Origin::BuiltIn("chat");
+            most_counted(&workload(builtin("chat").unwrap(), &origin, &flags).unwrap())
+        };
+        let duration = Some(std::time::Duration::from_secs(60));
+        assert_eq!(with(Overrides { duration, ..Overrides::default() }), Some(MOST_COUNTED));
+        let n_prompts = Some(5_000);
+        assert_eq!(with(Overrides { duration, n_prompts, ..Overrides::default() }), None);
+        let trace = Some("t.jsonl".into());
+        assert_eq!(with(Overrides { trace, ..Overrides::default() }), None);
+    }
 
     #[test]
     fn the_longer_of_two_answers_is_what_must_fit() {

@@ -253,7 +253,8 @@ impl UnderLoad<'_> {
             how = Some(made.how);
         }
         let known = (dialect, context);
-        let (bodies, sent) = self.bodies(&workload, known, &needed, &mut findings.warnings).await?;
+        let told = (&mut findings.warnings, events);
+        let (bodies, sent) = self.bodies(&workload, known, &needed, told).await?;
         let budgets_per_prompt = if workload.tpot_difference.is_some() { 2 } else { 1 };
         let credentials = &self.plan.credentials;
         let load_plan = LoadPlan {
@@ -302,13 +303,13 @@ impl UnderLoad<'_> {
         workload: &Workload,
         (dialect, context): (Dialect, Option<u64>),
         needed: &'p [Prompt],
-        warnings: &mut Vec<String>,
+        (warnings, events): (&mut Vec<String>, &Events),
     ) -> Result<(Bodies, Sent<'p>), Error> {
         let mut prompts: Vec<Numbered<'p>> = needed.iter().enumerate().collect();
         if let Some(spec) = workload.conversation {
+            let asked = (self.control, events);
             let talks =
-                bodies::converse(workload, dialect, &prompts, spec.turns, context, self.control)
-                    .await;
+                bodies::converse(workload, dialect, &prompts, spec.turns, context, asked).await;
             let slot = fit::slot(context.unwrap_or_default());
             if talks.alone > 0 {
                 warnings.push(format!(
@@ -334,12 +335,17 @@ impl UnderLoad<'_> {
                     talks.shortened, spec.turns
                 ));
             }
+            warnings.extend(fit::only_the_first(talks.unseen, prompts.len()));
+            prompts.truncate(prompts.len() - talks.unseen);
             warnings.extend(repeats(workload, talks.bodies.bodies.len() as u64, "conversations"));
             return Ok((talks.bodies, Sent { prompts, not_fitting: talks.left_out }));
         }
         let mut not_fitting = 0;
         if let Some((room, place, cure)) = context.map(|context| self.room(workload, context)) {
-            not_fitting = fit::leave_out_too_long(&mut prompts, workload, room, self.control).await;
+            let fit::LeftOut { too_long, unseen } =
+                fit::leave_out_too_long(&mut prompts, workload, room, self.control, events).await;
+            not_fitting = too_long;
+            warnings.extend(fit::only_the_first(unseen, needed.len()));
             if not_fitting > 0 {
                 if prompts.is_empty() {
                     return Err(self.nothing_fits(place, cure));

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use super::words::{cell_sentence, comparison_sentence, done_sentence, load_sentence, size};
+use super::words::{
+    cell_sentence, comparison_sentence, done_sentence, fitting_sentence, load_sentence, size,
+};
 use crate::event::{Event, Listener, LoadStep, Stage};
 use crate::report::escape::clean;
 
@@ -59,6 +61,9 @@ impl PlainLines {
                 let total =
                     total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total)));
                 Some(format!("{}: {file}: {}{total}", stage.name(), size(*bytes)))
+            }
+            Event::Fitting { stage, prompts, total_prompts } => {
+                Some(format!("{}: {}", stage.name(), fitting_sentence(*prompts, *total_prompts)))
             }
             Event::LoadProgress(progress) => {
                 if progress.elapsed_s < last.load_line_s + LOAD_LINE_INTERVAL_S {
@@ -140,6 +145,13 @@ mod tests {
             })
             .count();
         assert_eq!(shown, 5, "0, 64, 128, 192 and 200 MiB");
+    }
+
+    #[test]
+    fn counting_before_the_load_is_no_silence() {
+        let event = Event::Fitting { stage: Stage::Dataset, prompts: 500, total_prompts: 2100 };
+        let line = PlainLines::new(false).line_for(&event);
+        assert_eq!(line.as_deref(), Some("dataset: 500 of 2100 prompts looked at"));
     }
 
     #[test]

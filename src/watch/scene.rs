@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::screen::{Row, Tone, usable, wrapped};
-use super::words::{cell_sentence, clock, done_sentence, size, two};
+use super::words::{cell_sentence, clock, done_sentence, fitting_sentence, size, two};
 use crate::event::{ComparisonProgress, Event, LoadProgress, LoadStep, Stage};
 use crate::report::number::{short, whole};
 
@@ -87,6 +87,9 @@ impl Scene {
                 let doing = self.doing(stage.name(), now);
                 doing.what.clone_from(file);
                 doing.part = Part::Transfer { bytes: *bytes, total_bytes: *total_bytes };
+            }
+            Event::Fitting { stage, prompts, total_prompts } => {
+                self.doing(stage.name(), now).what = fitting_sentence(*prompts, *total_prompts);
             }
             Event::LoadProgress(progress) => {
                 let name = match progress.step {
@@ -538,6 +541,16 @@ mod tests {
         assert_eq!(shown(&scene, 100, now).len(), 3);
         scene.take(&done(Stage::Report), now);
         assert_eq!((scene.drain(80).len(), shown(&scene, 100, now).len()), (1, 0));
+    }
+
+    #[test]
+    fn counting_before_the_load_says_how_far_it_is() {
+        let what = "which of 2100 prompts fit 512 tokens".to_owned();
+        let (mut scene, now) = scene(&[Event::StageStarted { stage: Stage::Dataset, what }]);
+        let stage = Stage::Dataset;
+        scene.take(&Event::Fitting { stage, prompts: 500, total_prompts: 2100 }, now);
+        let rows = shown(&scene, 80, now + Duration::from_secs(2));
+        assert_eq!(rows, ["⠴ dataset    500 of 2100 prompts looked at  0:02"]);
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub(super) fn done_sentence(stage: &str, outcome: &str, elapsed_s: f64) -> Strin
     format!("{stage}: {outcome} ({elapsed_s:.1} s)")
 }
 
+/// `500 of 2100 prompts looked at`.
+pub(super) fn fitting_sentence(prompts: u64, total_prompts: u64) -> String {
+    format!("{prompts} of {total_prompts} prompts looked at")
+}
+
 /// `cell 3 of 18: users=4`; in a search `trial 3: rate=8,trial=1`.
 pub(super) fn cell_sentence(number: u64, cells: Option<u64>, name: &str) -> String {
     match cells {

@@ -96,6 +96,52 @@ async fn a_record_brings_its_name_its_budget_and_its_chat() {
     assert_eq!(of(Carries::Texts).await, Content::Tokens(vec![1, 2]));
 }
 
+/// In whatever field it stands, and of whatever kind the file is.
+#[tokio::test]
+async fn half_a_surrogate_pair_ends_no_reading() {
+    let records = [
+        r#"{"prompt": "cut \ud83d"}"#,
+        r#"{"messages": [{"role": "user", "content": "\ude00 cut"}], "id": "\ud83d"}"#,
+        r#"{"\ud83d": 1, "prompt": "whole \ud83d\ude00", "note": "\ud83d"}"#,
+        r#"{"conversations": [{"from": "human", "value": "it is cut here \ud83d"}, {"from": "gpt", "value": "a b c d \ud83d"}]}"#,
+    ];
+    let expected = ["cut \u{fffd}", "\u{fffd} cut", "whole \u{1f600}", "it is cut here \u{fffd}"];
+    let lines = records.join("\n");
+    let array = format!("[{}]", records.join(","));
+    for (name, text) in [("a.jsonl", &lines), ("a.json", &lines), ("a.json", &array)] {
+        let read = prompts(name, text).await;
+        let read: Vec<_> = read.iter().map(|prompt| prompt.last_words().expect("words")).collect();
+        assert_eq!(read, expected, "{name} {text}");
+    }
+    let request = r#"{"timestamp": 0, "prompt": "cut \ud83d"}"#;
+    for (name, text) in
+        [("trace.jsonl", request.to_owned()), ("trace.json", format!("[{request}]"))]
+    {
+        assert_eq!(texts(name, &text).await, ["cut \u{fffd}"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_may_be_an_array_or_have_line_ends_inside() {
+    let requests = [
+        "{\n  \"timestamp\": 100,\n  \"input_length\": 6\n}",
+        "{\n  \"timestamp\": 350,\n  \"input_length\": 5\n}",
+    ];
+    let [array, in_a_row] =
+        [format!(" [\n{}\n]\n", requests.join(",\n")), requests.join("\n")];
+    for (name, text) in
+        [("trace.json", &array), ("trace.jsonl", &array), ("trace.", &array), ("trace.json", &in_a_row)]
+    {
+        let read = read_as(name, text.as_bytes(), Carries::Chats, None).await;
+        let set = read.unwrap_or_else(|error| panic!("{name} {text}: {}", said(&error)));
+        let read: Vec<_> =
+            set.prompts.iter().map(|prompt| (prompt.arrival, prompt.prompt_words)).collect();
+        let after = Duration::from_millis(250);
+        assert_eq!(read, [(Some(Duration::ZERO), 6), (Some(after), 5)], "{name} {text}");
+        assert_eq!(set.kind, "trace");
+    }
+}
+
 /// Of one line: the roles of what opens the conversation, what its user says later, and the length of
 /// the dataset's first answer.
 async fn begun(line: &str) -> (Vec<String>, Vec<String>, Option<u64>) {
@@ -176,7 +222,7 @@ async fn a_chat_is_taken_apart_where_conversations_are_held() {
 async fn a_hostile_file_is_told_with_its_line() {
     let good = "{\"prompt\": \"Hi\"}\n".repeat(16);
     let jsonl = |line: &str| format!("{good}{line}\n{good}").into_bytes();
-    let cases: [(&str, Vec<u8>, &str); 29] = [
+    let cases: [(&str, Vec<u8>, &str); 32] = [
         ("a.jsonl", jsonl("{\"prompt\": \"Hi\""), "at line 17: "),
         ("a.jsonl", jsonl("{'prompt': 'Hi'}"), "at line 17: "),
         ("a.jsonl", jsonl("\"Hi\""), "at line 17: invalid type: string \"Hi\", expected a record"),
@@ -238,6 +284,17 @@ async fn a_hostile_file_is_told_with_its_line() {
                 .to_vec(),
             "at line 2: its timestamp lies 1 s before",
         ),
+        (
+            "trace.json",
+            b"[{\"timestamp\": 2, \"prompt\": \"a\"},\n{\"timestamp\": 1, \"prompt\": \"a\"}]".to_vec(),
+            "at record 2: its timestamp lies 1 s before",
+        ),
+        (
+            "trace.json",
+            b"[{\"prompt\": \"a\"}]".to_vec(),
+            "hint: expected [{\"timestamp\": 0, \"input_length\": 512",
+        ),
+        ("trace.txt", b"Hi".to_vec(), "a trace is a JSON, JSONL or CSV file"),
         (
             "trace.csv",
             b"TIMESTAMP,Tokens\n1,2\n".to_vec(),

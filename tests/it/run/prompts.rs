@@ -69,6 +69,41 @@ fn asked_lengths_are_exact_on_the_simulator() {
     check_exact(&["sim"], "/v1/chat/completions", "server_tokenizer");
 }
 
+/// Prompts that all have to be counted, every fourth of them longer than a slot.
+fn long_prompts(bench: &Bench, count: usize) {
+    // What the simulator has no word for is a token a byte.
+    let prompt = |number: usize| {
+        let length = if number.is_multiple_of(4) { 600 } else { 300 };
+        format!("{{\"prompt\": \"{number:05} {}\"}}\n", "~".repeat(length))
+    };
+    let lines: String = (0..count).map(prompt).collect();
+    std::fs::write(bench.path("long.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn a_load_of_a_time_does_not_have_a_whole_dataset_counted() {
+    let bench = bench("/completion");
+    long_prompts(&bench, 2_100);
+    let dataset = ["--dataset", "long.jsonl", "--ctx-size", "1024", "--users", "1"];
+    let ran = run(&bench, &["sim"], &[&dataset[..], &["--duration", "300ms"]].concat());
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let only = "only the first 2000 of 2100 prompts were looked at";
+    assert!(ran.stderr.contains("dataset: which of 2100 prompts fit 511 tokens"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("dataset: 1750 of 2100 prompts looked at"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("dataset: 1500 of 2000 prompts fit ("), "{}", ran.stderr);
+    let report = ran.report();
+    assert!(report["warnings"].to_string().contains(only), "{}", report["warnings"]);
+    let prompts = &report["scenario"]["prompts"];
+    let counts = ["kept", "not_fitting", "used"].map(|name| prompts[name].as_u64().unwrap());
+    assert_eq!(counts, [2_100, 500, 1_500]);
+
+    // Who says how many are sent has as many looked at as that takes.
+    long_prompts(&bench, 300);
+    let ran = run(&bench, &["sim"], &[&dataset[..], &["--n-prompts", "2"]].concat());
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    assert!(!ran.report()["warnings"].to_string().contains("looked at"), "{}", ran.stderr);
+}
+
 mod real_llama_server {
     use super::*;
 
