@@ -218,6 +218,10 @@ fn what_does_not_go_together_is_refused() {
         (&["--sweep", "users=1,2", "--search", "users"], "a search has no place beside a sweep"),
         (&["--budget", "1m"], "nothing is searched"),
         (&["--search", "rate", "--goodput-ratio", "2"], "--goodput-ratio: invalid value"),
+        (
+            &["--search", "rate", "--search-precision", "0.001"],
+            "--search-precision: invalid value: expected a share above 0.001 and below 1",
+        ),
         (&["--resume"], "a single run has no cells"),
         (&["--sweep", "users=1,2", "--resume"], "holds no suite"),
     ] {
