@@ -12,7 +12,7 @@ use crate::artifact::{
 use crate::error::Error;
 use crate::plan::search::{SearchOver, SearchSpec};
 use crate::plan::suite::{CELLS, CellPlan};
-use crate::plan::{LoadShape, Workload};
+use crate::plan::{LoadShape, MOST_REQUESTS, Workload};
 use crate::search::knee::{Knee, Sample};
 use crate::search::{Found, Hunt, Next, Trial};
 
@@ -37,6 +37,7 @@ struct Played {
 /// Plays it, and puts what was found into the stand's report.
 pub(super) async fn play(spec: SearchSpec, stand: &mut Stand<'_>) -> Result<(), Error> {
     let base = stand.plan.cells.first().expect("a search has one cell").clone();
+    let spec = within_a_plan(spec, &base.plan.workload);
     let mut search = Search { spec, base, begun: Instant::now(), played: Vec::new() };
     let is_knee = search.base.plan.workload.objectives.is_empty();
     let report = if is_knee { search.knee(stand).await? } else { search.goodput(stand).await? };
@@ -279,6 +280,17 @@ impl Search {
     }
 }
 
+/// The search without rates at which a trial had more arrivals than a plan may have.
+fn within_a_plan(spec: SearchSpec, workload: &Workload) -> SearchSpec {
+    let own = workload.duration.filter(|_| workload.n_prompts.is_none()).unwrap_or_default();
+    let seconds = (own + workload.cool_down).as_secs_f64();
+    if spec.over != SearchOver::Rate || seconds <= 0.0 {
+        return spec;
+    }
+    let possible = MOST_REQUESTS as f64 / seconds;
+    SearchSpec { at_most: Some(spec.at_most.map_or(possible, |most| most.min(possible))), ..spec }
+}
+
 fn put(load: f64, over: SearchOver, workload: &mut Workload) {
     match over {
         // Users are whole and bounded where loads are made.
@@ -316,4 +328,36 @@ fn outcome(cell: &SuiteCell, load: f64, judged: bool) -> Result<Played, String> 
         good,
         rate: cell.rates.as_ref().and_then(|rates| rates.figures.requests_per_second),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::scenario::{Origin, Overrides, builtin, workload};
+    use crate::plan::search::{BUDGET, GOODPUT_RATIO, PRECISION};
+
+    #[test]
+    fn no_rate_is_tried_whose_arrivals_no_plan_may_have() {
+        let spec = |over, at_most| SearchSpec {
+            over,
+            goodput_ratio: GOODPUT_RATIO,
+            precision: PRECISION,
+            at_least: None,
+            at_most,
+            budget: BUDGET,
+        };
+        let chat = builtin("chat").expect("built in");
+        let overrides = Overrides { duration: Some(Duration::from_secs(40)), ..Overrides::default() };
+        let mut timed = workload(chat, &Origin::BuiltIn("chat"), &overrides).expect("valid");
+        let most = |spec, workload: &Workload| within_a_plan(spec, workload).at_most;
+        assert_eq!(most(spec(SearchOver::Rate, None), &timed), Some(500_000.0));
+        assert_eq!(most(spec(SearchOver::Rate, Some(7.0)), &timed), Some(7.0));
+        assert_eq!(most(spec(SearchOver::Users, None), &timed), None);
+        timed.n_prompts = Some(10);
+        assert_eq!(most(spec(SearchOver::Rate, None), &timed), None, "its requests are counted");
+        timed.cool_down = Duration::from_secs(50);
+        assert_eq!(most(spec(SearchOver::Rate, None), &timed), Some(400_000.0));
+    }
 }
