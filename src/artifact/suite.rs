@@ -392,8 +392,12 @@ mod tests {
     #[test]
     fn a_rate_that_was_not_kept_is_the_clients_limit_where_the_client_was_late() {
         // A second of arrivals that took two.
-        let arrivals =
-            Arrivals { planned: 101, dropped: 0, planned_per_second: 100.0, achieved_per_second: 50.0 };
+        let arrivals = Arrivals {
+            planned: 101,
+            dropped: 0,
+            planned_per_second: 100.0,
+            achieved_per_second: 50.0,
+        };
         assert!(held_up(&arrivals, Some(1e6)));
         assert!(!held_up(&arrivals, Some(1e3)), "it waited for connections");
         assert!(!held_up(&Arrivals { dropped: 1, ..arrivals }, Some(1e6)), "too many in flight");

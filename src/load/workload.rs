@@ -15,7 +15,8 @@ use super::record::Phase;
 use super::target::HttpTarget;
 use super::whole::Wanted;
 use crate::plan::{
-    CancelSpec, ClockChoice, Connections, Endpoint, LoadShape, MOST_REQUESTS, RequestTimeouts, Yield,
+    CancelSpec, ClockChoice, Connections, Endpoint, LoadShape, MOST_REQUESTS, RequestTimeouts,
+    Yield,
 };
 
 /// A load against one server.

@@ -405,7 +405,8 @@ mod tests {
             budget: BUDGET,
         };
         let chat = builtin("chat").expect("built in");
-        let overrides = Overrides { duration: Some(Duration::from_secs(40)), ..Overrides::default() };
+        let overrides =
+            Overrides { duration: Some(Duration::from_secs(40)), ..Overrides::default() };
         let mut timed = workload(chat, &Origin::BuiltIn("chat"), &overrides).expect("valid");
         let most = |spec, workload: &Workload| within_a_plan(spec, workload).at_most;
         assert_eq!(most(spec(SearchOver::Rate, None), &timed), Some(500_000.0));

@@ -410,7 +410,11 @@ fn a_search_does_not_take_this_clients_limit_for_the_servers() {
         assert!(trials.iter().all(|trial| trial["client_limited"] == true), "{kind}: {suite}");
         let said = "at 20 this client was the limit and not the server, 3 times in a row";
         assert!(ran.file("suite.md").contains(said), "{}", ran.file("suite.md"));
-        assert!(ran.stderr.contains("in 3 of 3 trials this client was the limit"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("in 3 of 3 trials this client was the limit"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -422,7 +426,9 @@ fn a_search_that_accepts_a_saturated_client_goes_on_and_warns() {
     assert_eq!(suite["search"]["value"], 40.0, "{suite}");
     assert!(suite["search"]["client_limit"].is_null());
     let warning = suite["warnings"][0]["message"].as_str().unwrap();
-    assert!(warning.contains("trials this client was the limit and not the server; they count all"));
+    assert!(
+        warning.contains("trials this client was the limit and not the server; they count all")
+    );
 }
 
 /// Too many in flight is what an overloaded server looks like.

@@ -329,7 +329,9 @@ fn every_shape_is_read() {
 fn more_requests_than_a_run_can_hold_are_refused_by_their_number() {
     let phases = |seconds: u32| {
         let phase = |name| {
-            format!("[[phase]]\nname = \"{name}\"\nduration = \"{seconds}s\"\n[phase.arrivals]\nrate = 1e6\n")
+            format!(
+                "[[phase]]\nname = \"{name}\"\nduration = \"{seconds}s\"\n[phase.arrivals]\nrate = 1e6\n"
+            )
         };
         phase("a") + &phase("b")
     };
