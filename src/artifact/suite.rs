@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::report::{Machine, Report, RunStatus, ServerExit, Tool};
-use super::sections::{Note, RateFigures};
+use super::sections::{Arrivals, Client, Note, RateFigures};
 use super::unknowns::{Unknowns, explain_nulls};
 use crate::plan::search::SearchOver;
 use crate::stats::ServerKind;
@@ -150,6 +150,10 @@ pub struct SuiteCell {
     pub server_kind: Option<ServerKind>,
     /// Why it is not `completed`, or why it is no evidence; empty where nothing is wrong.
     pub causes: Vec<String>,
+    /// Whether this client was the limit of the load, and not the server: the figures are of how much the
+    /// client can do. Not told (`false`) by reports of the first release.
+    #[serde(default)]
+    pub client_limited: bool,
     /// SHA-256 over its plan: what `--resume` compares.
     pub plan_digest: String,
     /// Digest over every request body and its planned time.
@@ -229,6 +233,7 @@ impl SuiteCell {
         if self.causes.is_empty() && report.run.exit_code == Some(5) {
             self.causes = report.client.reasons.iter().map(|note| note.message.clone()).collect();
         }
+        self.client_limited = is_client_limited(&report.client);
         self.workload_hash.clone_from(&report.scenario.workload_hash);
         self.requests = CellRequests {
             planned: requests.planned,
@@ -272,6 +277,27 @@ impl SuiteCell {
     }
 }
 
+/// Whether any reason against the figures is this client's own limit. A rate that was not achieved may be
+/// the server's doing as well.
+fn is_client_limited(client: &Client) -> bool {
+    client.reasons.iter().any(|reason| match reason.code.as_str() {
+        "dispatch_lateness" | "client_delay" => true,
+        "achieved_rate" => client
+            .arrivals
+            .is_some_and(|arrivals| held_up(&arrivals, client.dispatch_lateness_us.max)),
+        _ => false,
+    })
+}
+
+/// Whether the client held the arrivals up itself. Dropped ones found too many in flight, which is the
+/// server's doing; and where the client began in time what it wrote late, it waited for a connection.
+fn held_up(arrivals: &Arrivals, lateness_us_max: Option<f64>) -> bool {
+    let gaps = arrivals.planned.saturating_sub(1) as f64;
+    let behind_s = gaps / arrivals.achieved_per_second - gaps / arrivals.planned_per_second;
+    // Half of it, because the latest request need not be the last, by which the rate is judged.
+    arrivals.dropped == 0 && lateness_us_max.is_some_and(|late| late / 1e6 >= behind_s / 2.0)
+}
+
 /// One start of a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteServer {
@@ -307,6 +333,11 @@ pub struct SearchReport {
     pub goodput_ratio: Option<f64>,
     /// The load that was found, in users or requests per second.
     pub value: Option<f64>,
+    /// The load at which this client was the limit and not the server, so that the search ended there:
+    /// of `goodput` the server then bears `value` at least, and how much more is not known. `null` where
+    /// the client kept up, or was allowed not to.
+    #[serde(default)]
+    pub client_limit: Option<f64>,
     /// Where the true value lies: of `goodput` from a load that was shown to be borne to one that was
     /// shown not to be; of a `knee` the 95 % interval of the bootstrap.
     pub interval: Option<[f64; 2]>,
@@ -314,7 +345,8 @@ pub struct SearchReport {
     pub precise: bool,
     /// How it ended, in words.
     pub reasons: Vec<String>,
-    /// Every load that was tried, ascending.
+    /// Every load with a trial that counts, ascending. One in which this client was the limit does not,
+    /// unless that was accepted.
     pub points: Vec<SearchPoint>,
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
@@ -336,7 +368,7 @@ pub enum SearchKind {
 pub struct SearchPoint {
     /// Users or requests per second.
     pub load: f64,
-    /// The trials, by the names of their cells.
+    /// The trials that count, by the names of their cells.
     pub trials: Vec<String>,
     /// Planned requests of all trials.
     pub requests: u64,
@@ -351,4 +383,24 @@ pub struct SearchPoint {
     /// Why a field of this object is `null`.
     #[serde(default, skip_serializing_if = "Unknowns::is_empty")]
     pub unknown: Unknowns,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_was_not_kept_is_the_clients_limit_where_the_client_was_late() {
+        // A second of arrivals that took two.
+        let arrivals = Arrivals {
+            planned: 101,
+            dropped: 0,
+            planned_per_second: 100.0,
+            achieved_per_second: 50.0,
+        };
+        assert!(held_up(&arrivals, Some(1e6)));
+        assert!(!held_up(&arrivals, Some(1e3)), "it waited for connections");
+        assert!(!held_up(&Arrivals { dropped: 1, ..arrivals }, Some(1e6)), "too many in flight");
+        assert!(!held_up(&arrivals, None), "nothing was sent");
+    }
 }

@@ -152,12 +152,12 @@ fn plan(
     let command = command.mut_subcommand("run", |run| run.mut_args(without_variable));
     let cli = Cli::from_arg_matches(&command.get_matches_from(words))
         .expect("the words above are flags of `run`");
-    let Some(crate::cli::Command::Run(args)) = cli.command else {
+    let Some(crate::cli::Command::Run(mut args)) = cli.command else {
         unreachable!("the second word is `run`");
     };
+    args.workload.duration = Some(duration);
     let mut plan = resolve(&args, &run::surroundings(provenance)?)?;
     plan.out_dir = folder.join("out");
-    plan.workload.duration = Some(duration);
     // All of them at work all the time: that is the load that their number stands for.
     plan.workload.think_time = Duration::ZERO;
     Ok(plan)

@@ -91,6 +91,7 @@ pub(super) fn synthetic(
     seed: u64,
     wanted: Option<u64>,
 ) -> impl Iterator<Item = Conversation> {
+    let wanted = wanted.map(|wanted| wanted.min(SyntheticSpec::MOST_PROMPTS));
     let count = spec.count.or(wanted).unwrap_or(SyntheticSpec::DEFAULT_COUNT);
     let draw = |stream: u64| {
         let mut random = ChaCha12Rng::seed_from_u64(seed);

@@ -13,6 +13,15 @@ fn recipes(spec: &str, seed: u64) -> Vec<Prompt> {
     synthetic(&spec, seed, None).map(given).collect()
 }
 
+/// All of them are made before the first is sent, however many requests are to send them.
+#[test]
+fn a_run_of_many_requests_goes_round_among_a_million_prompts() {
+    let spec: SyntheticSpec = "input=8".parse().expect("a recipe");
+    for (wanted, made) in [(Some(3), 3), (Some(u64::MAX), 1_000_000), (None, 512)] {
+        assert_eq!(synthetic(&spec, 1, wanted).size_hint(), (made, Some(made)), "{wanted:?}");
+    }
+}
+
 fn recipe(prompt: &Prompt) -> &Recipe {
     match &prompt.content {
         Content::Recipe(recipe) => recipe,

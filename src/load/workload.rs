@@ -15,7 +15,8 @@ use super::record::Phase;
 use super::target::HttpTarget;
 use super::whole::Wanted;
 use crate::plan::{
-    CancelSpec, ClockChoice, Connections, Endpoint, LoadShape, RequestTimeouts, Yield,
+    CancelSpec, ClockChoice, Connections, Endpoint, LoadShape, MOST_REQUESTS, RequestTimeouts,
+    Yield,
 };
 
 /// A load against one server.
@@ -152,6 +153,9 @@ impl LoadPlan {
             "it has no phase that counts"
         } else if self.phases.len() > MOST_PHASES {
             "it has more than 101 phases"
+        } else if self.requests_of_users() > MOST_REQUESTS {
+            // Only now is it known how many users there are to make so many each.
+            "it has more than 20000000 requests; lower their number, or play several runs"
         } else {
             match self.phases.iter().find_map(|phase| phase.why_not(self.users)) {
                 Some(cause) => cause,
@@ -182,6 +186,14 @@ impl LoadPlan {
             None => phase.requests(self.users),
         };
         self.phases.iter().map(requests).collect()
+    }
+
+    /// The requests of all closed phases that count them; a conversation is one. Arrivals were counted
+    /// before their instants were drawn, and chance may have made a few more of them.
+    fn requests_of_users(&self) -> u64 {
+        let closed = self.phases.iter().filter(|phase| phase.schedule.is_none());
+        let counts = closed.filter_map(|phase| phase.requests(self.users));
+        counts.fold(0, u64::saturating_add)
     }
 
     /// How many unmeasured requests go before the phases.
@@ -390,6 +402,18 @@ mod tests {
         assert!(endless.validate().is_ok());
         endless.phases[0].phase = Phase::CoolDown;
         assert!(endless.validate().is_err(), "nothing would be measured");
+    }
+
+    #[test]
+    fn more_requests_than_anybody_could_keep_are_refused() {
+        let mut each = plan();
+        each.users = 4;
+        let iterations = |iterations| LoadShape::PerUserIterations { iterations };
+        each.phases[0].shape = iterations(MOST_REQUESTS / 4);
+        assert!(each.validate().is_ok());
+        each.phases[0].shape = iterations(MOST_REQUESTS / 4 + 1);
+        let error = each.validate().expect_err("too many").to_string();
+        assert!(error.contains(&format!("more than {MOST_REQUESTS} requests")), "{error}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use course::{Course, CourseUnit};
 pub use dataset_spec::DatasetSpec;
 pub use endpoint::{Endpoint, Yield};
 pub use objective::Objective;
-pub use phase::PhaseSpec;
+pub use phase::{MOST_REQUESTS, PhaseSpec};
 pub use problem::{PlanError, Problem};
 pub use prometheus::{MetricNames, PrometheusSpec};
 pub use quantity::{Bandwidth, Flops};

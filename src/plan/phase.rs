@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Workload;
+use super::course::Course;
 use super::shape::{LoadShape, Stage};
 
 /// The name of the only phase of a load that names none.
@@ -16,6 +17,10 @@ pub const LOAD: &str = "load";
 pub const WARM_UP: &str = "warm_up";
 /// The name of what goes on after the last measured phase.
 pub const COOL_DOWN: &str = "cool_down";
+
+/// Most requests that a plan may count on: the instants of an open loop lie in memory from before the
+/// first (8 bytes each: 160 MB), and every request that is planned has a record in the end, sent or not.
+pub const MOST_REQUESTS: u64 = 20_000_000;
 
 /// One phase.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,10 +68,46 @@ impl Workload {
         phases
     }
 
+    /// How many requests all phases together are planned to have, as far as they are counted or come at a
+    /// rate: of users whom only time bounds nobody knows it. Infinite where a rate has no bound.
+    #[must_use]
+    pub fn planned_requests(&self) -> f64 {
+        let each = match (self.conversation, self.tpot_difference) {
+            (Some(spec), _) => spec.turns,
+            (None, Some(_)) => 2,
+            (None, None) => 1,
+        };
+        let of = |phase: &PhaseSpec| phase.planned_requests(self.users, each);
+        self.sequence().iter().map(of).sum()
+    }
+
     /// Whether every phase that counts sends without waiting for answers.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.sequence().iter().filter(|phase| phase.measured).all(|phase| phase.shape.is_open())
+    }
+}
+
+impl PhaseSpec {
+    /// Where each of its prompts is asked `each` times; `users` are those of the workload.
+    fn planned_requests(&self, users: Option<u32>, each: u32) -> f64 {
+        let counted = self.n_prompts.map(|prompts| prompts as f64 * f64::from(each));
+        match &self.shape {
+            LoadShape::PerUserIterations { iterations } => {
+                // One user at least, where the server's slots are to say how many.
+                *iterations as f64 * f64::from(self.users.or(users).unwrap_or(1))
+            }
+            LoadShape::Arrivals { .. } | LoadShape::RampingArrivals { .. } => {
+                let in_time = self.duration.map_or(f64::INFINITY, |duration| {
+                    let course = Course::of(&self.shape, 0, Some(duration));
+                    course.mean(0.0, duration.as_secs_f64()) * duration.as_secs_f64()
+                });
+                in_time.min(counted.unwrap_or(f64::INFINITY))
+            }
+            // As many as its file has rows.
+            LoadShape::Trace { .. } => 0.0,
+            LoadShape::ConstantUsers | LoadShape::RampingUsers { .. } => counted.unwrap_or(0.0),
+        }
     }
 }
 

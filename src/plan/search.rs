@@ -34,8 +34,9 @@ pub struct SearchSpec {
     pub over: SearchOver,
     /// Share of the requests that must meet every objective.
     pub goodput_ratio: f64,
-    /// Width of the interval, as a share of the value, at which the search ends. Users are whole, so
-    /// there neighbours are always near enough.
+    /// Width of the interval, as a share of the value, at which the search ends; above
+    /// [`FINEST_PRECISION`]. Users are whole and rates have four digits, so neighbours are always near
+    /// enough.
     pub precision: f64,
     /// Least load that is tried; `None`: 1 user, or what a first saturated trial suggests.
     pub at_least: Option<f64>,
@@ -50,6 +51,9 @@ pub const GOODPUT_RATIO: f64 = 0.95;
 
 /// Width of the interval at which a search ends.
 pub const PRECISION: f64 = 0.05;
+
+/// What that width must be above: rates are tried with four digits, and so are this far apart.
+pub const FINEST_PRECISION: f64 = 0.001;
 
 /// How long a search may take.
 pub const BUDGET: Duration = Duration::from_secs(30 * 60);

@@ -12,9 +12,6 @@ use super::problem::nearest;
 /// Longest prompt or answer that can be asked for, in tokens; ten times the longest context there is.
 const MOST_TOKENS: u64 = 10_000_000;
 
-/// Most different prompts that can be asked for.
-const MOST_PROMPTS: u64 = 1_000_000;
-
 /// The keys, in the order in which they are written.
 const KEYS: [&str; 5] = ["input", "output", "prefix", "prefix_groups", "count"];
 
@@ -29,14 +26,17 @@ pub struct SyntheticSpec {
     pub prefix: u64,
     /// Different prefixes, at least 1; prompts take them in turn.
     pub prefix_groups: u64,
-    /// Different prompts, after which they go round; `None`: as many as the run asks for by number,
-    /// else [`SyntheticSpec::DEFAULT_COUNT`].
+    /// Different prompts, after which they go round; `None`: as many as the run asks for by number, at
+    /// most [`SyntheticSpec::MOST_PROMPTS`], else [`SyntheticSpec::DEFAULT_COUNT`].
     pub count: Option<u64>,
 }
 
 impl SyntheticSpec {
     /// Different prompts where nobody says how many: enough for a prompt cache not to matter.
     pub const DEFAULT_COUNT: u64 = 512;
+
+    /// Most different prompts: all of them are made before the first is sent.
+    pub const MOST_PROMPTS: u64 = 1_000_000;
 }
 
 /// How lengths are spread.
@@ -114,8 +114,8 @@ impl FromStr for SyntheticSpec {
                 "input" => spec.input = lengths()?,
                 "output" => spec.output = Some(lengths()?),
                 "prefix" => spec.prefix = number(MOST_TOKENS)?,
-                "prefix_groups" => spec.prefix_groups = number(MOST_PROMPTS)?,
-                "count" => spec.count = Some(number(MOST_PROMPTS)?),
+                "prefix_groups" => spec.prefix_groups = number(Self::MOST_PROMPTS)?,
+                "count" => spec.count = Some(number(Self::MOST_PROMPTS)?),
                 unknown => {
                     let near = nearest(unknown, KEYS)
                         .map(|near| format!("; did you mean \"{near}\"?"))

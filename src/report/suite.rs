@@ -184,15 +184,19 @@ fn found(search: &SearchReport) -> String {
     let interval = search.interval.map_or_else(String::new, |[low, high]| {
         format!(" (interval {} … {})", short(low), short(high))
     });
+    let at_least = if search.client_limit.is_some() { "at least " } else { "" };
+    let limit = search.client_limit.map_or_else(String::new, |load| {
+        format!("; at {}{unit} this client was the limit and not the server", short(load))
+    });
     match (search.kind, search.value) {
         (SearchKind::Goodput, Some(value)) => format!(
-            "bears {}{unit}{interval} with {} % of requests within: {}",
+            "bears {at_least}{}{unit}{interval} with {} % of requests within: {}{limit}",
             short(value),
             short(search.goodput_ratio.unwrap_or_default() * 100.0),
             search.objectives.join(" and ")
         ),
         (SearchKind::Knee, Some(value)) => {
-            format!("the knee is at {}{unit}{interval}", short(value))
+            format!("the knee is at {}{unit}{interval}{limit}", short(value))
         }
         (_, None) => format!("nothing was found: {}", search.reasons.join("; ")),
     }
@@ -430,4 +434,34 @@ pub fn text(suite: &SuiteReport, width: usize) -> String {
         }
     }
     screen.text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Unknowns;
+    use crate::plan::search::SearchOver;
+
+    #[test]
+    fn what_was_borne_below_the_clients_own_limit_is_told_as_a_bound() {
+        let mut search = SearchReport {
+            over: SearchOver::Rate,
+            kind: SearchKind::Goodput,
+            objectives: vec!["ttft_ms < 60".to_owned()],
+            goodput_ratio: Some(0.95),
+            value: Some(2000.0),
+            client_limit: None,
+            interval: None,
+            precise: false,
+            reasons: Vec::new(),
+            points: Vec::new(),
+            unknown: Unknowns::none(),
+        };
+        let kept_up = "bears 2,000 requests/s with 95.0 % of requests within: ttft_ms < 60";
+        assert_eq!(found(&search), kept_up);
+        search.client_limit = Some(4000.0);
+        let bound = kept_up.replacen("bears", "bears at least", 1);
+        let limit = "; at 4,000 requests/s this client was the limit and not the server";
+        assert_eq!(found(&search), bound + limit);
+    }
 }

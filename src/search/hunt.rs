@@ -209,12 +209,10 @@ impl Hunt {
                 let less = snap(self.spec.over, (high.load / GROWTH).max(least));
                 if less < high.load { Next::Try(less) } else { self.settle(None, Some(high)) }
             }
-            (Some(low), Some(high)) if self.is_narrow(low.load, high.load) => {
-                self.settle(Some(low), Some(high))
-            }
-            (Some(low), Some(high)) => Next::Try(
-                snap(self.spec.over, (low.load * high.load).sqrt()).clamp(low.load, high.load),
-            ),
+            (Some(low), Some(high)) => match self.between(low.load, high.load) {
+                Some(middle) if !self.is_narrow(low.load, high.load) => Next::Try(middle),
+                _ => self.settle(Some(low), Some(high)),
+            },
         }
     }
 
@@ -277,8 +275,13 @@ impl Hunt {
             return None;
         }
         let (from, to) = if below > above { (borne, first) } else { (last, failed) };
-        let load = snap(self.spec.over, (from * to).sqrt());
-        (load > from && load < to).then_some(load)
+        self.between(from, to)
+    }
+
+    /// The load half way between two; `None` of neighbours, between which there is none to be tried.
+    fn between(&self, low: f64, high: f64) -> Option<f64> {
+        let load = snap(self.spec.over, (low * high).sqrt());
+        (load > low && load < high).then_some(load)
     }
 
     /// The highest load that is borne for sure and the lowest that is not.
@@ -325,8 +328,7 @@ impl Hunt {
     }
 
     fn is_narrow(&self, low: f64, high: f64) -> bool {
-        let neighbours = self.spec.over == SearchOver::Users && high - low <= 1.0;
-        neighbours || (high - low) / low <= self.spec.precision
+        (high - low) / low <= self.spec.precision || self.between(low, high).is_none()
     }
 }
 
@@ -433,6 +435,27 @@ mod tests {
                 "{found:?}"
             );
             assert!(found.precise);
+        }
+    }
+
+    /// A precision that no rate of four digits can have must not ask for the same load for ever.
+    #[test]
+    fn a_search_ends_at_rates_between_which_there_is_none() {
+        for (capacity, ends) in [(10.004, [10.0, 10.01]), (0.99964, [0.9996, 0.9997])] {
+            let finest = SearchSpec { precision: 1e-9, ..spec(SearchOver::Rate) };
+            let mut hunt = Hunt::new(finest);
+            let found = (0..100).find_map(|_| match hunt.next() {
+                Next::Done(found) => Some(found),
+                Next::Try(load) => {
+                    let good = if load <= capacity { 1_000 } else { 100 };
+                    hunt.note(load, Trial { requests: 1_000, good });
+                    None
+                }
+            });
+            let found = found.expect("a hundred trials are more than enough");
+            let [low, high] = found.interval.expect("both ends are known");
+            assert!((low - ends[0]).abs() < 1e-9 && (high - ends[1]).abs() < 1e-9, "{found:?}");
+            assert!(found.precise, "{found:?}");
         }
     }
 

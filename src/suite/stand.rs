@@ -271,6 +271,13 @@ impl<'a> Stand<'a> {
         );
     }
 
+    /// Tells what a reader should know, and keeps it for the report.
+    pub(super) fn warn(&mut self, code: &str, message: String) {
+        let note = artifact::Note { code: code.to_owned(), message: message.clone() };
+        self.report.warnings.push(note);
+        self.events.send(&Event::Warning { message });
+    }
+
     /// Stops the server, writes the files for the last time, and says what became of it all.
     pub(super) async fn finish(
         mut self,
@@ -281,13 +288,8 @@ impl<'a> Stand<'a> {
             Some(publisher) => publisher.settle(self.cancel).await,
             None => Settled::default(),
         };
-        let note = |message: &String| artifact::Note {
-            code: "published".to_owned(),
-            message: message.clone(),
-        };
-        self.report.warnings.extend(published.warnings.iter().map(note));
         for message in published.warnings {
-            self.events.send(&Event::Warning { message });
+            self.warn("published", message);
         }
         let stopped = self.cancel.reason().map(ExitCode::from);
         let codes = self.report.cells.iter().filter_map(|cell| cell.exit_code);
@@ -320,9 +322,13 @@ fn search_exit(report: &SuiteReport) -> ExitCode {
             .iter()
             .any(|exit| exit.code() == *code)
     };
-    let found = report.search.as_ref().is_some_and(|search| search.value.is_some());
+    let search = report.search.as_ref();
+    let found = search.is_some_and(|search| search.value.is_some());
+    // What was found then is a bound, and the server's capacity was not seen.
+    let limited = search.is_some_and(|search| search.client_limit.is_some());
+    let limited = limited.then_some(ExitCode::NotEvidence.code());
     let codes = report.cells.iter().filter_map(|cell| cell.exit_code).filter(grave);
-    match worst(codes) {
+    match worst(codes.chain(limited)) {
         ExitCode::Ok if !found => ExitCode::Threshold,
         exit => exit,
     }
@@ -344,6 +350,7 @@ fn not_run(cell: &CellPlan) -> SuiteCell {
         exit_code: None,
         server_kind: None,
         causes: Vec::new(),
+        client_limited: false,
         plan_digest: digest(&folder::essence_of(cell)),
         workload_hash: None,
         requests: CellRequests::default(),

@@ -196,11 +196,15 @@ fn shapes_that_contradict_each_other_are_errors_that_say_what_to_do() {
          [ramp]\nstages = [\n{ duration = \"1s\", user = 3 },\n]\n",
     )
     .unwrap();
-    let cases: [(&[&str], &[&str]); 7] = [
+    let cases: [(&[&str], &[&str]); 8] = [
         (&["--rate", "5", "--users", "3"], &["'--rate <R>' cannot be used with '--users <N>'"]),
         (&["--arrivals", "poisson"], &["--arrivals: it is for arrivals at a rate", "pass --rate"]),
         (&["--max-in-flight", "5"], &["--max-in-flight: it is for arrivals at a rate"]),
         (&["--rate", "0"], &["--rate: must be above 0"]),
+        (
+            &["--rate", "1000000", "--duration", "1h"],
+            &["3600000000 requests are planned, at most 20000000", "lower the rate, the duration"],
+        ),
         (&["--rate", "5", "--arrivals", "poison"], &["did you mean \"poisson\"?"]),
         (&["--scenario", "open.toml", "--users", "3"], &["--users: the scenario has arrivals"]),
         (

@@ -218,6 +218,10 @@ fn what_does_not_go_together_is_refused() {
         (&["--sweep", "users=1,2", "--search", "users"], "a search has no place beside a sweep"),
         (&["--budget", "1m"], "nothing is searched"),
         (&["--search", "rate", "--goodput-ratio", "2"], "--goodput-ratio: invalid value"),
+        (
+            &["--search", "rate", "--search-precision", "0.001"],
+            "--search-precision: invalid value: expected a share above 0.001 and below 1",
+        ),
         (&["--resume"], "a single run has no cells"),
         (&["--sweep", "users=1,2", "--resume"], "holds no suite"),
     ] {
@@ -372,6 +376,73 @@ fn a_json_suite_is_taken_as_it_is_and_its_token_is_nowhere() {
                 assert!(!text.contains("geheim-4711"), "{}", path.display());
             }
         }
+    }
+}
+
+/// Ten arrivals a trial, on a server that bears them all, searched up to 40 a second.
+fn search_rate(bench: &Bench, more: &[&str]) -> (Ran, Value) {
+    let few = ["--n-prompts", "10", "--max-tokens", "2", "--arrivals", "constant"];
+    let rates = ["--search", "rate", "--search-from", "20", "--search-to", "40"];
+    let ran = bench.run("out", &[SMALL, &few[..], &rates[..], more].concat());
+    let suite = suite_of(&ran.out);
+    (ran, suite)
+}
+
+/// No assertion on a time: nobody sends with less than no delay.
+const ALWAYS_LATE: &[&str] = &["--max-arrival-lateness", "0", "--arrival-lateness-floor", "0ms"];
+const NEVER_LATE: &[&str] = &["--max-arrival-lateness", "1000", "--arrival-lateness-floor", "1m"];
+/// What two trials of ten requests can show.
+const EASY: &[&str] = &["--objective", "e2e_ms < 60000", "--goodput-ratio", "0.5"];
+
+/// What the client cannot send says nothing about the server, neither good nor bad.
+#[test]
+fn a_search_does_not_take_this_clients_limit_for_the_servers() {
+    for (objective, kind) in [(EASY, "goodput"), (&[], "knee")] {
+        let (ran, suite) = search_rate(&Bench::new(), &[ALWAYS_LATE, objective].concat());
+        assert_eq!(ran.exit, 5, "{kind}: {}{}", ran.stdout, ran.stderr);
+        let search = &suite["search"];
+        assert_eq!(search["kind"], kind);
+        assert!(search["value"].is_null(), "{search}");
+        assert_eq!(search["client_limit"], 20.0);
+        assert_eq!(search["points"], serde_json::json!([]), "{kind}");
+        let trials = suite["cells"].as_array().unwrap();
+        assert_eq!(trials.len(), 3, "{kind}: it may have been a bad moment twice");
+        assert!(trials.iter().all(|trial| trial["client_limited"] == true), "{kind}: {suite}");
+        let said = "at 20 this client was the limit and not the server, 3 times in a row";
+        assert!(ran.file("suite.md").contains(said), "{}", ran.file("suite.md"));
+        assert!(
+            ran.stderr.contains("in 3 of 3 trials this client was the limit"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn a_search_that_accepts_a_saturated_client_goes_on_and_warns() {
+    let accepted = [ALWAYS_LATE, EASY, &["--accept-saturated-client"]].concat();
+    let (ran, suite) = search_rate(&Bench::new(), &accepted);
+    assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(suite["search"]["value"], 40.0, "{suite}");
+    assert!(suite["search"]["client_limit"].is_null());
+    let warning = suite["warnings"][0]["message"].as_str().unwrap();
+    assert!(
+        warning.contains("trials this client was the limit and not the server; they count all")
+    );
+}
+
+/// Too many in flight is what an overloaded server looks like.
+#[test]
+fn a_search_takes_dropped_arrivals_for_the_servers_limit() {
+    let overloaded = ["--max-in-flight", "1", "--", "--sim-ttft-ms", "500"];
+    let (ran, suite) = search_rate(&Bench::new(), &[NEVER_LATE, EASY, &overloaded].concat());
+    assert_eq!(ran.exit, 99, "{}{}", ran.stdout, ran.stderr);
+    let search = &suite["search"];
+    assert_eq!(search["reasons"][0], "not even 20 is borne", "{search}");
+    assert!(search["client_limit"].is_null());
+    for trial in suite["cells"].as_array().unwrap() {
+        assert_eq!(trial["exit_code"], 5);
+        assert_eq!(trial["client_limited"], false);
     }
 }
 

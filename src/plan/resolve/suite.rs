@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::plan::matrix::{self, Axis, Coordinate, Knob, MOST_CELLS, Setting};
 use crate::plan::problem::{Place, PlanError, Problem};
 use crate::plan::scenario::{self, Entry, Origin, Suite, read_suite};
-use crate::plan::search::{BUDGET, GOODPUT_RATIO, PRECISION, SearchOver, SearchSpec, TRIAL};
+use crate::plan::search::{
+    BUDGET, FINEST_PRECISION, GOODPUT_RATIO, PRECISION, SearchOver, SearchSpec, TRIAL,
+};
 use crate::plan::suite::{CellPlan, SuitePlan};
 use crate::plan::{LoadShape, RunPlan, Secret, suite_json};
 
@@ -167,15 +169,21 @@ fn with_flags(
             search.at_least = flags.search_from.or(search.at_least);
             search.at_most = flags.search_to.or(search.at_most);
             search.budget = flags.budget.unwrap_or(search.budget);
-            let share = |ratio: f64| ratio.is_finite() && ratio > 0.0 && ratio < 1.0;
+            let share = |ratio: f64, above: f64| ratio > above && ratio < 1.0;
             let bound =
                 |bound: Option<f64>| bound.is_none_or(|load| load.is_finite() && load > 0.0);
-            let (a_share, a_load) = ("a share above 0 and below 1", "a load above 0");
+            let a_load = "a load above 0";
+            let a_share = |above: f64| format!("a share above {above} and below 1");
+            let (ratio, precision) = (search.goodput_ratio, search.precision);
             for (flag, good, expected) in [
-                ("--goodput-ratio", share(search.goodput_ratio), a_share),
-                ("--search-precision", share(search.precision), a_share),
-                ("--search-from", bound(search.at_least), a_load),
-                ("--search-to", bound(search.at_most), a_load),
+                ("--goodput-ratio", share(ratio, 0.0), a_share(0.0)),
+                (
+                    "--search-precision",
+                    share(precision, FINEST_PRECISION),
+                    a_share(FINEST_PRECISION),
+                ),
+                ("--search-from", bound(search.at_least), a_load.to_owned()),
+                ("--search-to", bound(search.at_most), a_load.to_owned()),
             ] {
                 if !good {
                     let message = format!("invalid value: expected {expected}");

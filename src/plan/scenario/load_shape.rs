@@ -11,8 +11,7 @@ use crate::plan::problem::{Place, Problem};
 use crate::plan::shape::{ArrivalProcess, LoadShape, Stage, UserTarget, trace_speed};
 use crate::plan::{DatasetSpec, Workload};
 
-/// Fastest rate that makes sense on one thread; a typing error above it would fill the memory with
-/// planned arrivals.
+/// Fastest rate that makes sense on one thread; anything above it is a typing error.
 const HIGHEST_RATE: f64 = 1_000_000.0;
 
 /// The shape that a file names, over that of the workload; of a trace also its file, as written.

@@ -19,8 +19,8 @@ use toml::de::DeTable;
 
 use super::problem::{Place, PlanError, Problem};
 use super::{
-    ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, PromptFilter, RequestSpec,
-    RequestTimeouts, Sampling, Workload,
+    ArrivalProcess, Connections, DatasetSpec, Endpoint, LoadShape, MOST_REQUESTS, PromptFilter,
+    RequestSpec, RequestTimeouts, Sampling, Workload,
 };
 pub use gates::Gate;
 use reader::Section;
@@ -552,6 +552,16 @@ fn together(workload: &Workload, problems: &mut Vec<Problem>) {
                 .hinting("pass --duration or --n-prompts, or set one of them in the scenario"),
             );
         }
+    }
+    let planned = workload.planned_requests();
+    // What nothing bounds is in the list already.
+    if planned.is_finite() && planned > MOST_REQUESTS as f64 {
+        let message = format!(
+            "{planned:.0} requests are planned, at most {MOST_REQUESTS} are possible: each of them has a record"
+        );
+        problems.push(Problem::new(Place::Whole, message).hinting(
+            "lower the rate, the duration or the number of requests, or play several runs one after the other",
+        ));
     }
     requests::together(workload, problems);
     let filter = &workload.filter;

@@ -11,7 +11,9 @@ use super::reader::Section;
 use super::{Origin, Scenario, read_keys, silent, toml_table};
 use crate::plan::matrix::{Axis, Typed, overlay};
 use crate::plan::problem::{PlanError, Problem};
-use crate::plan::search::{BUDGET, GOODPUT_RATIO, PRECISION, SearchOver, SearchSpec};
+use crate::plan::search::{
+    BUDGET, FINEST_PRECISION, GOODPUT_RATIO, PRECISION, SearchOver, SearchSpec,
+};
 
 /// The keys that make a scenario file a suite.
 pub(super) const KEYS: [&str; 3] = ["scenario", "matrix", "search"];
@@ -209,7 +211,7 @@ fn read_search(top: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Option
         found
     };
     let goodput_ratio = ratio("goodput_ratio", 0.0, problems).unwrap_or(GOODPUT_RATIO);
-    let precision = ratio("precision", 0.001, problems).unwrap_or(PRECISION);
+    let precision = ratio("precision", FINEST_PRECISION, problems).unwrap_or(PRECISION);
     let at_least = section.number(problems, "at_least");
     let at_most = section.number(problems, "at_most");
     if let (Some(least), Some(most)) = (at_least, at_most)

@@ -323,6 +323,43 @@ fn every_shape_is_read() {
     );
 }
 
+/// The instants of an open loop lie in memory before anything is sent, and what is counted and not sent
+/// is recorded all the same: both would fill the machine after the server was started.
+#[test]
+fn more_requests_than_a_run_can_hold_are_refused_by_their_number() {
+    let phases = |seconds: u32| {
+        let phase = |name| {
+            format!(
+                "[[phase]]\nname = \"{name}\"\nduration = \"{seconds}s\"\n[phase.arrivals]\nrate = 1e6\n"
+            )
+        };
+        phase("a") + &phase("b")
+    };
+    for (text, planned) in [
+        ("duration = \"1h\"\n[arrivals]\nrate = 1e6".to_owned(), "3600000000"),
+        ("[arrivals]\nstages = [{ duration = \"1h\", rate = 1e6 }]".to_owned(), "1800000000"),
+        ("duration = \"19s\"\ncool_down = \"2s\"\n[arrivals]\nrate = 1e6".to_owned(), "21000000"),
+        (phases(11), "22000000"),
+        ("n_prompts = 10000000000".to_owned(), "10000000000"),
+        ("n_prompts = 20001\n[conversation]\nturns = 1000".to_owned(), "20001000"),
+        ("n_prompts = 10000001\ntpot_difference = 16".to_owned(), "20000002"),
+        ("iterations_per_user = 20000001".to_owned(), "20000001"),
+        ("users = 3\niterations_per_user = 10000000".to_owned(), "30000000"),
+    ] {
+        let error = error_of(&text);
+        assert!(error.contains(&format!("{planned} requests are planned")), "{text}: {error}");
+        assert!(error.contains("hint: lower the rate"), "{text}: {error}");
+    }
+    for text in [
+        "duration = \"20s\"\n[arrivals]\nrate = 1e6".to_owned(),
+        "duration = \"1h\"\nn_prompts = 20000000\n[arrivals]\nrate = 1e6".to_owned(),
+        "duration = \"1h\"".to_owned(),
+        phases(10),
+    ] {
+        assert!(check(&text, &Overrides::default()).is_ok(), "{text}");
+    }
+}
+
 #[test]
 fn a_rate_makes_any_scenario_an_open_loop() {
     let rate = Overrides { rate: Some(12.0), ..Overrides::default() };

@@ -403,7 +403,7 @@ function searchSection(report) {
         points.length === 0
             ? null
             : table({
-                  caption: "Every load that was tried",
+                  caption: "Every load with a trial that counts",
                   head: [search.over.replaceAll("_", " "), "trials", "requests", "good", "requests/s", "verdict"],
                   words: [5],
                   rows: points.map((point) => [

@@ -82,6 +82,7 @@ pub(crate) fn swept(played: &[(&str, Report)], exit_code: u8) -> SuiteReport {
             exit_code: None,
             server_kind: None,
             causes: Vec::new(),
+            client_limited: false,
             plan_digest: "d".repeat(64),
             workload_hash: None,
             requests: CellRequests::default(),
