@@ -30,7 +30,7 @@ use crate::provenance;
 use crate::report;
 use crate::scrape::RESOURCES_FILE;
 use crate::server::Ending;
-use crate::stats::{self, LoadFigures, ServerCounters, ServerFate, ServerKind};
+use crate::stats::{self, CounterSpan, LoadFigures, ServerCounters, ServerFate, ServerKind};
 
 pub(super) const REPORT_JSON: &str = "report.json";
 pub(super) const REPORT_MD: &str = "report.md";
@@ -261,14 +261,19 @@ fn counters(plan: &RunPlan, findings: &Findings) -> ServerCounters {
     let Some(scrape) = &findings.scrape else { return ServerCounters::default() };
     let delta = |name: &str| scrape.series.get(name).and_then(|series| series.delta);
     ServerCounters {
-        span: if plan.workload.sequence().iter().all(|phase| phase.measured) {
-            stats::CounterSpan::Measured
-        } else {
-            stats::CounterSpan::AllPhases
-        },
+        span: counter_span(plan),
         prompt_tokens_delta: delta("llamacpp:prompt_tokens_total"),
         cached_tokens_delta: delta("llamacpp:prompt_tokens_cached_total"),
         predicted_tokens_delta: delta("llamacpp:tokens_predicted_total"),
+    }
+}
+
+/// Which requests lie between the scrape before the first phase and the one after the last.
+pub(super) fn counter_span(plan: &RunPlan) -> CounterSpan {
+    if plan.workload.sequence().iter().all(|phase| phase.measured) {
+        CounterSpan::Measured
+    } else {
+        CounterSpan::AllPhases
     }
 }
 
