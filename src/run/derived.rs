@@ -8,7 +8,7 @@ use super::conclude::counter_span;
 use super::findings::Findings;
 use crate::artifact::derived as wire;
 use crate::artifact::{Derived, Note, Unknowns};
-use crate::load::{LoadOutcome, Phase, RequestRecord};
+use crate::load::{Phase, RequestRecord};
 use crate::model::{ModelWork, TensorType};
 use crate::peaks::Measured;
 use crate::plan::{RunPlan, ServerSpec, Target};
@@ -22,14 +22,13 @@ use crate::stats::{
 pub(super) fn derived(
     plan: &RunPlan,
     findings: &Findings,
-    load: &LoadOutcome,
     summary: &Summary,
 ) -> (Derived, Vec<Note>) {
     let mut unknown = Unknowns::none();
     let records = &findings.records;
     let work = findings.scrape.as_ref().map(|scrape| server_work(plan, scrape));
     let work = work.unwrap_or_default();
-    let little = Little::of(records, &summary.rates, load.ended);
+    let little = Little::of(records, &summary.rates);
     let mut warnings: Vec<Note> = little
         .as_ref()
         .ok()
