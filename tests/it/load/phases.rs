@@ -170,7 +170,7 @@ fn what_counts_ends_with_its_last_request_while_a_cool_down_goes_on() {
     plan.graceful_stop = Duration::from_millis(60);
     plan.phases = vec![
         LoadPhase { phase: Phase::WarmUp, ..counted(1, 1) },
-        timed(1, Duration::from_millis(40)),
+        timed(1, Duration::from_millis(200)),
         LoadPhase { phase: Phase::CoolDown, ..counted(1, 3) },
     ];
     let (records, outcome) = play(plan);
