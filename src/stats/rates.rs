@@ -196,9 +196,8 @@ fn whole_rates(records: &[RequestRecord], window: &Window) -> RateSet {
 pub(super) fn in_flight(
     records: &[RequestRecord],
 ) -> impl Iterator<Item = (&RequestRecord, Stamp, Stamp)> {
-    tried(records).map(|(record, began)| {
-        (record, began, record.written.and(record.end).unwrap_or(began))
-    })
+    tried(records)
+        .map(|(record, began)| (record, began, record.written.and(record.end).unwrap_or(began)))
 }
 
 /// A stretch of time with a constant number of requests in flight.

@@ -236,8 +236,7 @@ fn judge_arrivals(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
             0 => String::new(),
             count => format!(", {count} of {} arrivals {what}", arrivals.planned),
         };
-        let dropped =
-            of_all(arrivals.dropped, "were dropped because too many were in flight");
+        let dropped = of_all(arrivals.dropped, "were dropped because too many were in flight");
         let unsent = of_all(arrivals.unsent, "never reached the server");
         verdict.because(
             Blame::Client,

@@ -183,7 +183,10 @@ fn what_counts_ends_with_its_last_request_while_a_cool_down_goes_on() {
     assert_eq!(outcome.measured_until, given_up);
     let cooling = of_phase(&records, 3);
     assert_eq!(cooling.len(), 3);
-    assert!(cooling.iter().all(|record| record.planned >= given_up), "its user was busy until then");
+    assert!(
+        cooling.iter().all(|record| record.planned >= given_up),
+        "its user was busy until then"
+    );
     assert!(outcome.started < outcome.measured_from && outcome.measured_until < outcome.ended);
 }
 
