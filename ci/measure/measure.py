@@ -20,6 +20,7 @@ ratios within one run are worth more than absolute figures.
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -342,10 +343,10 @@ def around(folder, runs, *server):
 
 def rate(folder, runs):
     """Sent over planned requests per second of open loops, and how late they were sent."""
-    print("open loop, 10 s, short answers: achieved / planned − 1 in %, lateness p99 in µs")
+    print("open loop, 10 s, short answers: achieved / planned − 1 in %, worst second in requests, lateness p99 in µs")
     for process in ("constant", "poisson", "gamma:0.5"):
         for wanted in (100, 500, 1000, 2000):
-            errors, lateness, dropped, exits = [], [], 0, set()
+            errors, worst, lateness, dropped, exits = [], [], [], 0, set()
             for _ in range(runs):
                 out = folder / "out"
                 shutil.rmtree(out, ignore_errors=True)
@@ -362,15 +363,29 @@ def rate(folder, runs):
                 client = json.loads((out / "report.json").read_text())["client"]
                 arrivals = client["arrivals"]
                 errors.append((arrivals["achieved_per_second"] / arrivals["planned_per_second"] - 1) * 100)
+                worst.append(worst_second(out / "requests.jsonl"))
                 lateness.append(client["dispatch_lateness_us"]["p99"])
                 dropped += arrivals["dropped"]
             print(
-                f"{process} {wanted}/s: {spread(errors)} %, lateness p99 {spread(lateness)} µs, {dropped} dropped, "
-                f"exit codes {sorted(exits)}"
+                f"{process} {wanted}/s: {spread(errors)} %, worst second {spread(worst)} requests, "
+                f"lateness p99 {spread(lateness)} µs, {dropped} dropped, exit codes {sorted(exits)}"
             )
             TABLE.add(f"rate error, {process} {wanted}/s", [abs(error) for error in errors], 0.5, "%")
+            # A request that is planned for the end of a second may be sent in the next one.
+            TABLE.add(f"worst second, {process} {wanted}/s", worst, 1 + wanted / 100, "requests")
             if wanted <= 500:
                 TABLE.add(f"lateness p99, {process} {wanted}/s", lateness, 100, "µs")
+
+
+def worst_second(path):
+    """The largest difference between the requests planned for a second and those sent in it."""
+    planned, sent = collections.Counter(), collections.Counter()
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        planned[int(row["planned_s"])] += 1
+        if row["written_s"] is not None:
+            sent[int(row["written_s"])] += 1
+    return max(abs(planned[second] - sent[second]) for second in planned | sent)
 
 
 def hog(folder, runs):

@@ -47,7 +47,7 @@ pub fn sections(
     Sections {
         requests: requests(&summary.requests),
         metrics: metrics(summary),
-        rates: rates(&summary.rates, load.window_start, load.endpoint.yields()),
+        rates: rates(&summary.rates, load.origin, load.endpoint.yields()),
         conversations: summary.conversations.as_ref().map(conversations),
         reconciliation: reconciliation(&summary.reconciliation),
         client: client(summary, load, validity, limits),
@@ -59,24 +59,22 @@ pub fn sections(
     }
 }
 
-/// One measured phase: `closed` is when its last request could begin, `origin` the begin of the
-/// measured load.
+/// One measured phase: `closed` is when its last request could begin.
 #[must_use]
 pub fn phase_figures(
     name: &str,
     summary: &Summary,
     load: &LoadFigures,
     closed: Stamp,
-    origin: Stamp,
 ) -> PhaseFigures {
     let mut unknown = Unknowns::none();
     PhaseFigures {
         name: name.to_owned(),
-        started_s: offset(load.window_start, origin),
-        closed_s: offset(closed, origin),
+        started_s: offset(load.window_start, load.origin),
+        closed_s: offset(closed, load.origin),
         requests: requests(&summary.requests),
         metrics: metrics(summary),
-        rates: rates(&summary.rates, origin, load.endpoint.yields()),
+        rates: rates(&summary.rates, load.origin, load.endpoint.yields()),
         arrivals: arrivals(summary, load, &mut unknown),
         dispatch_lateness_us: lateness(load),
         unknown,

@@ -69,7 +69,7 @@ pub struct RequestRow {
     pub last_content_s: Option<f64>,
     /// Finish reason.
     pub finish_s: Option<f64>,
-    /// End of the response.
+    /// End of the response; of one that broke or was given up, when that was.
     pub end_s: Option<f64>,
     /// HTTP status.
     pub status: Option<u16>,

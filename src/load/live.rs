@@ -3,6 +3,9 @@
 //! Main type: [`LiveCounters`]. The load thread alone writes; nothing here is a measurement.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::record::{Phase, Stamp};
 
 /// Upper ends of the classes in which gaps between content deltas are counted live, nanoseconds; a
 /// gap belongs to the first that is not below it, or to one more class behind them.
@@ -54,6 +57,10 @@ pub struct LiveCounters {
     warm_up_ended: AtomicU64,
     gaps: [AtomicU64; GAP_BOUNDS_NS.len() + 1],
     gaps_ns: AtomicU64,
+    /// When the first phase that counts began; 0 as long as none has.
+    measured_from: AtomicU64,
+    /// When the last of them closed, or its last request ended; 0 as long as nothing follows on them.
+    measured_until: AtomicU64,
 }
 
 impl LiveCounters {
@@ -123,12 +130,40 @@ impl LiveCounters {
         self.gaps_ns.load(Ordering::Relaxed)
     }
 
+    /// For how long phases that count have been played; it stands still once others follow on them.
+    #[must_use]
+    pub fn measured_for(&self, now: Stamp) -> Duration {
+        let instant = |of: &AtomicU64| Some(of.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0);
+        let Some(from) = instant(&self.measured_from) else { return Duration::ZERO };
+        instant(&self.measured_until).map_or(now, Stamp).since(Stamp(from))
+    }
+
     pub(super) fn enter(&self, phase: LivePhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     pub(super) fn plan(&self, requests: u64) {
         self.planned.store(requests, Ordering::Relaxed);
+    }
+
+    /// A phase begins; those that count lie beside one another.
+    pub(super) fn begin_phase(&self, phase: Phase, begun: Stamp) {
+        let instant = match phase {
+            Phase::WarmUp => return,
+            Phase::Measured => &self.measured_from,
+            Phase::CoolDown => &self.measured_until,
+        };
+        if instant.load(Ordering::Relaxed) == 0 {
+            instant.store(begun.0, Ordering::Relaxed);
+        }
+    }
+
+    /// A measured request has ended, maybe in a phase that does not count.
+    pub(super) fn measured_ended(&self, end: Stamp) {
+        let until = self.measured_until.load(Ordering::Relaxed);
+        if until > 0 && end.0 > until {
+            self.measured_until.store(end.0, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn count_started(&self) {
@@ -185,5 +220,23 @@ mod tests {
         let gaps = live.gaps();
         assert_eq!((gaps[0], gaps[1], gaps[15], gaps[16]), (2, 1, 1, 1));
         assert_eq!((gaps.iter().sum::<u64>(), live.gaps_ns()), (5, 5_002_000_002));
+    }
+
+    #[test]
+    fn time_counts_from_the_first_measured_phase_to_the_last_of_its_requests() {
+        let live = LiveCounters::default();
+        let seen = |now: u64| live.measured_for(Stamp(now)).as_nanos();
+        live.begin_phase(Phase::WarmUp, Stamp(100));
+        assert_eq!(seen(150), 0);
+        live.begin_phase(Phase::Measured, Stamp(200));
+        live.begin_phase(Phase::Measured, Stamp(300));
+        live.measured_ended(Stamp(340));
+        assert_eq!(seen(350), 150);
+        live.begin_phase(Phase::CoolDown, Stamp(400));
+        live.begin_phase(Phase::CoolDown, Stamp(500));
+        assert_eq!(seen(900), 200);
+        live.measured_ended(Stamp(450));
+        live.measured_ended(Stamp(430));
+        assert_eq!(seen(900), 250);
     }
 }

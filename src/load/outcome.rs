@@ -45,11 +45,16 @@ impl PhaseOutcome {
 pub struct LoadOutcome {
     /// One for each phase that began, in order. Figures of all below are of those that count.
     pub phases: Vec<PhaseOutcome>,
-    /// Measuring began: the first measured requests are planned for this instant. Where the run
-    /// was interrupted before that, the instant of the interruption.
+    /// The first phase began, whether or not it counts: its first requests are planned for this
+    /// instant. Where the run was interrupted before that, the instant of the interruption.
     pub started: Stamp,
-    /// The last measured request ended or was cut.
+    /// The last request of the last phase ended or was cut, whether or not it counts.
     pub ended: Stamp,
+    /// The first phase that counts began; `ended` where none did.
+    pub measured_from: Stamp,
+    /// The last phase that counts closed, or the last measured request ended or was cut where that is
+    /// later; `ended` where none began.
+    pub measured_until: Stamp,
     /// The last warm-up request ended; `None` if there was no warm-up.
     pub warm_up_ended: Option<Stamp>,
     /// The run was cancelled before it was over.

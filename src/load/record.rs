@@ -253,7 +253,8 @@ pub struct RequestRecord {
     pub last_content: Option<Stamp>,
     /// The event that carried a finish reason.
     pub finish: Option<Stamp>,
-    /// End of the response body.
+    /// It was over: the response body ended, the connection broke, or we gave the request up. `None` only
+    /// if it never began.
     pub end: Option<Stamp>,
 
     /// HTTP status; `None` if no status line arrived.

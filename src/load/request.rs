@@ -183,6 +183,8 @@ impl Player {
             self.link = Link::None;
             exchange = self.exchange(stage, body, &mut record).await;
         }
+        // One that was given up has no end of its own; it is over when its user is free.
+        record.end = record.end.or(Some(self.freed));
         self.leash.disarm();
         self.answer.conclude(&exchange.ending, body.forced, &mut record);
         stage.hold_to_the_first(&mut record);
@@ -419,7 +421,6 @@ impl Player {
                 && let Some(ending) = limits.end(stamp, deltas)
             {
                 self.freed = now();
-                note_hanging_up(&ending, self.freed, record);
                 return ending;
             }
         }
@@ -431,7 +432,6 @@ impl Player {
             record.end = self.answer.latest();
             Ending::Lingered
         } else if let Some(ending) = limits.end(self.freed, self.answer.content_deltas()) {
-            note_hanging_up(&ending, self.freed, record);
             ending
         } else if self.answer.has_content() {
             Ending::TimedOut(FailureKind::TimeoutIdle, timeouts.idle)
@@ -484,13 +484,6 @@ impl Errand {
             record.turn = Some(turn);
         }
         record
-    }
-}
-
-/// The end of a request that we ended ourselves.
-fn note_hanging_up(ending: &Ending, at: Stamp, record: &mut RequestRecord) {
-    if *ending == Ending::Cancelled {
-        record.end = Some(at);
     }
 }
 

@@ -60,6 +60,8 @@ struct Tally {
     phases: Vec<PhaseOutcome>,
     /// Those of measured requests; `None` before the first phase has begun.
     gaps: Option<GapsOverTime>,
+    /// The last measured request so far ended.
+    last_end: Option<Stamp>,
     client_delay: Histogram<u64>,
     loop_lag: Histogram<u64>,
 }
@@ -102,6 +104,7 @@ impl Stage {
             tally: RefCell::new(Tally {
                 phases: Vec::with_capacity(plan.phases.len()),
                 gaps: None,
+                last_end: None,
                 client_delay: histogram(),
                 loop_lag: histogram(),
             }),
@@ -290,9 +293,14 @@ impl Stage {
             (Phase::Measured, Outcome::Failed { .. }) => self.live.count_failed(),
             _ => {}
         }
+        let measured = record.phase == Phase::Measured;
+        if let (true, Some(end)) = (measured, record.end) {
+            let mut tally = self.tally.borrow_mut();
+            tally.last_end = tally.last_end.max(Some(end));
+            self.live.measured_ended(end);
+        }
         if record.is_completed() {
             let mut tally = self.tally.borrow_mut();
-            let measured = record.phase == Phase::Measured;
             if let Some(phase) = tally.of(record.phase_index) {
                 for gap in player.gaps() {
                     phase.itl.saturating_record(*gap);
@@ -337,6 +345,7 @@ impl Stage {
     pub(super) fn begin(&self, phase: usize, begun: Stamp) {
         self.measuring.set(true);
         let plan = &self.plan.phases[phase];
+        self.live.begin_phase(plan.phase, begun);
         // Every arrival is planned for an earlier instant, and none is lost for being late.
         if let (Some(duration), false) = (plan.duration, plan.shape.is_open()) {
             self.tickets.borrow_mut().close_at(phase, begun.after(duration));
@@ -413,10 +422,13 @@ impl Stage {
         self.measuring.set(false);
         let mut tally = self.tally.borrow_mut();
         let phases = std::mem::take(&mut tally.phases);
+        let (measured_from, measured_until) = self.measured_span(&phases, tally.last_end, ended);
         let mut outcome = LoadOutcome {
             phases: Vec::new(),
             started,
             ended,
+            measured_from,
+            measured_until,
             warm_up_ended,
             interrupted: self.interrupted.get(),
             itl: histogram(),
@@ -446,5 +458,20 @@ impl Stage {
             }
         }
         LoadOutcome { phases, ..outcome }
+    }
+
+    /// From when to when it was measured; see [`LoadOutcome::measured_from`].
+    fn measured_span(
+        &self,
+        phases: &[PhaseOutcome],
+        last_end: Option<Stamp>,
+        ended: Stamp,
+    ) -> (Stamp, Stamp) {
+        let played = phases.iter().zip(&self.plan.phases);
+        let counted = || played.clone().filter(|(_, plan)| plan.phase == Phase::Measured);
+        let from = counted().map(|(phase, _)| phase.started).min();
+        // A phase of arrivals closes when its time is over, which may be after the last answer.
+        let until = counted().map(|(phase, _)| phase.closed.min(ended)).max().max(last_end);
+        (from.unwrap_or(ended), until.unwrap_or(ended))
     }
 }

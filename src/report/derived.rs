@@ -86,16 +86,13 @@ fn server_rates(rates: &ServerRates) -> Option<String> {
         rates.client_prompt_tokens_per_second,
         rates.prompt_difference_ratio,
     ));
-    if parts.is_empty() {
-        return None;
-    }
     if let Some(rate) = rates.output_tokens_per_slot_second {
         parts.push(format!("{} output tokens/s of a slot at work", short(rate)));
     }
     if let Some(rate) = rates.prompt_tokens_per_busy_second {
         parts.push(format!("{} prompt tokens/s while it read prompts", short(rate)));
     }
-    Some(format!("By the server's counters: {}.", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("By the server's counters: {}.", parts.join("; ")))
 }
 
 fn littles_law(derived: &Derived) -> Option<String> {

@@ -147,9 +147,9 @@ fn most_in_flight(sent: &[&RequestRow]) -> Option<u64> {
     let mut changes: Vec<(f64, i8)> = Vec::new();
     for row in sent {
         let last_seen = [row.end_s, row.finish_s, row.last_content_s, row.headers_s];
-        // One that was cut is in flight until the end.
+        // One that was cut without an end, as rows of older versions say it, is in flight until the end.
         let until =
-            if row.outcome == "cut" { None } else { last_seen.into_iter().flatten().next() };
+            if row.outcome == "cut" { row.end_s } else { last_seen.into_iter().flatten().next() };
         changes.push((row.written_s?, 1));
         changes.push((until.unwrap_or(f64::INFINITY), -1));
     }

@@ -11,7 +11,7 @@ use super::findings::{Findings, Finished};
 use super::formats;
 use super::gates;
 use super::page::{self, REPORT_HTML};
-use super::phases;
+use super::phases::{self, MeasuredPhase};
 use super::sections;
 use super::series;
 use super::spool::Spool;
@@ -24,13 +24,13 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
-use crate::load::{LoadOutcome, Stamp};
+use crate::load::LoadOutcome;
 use crate::plan::{Endpoint, RunPlan, ServerProgram, Target};
 use crate::provenance;
 use crate::report;
 use crate::scrape::RESOURCES_FILE;
 use crate::server::Ending;
-use crate::stats::{self, LoadFigures, ServerCounters, ServerFate, ServerKind};
+use crate::stats::{self, CounterSpan, LoadFigures, ServerCounters, ServerFate, ServerKind};
 
 pub(super) const REPORT_JSON: &str = "report.json";
 pub(super) const REPORT_MD: &str = "report.md";
@@ -98,7 +98,7 @@ pub(crate) fn conclude(
         metrics: formed.metrics,
         rates: formed.rates,
         conversations: formed.conversations,
-        phases: phases.iter().map(|phase| phase.figures(load.window_start)).collect(),
+        phases: phases.iter().map(MeasuredPhase::figures).collect(),
         reconciliation: formed.reconciliation,
         server_metrics: sections::server_metrics(&findings),
         prometheus: None,
@@ -140,7 +140,7 @@ pub(crate) fn conclude(
         report.warnings.push(Note { code: "server_log".to_owned(), message });
     }
 
-    let origin = findings.load.as_ref().map_or(Stamp(0), |load| load.started);
+    let origin = load.origin;
     // Made anew for each file: all of them at once are several times the records.
     let rows =
         || findings.records.iter().map(|record| RequestRow::new(record, &summary.split, origin));
@@ -175,7 +175,7 @@ fn derive(plan: &RunPlan, findings: &Findings, summary: &stats::Summary, report:
         }
         return;
     };
-    let (figures, warnings) = derived::derived(plan, findings, load, summary);
+    let (figures, warnings) = derived::derived(plan, findings, summary);
     report.derived = Some(figures);
     report.warnings.extend(warnings);
     report.timeline = report.unknown.take("timeline", series::timeline(plan, findings, load));
@@ -247,8 +247,9 @@ pub(crate) fn figures_of(
         clock: load.clock_source,
         rejected_stamps: load.rejected_stamps,
         thread_cpu: Some(load.thread_cpu),
-        window_start: load.started,
-        window_end: load.ended,
+        origin: load.started,
+        window_start: load.measured_from,
+        window_end: load.measured_until,
         interrupted: load.interrupted,
         open_loop: false,
         endpoint: Endpoint::ChatCompletions,
@@ -261,14 +262,19 @@ fn counters(plan: &RunPlan, findings: &Findings) -> ServerCounters {
     let Some(scrape) = &findings.scrape else { return ServerCounters::default() };
     let delta = |name: &str| scrape.series.get(name).and_then(|series| series.delta);
     ServerCounters {
-        span: if plan.workload.sequence().iter().all(|phase| phase.measured) {
-            stats::CounterSpan::Measured
-        } else {
-            stats::CounterSpan::AllPhases
-        },
+        span: counter_span(plan),
         prompt_tokens_delta: delta("llamacpp:prompt_tokens_total"),
         cached_tokens_delta: delta("llamacpp:prompt_tokens_cached_total"),
         predicted_tokens_delta: delta("llamacpp:tokens_predicted_total"),
+    }
+}
+
+/// Which requests lie between the scrape before the first phase and the one after the last.
+pub(super) fn counter_span(plan: &RunPlan) -> CounterSpan {
+    if plan.workload.sequence().iter().all(|phase| phase.measured) {
+        CounterSpan::Measured
+    } else {
+        CounterSpan::AllPhases
     }
 }
 

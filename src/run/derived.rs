@@ -4,10 +4,11 @@
 //! Main function: [`derived`]. The formulas are `stats`'; what was assumed for them
 //! is put into words here, where it is known.
 
+use super::conclude::counter_span;
 use super::findings::Findings;
 use crate::artifact::derived as wire;
 use crate::artifact::{Derived, Note, Unknowns};
-use crate::load::{LoadOutcome, Phase, RequestRecord};
+use crate::load::{Phase, RequestRecord};
 use crate::model::{ModelWork, TensorType};
 use crate::peaks::Measured;
 use crate::plan::{RunPlan, ServerSpec, Target};
@@ -21,13 +22,13 @@ use crate::stats::{
 pub(super) fn derived(
     plan: &RunPlan,
     findings: &Findings,
-    load: &LoadOutcome,
     summary: &Summary,
 ) -> (Derived, Vec<Note>) {
     let mut unknown = Unknowns::none();
     let records = &findings.records;
-    let work = findings.scrape.as_ref().map(server_work).unwrap_or_default();
-    let little = Little::of(records, &summary.rates, load.ended);
+    let work = findings.scrape.as_ref().map(|scrape| server_work(plan, scrape));
+    let work = work.unwrap_or_default();
+    let little = Little::of(records, &summary.rates);
     let mut warnings: Vec<Note> = little
         .as_ref()
         .ok()
@@ -85,7 +86,7 @@ fn disagreement(little: &Little) -> Note {
 }
 
 /// The counters as `scrape` knows them; those of drafts have vLLM's names.
-fn server_work(scrape: &ScrapeSummary) -> ServerWork {
+fn server_work(plan: &RunPlan, scrape: &ScrapeSummary) -> ServerWork {
     let found = scrape.throughput();
     // One series for each engine and position: their sum.
     let sum = |name: &str| {
@@ -102,6 +103,7 @@ fn server_work(scrape: &ScrapeSummary) -> ServerWork {
         (!deltas.is_empty()).then(|| deltas.iter().sum::<f64>())
     };
     ServerWork {
+        span: counter_span(plan),
         prompt_tokens: found.prompt_tokens,
         prompt_s: found.prompt_s,
         output_tokens: found.output_tokens,

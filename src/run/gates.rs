@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::findings::Findings;
 use crate::artifact::{self, Note, Unknowns};
-use crate::load::{self, RequestRecord, Stamp};
+use crate::load::{self, LiveCounters, RequestRecord};
 use crate::plan::subject::CHECK_INTERVAL;
 use crate::plan::threshold::Crossing;
 use crate::plan::{RunPlan, Target, Threshold};
@@ -68,27 +68,30 @@ impl LiveGates {
     }
 
     /// Completes when a threshold is crossed that ends the load; it may never.
-    pub(super) async fn until_crossed(&self, begun: Stamp, scraper: &Scraper) -> Abort {
+    pub(super) async fn until_crossed(&self, live: &LiveCounters, scraper: &Scraper) -> Abort {
         if self.positions.is_empty() {
             return std::future::pending().await;
         }
+        let begun = load::now();
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             let server = readings(&scraper.so_far());
-            let elapsed = load::now().since(begun);
-            if let Some(abort) = self.check(elapsed, &server) {
+            let now = load::now();
+            let (elapsed, measured) = (now.since(begun), live.measured_for(now));
+            let moment = Moment { elapsed, measured, server: &server, end: None };
+            if let Some(abort) = self.check(&moment) {
                 return abort;
             }
         }
     }
 
-    fn check(&self, elapsed: Duration, server: &BTreeMap<String, ServerReading>) -> Option<Abort> {
+    fn check(&self, moment: &Moment<'_>) -> Option<Abort> {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = board.judge(&Moment { elapsed, server, end: None });
-        let crossed = board.aborting(&answers, elapsed)?;
+        let answers = board.judge(moment);
+        let crossed = board.aborting(&answers, moment.elapsed)?;
         let answer = answers.into_iter().nth(crossed).flatten();
         let observed = answer.expect("only a judged threshold ends a load").observed;
-        Some(Abort { position: self.positions[crossed], observed, elapsed })
+        Some(Abort { position: self.positions[crossed], observed, elapsed: moment.elapsed })
     }
 }
 
@@ -115,12 +118,13 @@ pub(super) fn judge(
     let thresholds = &plan.workload.thresholds;
     let mut outcome = GateOutcome::default();
     let measured = findings.load.is_some();
-    let answers = if measured {
+    let answers = if let Some(played) = &findings.load {
         let mut board = Board::new(thresholds, &plan.workload.objectives, summary.split.clone());
         findings.records.iter().for_each(|record| board.add(record));
         let series = findings.scrape.as_ref().map(|scrape| readings(&scrape.series));
         board.judge(&Moment {
-            elapsed: load.window_end.since(load.window_start),
+            elapsed: played.ended.since(played.started),
+            measured: load.window_end.since(load.window_start),
             server: &series.unwrap_or_default(),
             end: Some(End { rates: &summary.rates.whole, itl_ns: &load.itl_ns, itl: &load.itl }),
         })

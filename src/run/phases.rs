@@ -19,10 +19,10 @@ pub(super) struct MeasuredPhase {
 }
 
 impl MeasuredPhase {
-    /// For the report; `origin` is the begin of the measured load.
-    pub(super) fn figures(&self, origin: Stamp) -> artifact::PhaseFigures {
+    /// For the report.
+    pub(super) fn figures(&self) -> artifact::PhaseFigures {
         let Self { name, summary, load, closed } = self;
-        artifact::phase_figures(name, summary, load, *closed, origin)
+        artifact::phase_figures(name, summary, load, *closed)
     }
 }
 

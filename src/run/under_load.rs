@@ -24,7 +24,7 @@ use crate::dataset::{Content, Prompt, PromptSet};
 use crate::error::Error;
 use crate::event::{Events, Stage};
 use crate::load::{
-    self, HttpTarget, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
+    self, HttpTarget, LiveCounters, LoadHandle, LoadOutcome, LoadPhase, LoadPlan, Phase, Schedule,
 };
 use crate::plan::{
     DatasetSpec, Dialect, LoadShape, PhaseSpec, RunPlan, Secret, ServerProgram, Target, Workload,
@@ -194,7 +194,7 @@ impl UnderLoad<'_> {
         let outcome = tokio::select! {
             outcome = handle.join() => outcome,
             never = progress::measure(&watched, events) => match never {},
-            never = brake.watch(&scraper, &mut abort) => match never {},
+            never = brake.watch(&live, &scraper, &mut abort) => match never {},
         };
         // The counters are read before anything else happens to the server.
         let scrape = scraper.finish().await;
@@ -461,8 +461,13 @@ struct Brake<'a> {
 
 impl Brake<'_> {
     /// Pulls once, notes why, and lets the load come to its end.
-    async fn watch(&self, scraper: &Scraper, abort: &mut Option<Abort>) -> Infallible {
-        let crossed = self.gates.until_crossed(load::now(), scraper).await;
+    async fn watch(
+        &self,
+        live: &LiveCounters,
+        scraper: &Scraper,
+        abort: &mut Option<Abort>,
+    ) -> Infallible {
+        let crossed = self.gates.until_crossed(live, scraper).await;
         *abort = Some(crossed);
         // The load does not care why it ends; the reason that counts is in `abort`.
         self.canceller.stop(StopReason::Terminated);

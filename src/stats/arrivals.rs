@@ -11,6 +11,8 @@ pub struct Arrivals {
     pub planned: u64,
     /// Of those, dropped because too many requests were in flight.
     pub dropped: u64,
+    /// Of those, begun and never written: there was no connection, or no time left for one.
+    pub unsent: u64,
     /// Planned rate, from the first to the last arrival.
     pub planned_per_second: f64,
     /// Rate at which they were sent, from the first planned instant to the last one sent.
@@ -33,7 +35,10 @@ impl Arrivals {
         let last = arrivals().map(|record| record.planned).max()?;
         let last_sent = arrivals().filter_map(|record| record.written).max().unwrap_or(last);
         let planned = arrivals().count() as u64;
-        let dropped = arrivals().filter(|record| record.outcome == Outcome::Dropped).count() as u64;
+        let is_dropped = |record: &&RequestRecord| record.outcome == Outcome::Dropped;
+        let is_unsent = |record: &&RequestRecord| record.written.is_none() && !is_dropped(record);
+        let dropped = arrivals().filter(is_dropped).count() as u64;
+        let unsent = arrivals().filter(is_unsent).count() as u64;
         if last <= first {
             return None;
         }
@@ -42,10 +47,12 @@ impl Arrivals {
         let sent_s = last_sent.max(last).since(first).as_secs_f64();
         let gaps = planned.saturating_sub(1) as f64;
         let planned_per_second = gaps / planned_s;
-        let achieved_per_second = (planned - dropped) as f64 / planned as f64 * gaps / sent_s;
+        let sent = planned - dropped - unsent;
+        let achieved_per_second = sent as f64 / planned as f64 * gaps / sent_s;
         Some(Self {
             planned,
             dropped,
+            unsent,
             planned_per_second,
             achieved_per_second,
             ratio: achieved_per_second / planned_per_second,
@@ -56,7 +63,8 @@ impl Arrivals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::fixture::{at_ms, completed, later};
+    use crate::load::FailureKind;
+    use crate::stats::fixture::{at_ms, completed, failed, later};
 
     #[test]
     fn late_and_dropped_arrivals_lower_the_achieved_rate() {
@@ -72,7 +80,22 @@ mod tests {
         records[3].outcome = Outcome::Dropped;
         let dropped = Arrivals::of(&records, at_ms(5_000.0)).expect("a rate");
         assert!((dropped.ratio - 0.5 * 10.0 / 11.0).abs() < 1e-9, "{dropped:?}");
-        assert_eq!((dropped.planned, dropped.dropped), (11, 1));
+        assert_eq!((dropped.planned, dropped.dropped, dropped.unsent), (11, 1, 0));
+    }
+
+    #[test]
+    fn an_arrival_that_was_never_written_was_not_sent() {
+        let mut records: Vec<_> =
+            (0..11).map(|index| later(completed(index), 100.0 * index as f64)).collect();
+        let refused = later(failed(4, FailureKind::Connect), 400.0);
+        records[4] = RequestRecord { written: None, ..refused };
+        // Cut while it was connecting.
+        (records[10].outcome, records[10].written) = (Outcome::Cut, None);
+        // What reached the server was sent, whatever became of it.
+        records[7] = later(failed(7, FailureKind::Http5xx), 700.0);
+        let found = Arrivals::of(&records, at_ms(5_000.0)).expect("a rate");
+        assert_eq!((found.planned, found.dropped, found.unsent), (11, 0, 2));
+        assert!((found.ratio - 9.0 / 11.0).abs() < 1e-9, "{found:?}");
     }
 
     #[test]

@@ -136,6 +136,7 @@ pub(crate) fn figures(window_end_ms: f64) -> LoadFigures {
         clock: ClockSource::Kernel,
         rejected_stamps: 0,
         thread_cpu: Some(Duration::from_millis(12)),
+        origin: at_ms(0.0),
         window_start: at_ms(0.0),
         window_end: at_ms(window_end_ms),
         endpoint: crate::plan::Endpoint::ChatCompletions,

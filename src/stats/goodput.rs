@@ -90,11 +90,11 @@ impl Rates {
 mod tests {
     use super::*;
     use crate::load::FailureKind;
-    use crate::stats::fixture::{at_ms, closed_loop, completed, failed};
+    use crate::stats::fixture::{closed_loop, completed, failed};
 
     fn goodput(records: &[RequestRecord], objectives: &str) -> Known<f64> {
         let objectives = Objective::parse_all(objectives).unwrap();
-        let mut rates = Rates::of(records, at_ms(650.0));
+        let mut rates = Rates::of(records);
         rates.judge_objectives(records, &HeaderSplit::Marked, &objectives);
         rates.whole.goodput_requests_per_second
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn without_objectives_it_is_unknown_with_its_reason() {
         let records = closed_loop(4, 5);
-        let mut rates = Rates::of(&records, at_ms(650.0));
+        let mut rates = Rates::of(&records);
         rates.judge_objectives(&records, &HeaderSplit::Marked, &[]);
         let reason = rates.whole.goodput_requests_per_second.expect_err("none were given");
         assert_eq!(reason.reason(), "no objectives were set");

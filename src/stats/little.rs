@@ -40,7 +40,7 @@ pub struct Little {
 
 impl Little {
     /// Over the steady state where it lasted for enough rounds of requests, else over the whole window.
-    pub fn of(records: &[RequestRecord], rates: &Rates, load_end: Stamp) -> Known<Self> {
+    pub fn of(records: &[RequestRecord], rates: &Rates) -> Known<Self> {
         let steady =
             rates.steady.as_ref().ok().filter(|steady| {
                 steady.completed as f64 >= LEAST_ROUNDS * steady.plateau_concurrency
@@ -49,7 +49,7 @@ impl Little {
             Some(steady) => steady.window,
             None => rates.window.clone()?,
         };
-        let area: f64 = in_flight(records, load_end)
+        let area: f64 = in_flight(records)
             .map(|(_, began, ended)| overlap(began.0, ended.0, window.start.0, window.end.0))
             .sum();
         let inside = |stamp: Stamp| stamp > window.start && stamp <= window.end;
@@ -90,19 +90,18 @@ mod tests {
     use crate::load::FailureKind;
     use crate::stats::fixture::{at_ms, closed_loop, failed, later};
 
-    fn check(records: &[RequestRecord], end_ms: f64) -> Little {
-        let end = at_ms(end_ms);
-        Little::of(records, &Rates::of(records, end), end).expect("requests completed")
+    fn check(records: &[RequestRecord]) -> Little {
+        Little::of(records, &Rates::of(records)).expect("requests completed")
     }
 
     #[test]
     fn both_sides_agree_where_all_completed() {
         // 4 users × 5 rounds: in flight 128 of each 130 ms, over 2 … 650 ms.
-        let little = check(&closed_loop(4, 5), 650.0);
+        let little = check(&closed_loop(4, 5));
         assert!((little.e2e_ms_mean - 128.0).abs() < 1e-9);
         assert!(little.residual_ratio.abs() < 0.2 && little.holds(), "{little:?}");
         // Over the whole of a run in which everything completed it is an identity.
-        let burst = check(&closed_loop(8, 1), 130.0);
+        let burst = check(&closed_loop(8, 1));
         assert!(!burst.in_steady_state);
         assert!(burst.residual.abs() < 1e-9, "{burst:?}");
         assert!((burst.in_flight_mean - 8.0).abs() < 1e-9);
@@ -116,7 +115,7 @@ mod tests {
             let hanging = failed(user, FailureKind::TimeoutTotal);
             records.push(RequestRecord { end: Some(at_ms(2_600.0)), ..later(hanging, 0.0) });
         }
-        let little = check(&records, 2_600.0);
+        let little = check(&records);
         assert!((little.residual_ratio - 0.5).abs() < 0.05, "{little:?}");
         assert!(!little.holds());
     }
@@ -124,7 +123,6 @@ mod tests {
     #[test]
     fn nothing_completed_is_unknown() {
         let records = [failed(0, FailureKind::Http5xx)];
-        let rates = Rates::of(&records, at_ms(50.0));
-        assert!(Little::of(&records, &rates, at_ms(50.0)).is_err());
+        assert!(Little::of(&records, &Rates::of(&records)).is_err());
     }
 }

@@ -99,15 +99,15 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// From all records; `load_end` closes those that have no end of their own.
+    /// From all records.
     #[must_use]
-    pub fn of(records: &[RequestRecord], load_end: Stamp) -> Self {
-        let window = measured_window(records, load_end);
+    pub fn of(records: &[RequestRecord]) -> Self {
+        let window = measured_window(records);
         let whole = match &window {
             Ok(window) => whole_rates(records, window),
             Err(reason) => RateSet::unknown(reason),
         };
-        let steady = window.clone().and_then(|window| steady_state(records, window, load_end));
+        let steady = window.clone().and_then(|window| steady_state(records, window));
         Self { window, whole, steady }
     }
 }
@@ -120,9 +120,9 @@ fn tried(records: &[RequestRecord]) -> impl Iterator<Item = (&RequestRecord, Sta
         .filter_map(|record| Some((record, record.written.or(record.connect_started)?)))
 }
 
-fn measured_window(records: &[RequestRecord], load_end: Stamp) -> Known<Window> {
+fn measured_window(records: &[RequestRecord]) -> Known<Window> {
     let start = tried(records).map(|(_, began)| began).min();
-    let end = tried(records).map(|(record, _)| record.end.unwrap_or(load_end)).max();
+    let end = tried(records).map(|(record, began)| record.end.unwrap_or(began)).max();
     match start.zip(end) {
         Some((start, end)) if end > start => Ok(Window { start, end }),
         Some(_) => Err(Unknown::because("the measured window has no length")),
@@ -192,23 +192,12 @@ fn whole_rates(records: &[RequestRecord], window: &Window) -> RateSet {
 }
 
 /// Measured requests that were sent or at least tried, each with the span in which it was in flight.
+/// One that was never written has an empty span: counting it would call an empty server busy.
 pub(super) fn in_flight(
     records: &[RequestRecord],
-    load_end: Stamp,
 ) -> impl Iterator<Item = (&RequestRecord, Stamp, Stamp)> {
-    tried(records).map(move |(record, began)| {
-        let ended = record.end.unwrap_or_else(|| match record.outcome {
-            // A failure without an end of stream is over at its last sign of life; counting it as
-            // in flight to the end would call an empty server busy.
-            Outcome::Failed { .. } => [record.headers, record.last_content, record.finish]
-                .into_iter()
-                .flatten()
-                .max()
-                .unwrap_or(began),
-            _ => load_end,
-        });
-        (record, began, ended)
-    })
+    tried(records)
+        .map(|(record, began)| (record, began, record.written.and(record.end).unwrap_or(began)))
 }
 
 /// A stretch of time with a constant number of requests in flight.
@@ -218,9 +207,9 @@ struct Stretch {
     in_flight: u64,
 }
 
-fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
+fn stretches(records: &[RequestRecord]) -> Vec<Stretch> {
     let mut edges: Vec<(u64, i64)> = Vec::new();
-    for (_, began, ended) in in_flight(records, load_end) {
+    for (_, began, ended) in in_flight(records) {
         if ended > began {
             edges.push((began.0, 1));
             edges.push((ended.0, -1));
@@ -241,8 +230,8 @@ fn stretches(records: &[RequestRecord], load_end: Stamp) -> Vec<Stretch> {
     result
 }
 
-fn steady_state(records: &[RequestRecord], window: Window, load_end: Stamp) -> Known<SteadyState> {
-    let stretches = stretches(records, load_end);
+fn steady_state(records: &[RequestRecord], window: Window) -> Known<SteadyState> {
+    let stretches = stretches(records);
     let length = window.end.0 - window.start.0;
     let (from, to) = (window.start.0 + length / 4, window.end.0 - length / 4);
     let weighted: f64 = stretches
@@ -311,7 +300,7 @@ mod tests {
     #[test]
     fn the_whole_window_runs_from_first_write_to_last_end() {
         // 4 users × 5 rounds of 130 ms: written at 2, last end at 650.
-        let rates = Rates::of(&closed_loop(4, 5), at_ms(650.0));
+        let rates = Rates::of(&closed_loop(4, 5));
         assert_eq!(rates.window, Ok(Window { start: at_ms(2.0), end: at_ms(650.0) }));
         close(&rates.whole.requests_per_second, 20.0 / 0.648);
         close(&rates.whole.prompt_tokens_per_second, 800.0 / 0.648);
@@ -323,11 +312,9 @@ mod tests {
     fn a_request_that_ended_badly_never_raises_a_rate() {
         // Whatever one request is turned into, no rate may exceed that of the run in which it completed.
         let good = closed_loop(4, 5);
-        let before = Rates::of(&good, at_ms(650.0)).whole;
+        let before = Rates::of(&good).whole;
         let mut endings = vec![
             failed(0, FailureKind::StreamError),
-            RequestRecord { end: None, ..failed(0, FailureKind::TimeoutTotal) },
-            RequestRecord { outcome: Outcome::Cut, end: None, ..completed(0) },
             RequestRecord { outcome: Outcome::Cut, ..completed(0) },
         ];
         for kind in FailureKind::ALL {
@@ -338,10 +325,10 @@ mod tests {
                 let mut records = good.clone();
                 let delay = record.planned.since(at_ms(0.0)).as_secs_f64() * 1e3;
                 records[position] = later(ending.clone(), delay);
-                if ending.end.is_some() && record.end == Some(at_ms(650.0)) {
+                if record.end == Some(at_ms(650.0)) {
                     records[position].end = record.end; // the failure is noticed when the stream ends
                 }
-                let after = Rates::of(&records, at_ms(650.0)).whole;
+                let after = Rates::of(&records).whole;
                 for (before, after) in [
                     (&before.requests_per_second, &after.requests_per_second),
                     (&before.prompt_tokens_per_second, &after.prompt_tokens_per_second),
@@ -354,27 +341,49 @@ mod tests {
     }
 
     #[test]
-    fn a_hanging_request_keeps_the_window_open() {
+    fn a_hanging_request_keeps_the_window_open_until_it_is_given_up_and_no_longer() {
         let mut records = closed_loop(2, 5);
-        records.push(RequestRecord { end: None, ..failed(10, FailureKind::TimeoutTotal) });
-        let rates = Rates::of(&records, at_ms(60_000.0));
-        assert_eq!(rates.window.map(|window| window.end), Ok(at_ms(60_000.0)));
+        let hanging = failed(10, FailureKind::TimeoutTotal);
+        records.push(RequestRecord { end: Some(at_ms(60_000.0)), ..hanging });
+        let before = Rates::of(&records);
+        assert_eq!(before.window.clone().map(|window| window.end), Ok(at_ms(60_000.0)));
+        // The load goes on with a phase that does not count.
+        for second in 60..90 {
+            let cooling = later(completed(11), 1e3 * f64::from(second));
+            records.push(RequestRecord { phase: Phase::CoolDown, ..cooling });
+        }
+        assert_eq!(Rates::of(&records), before);
+    }
+
+    #[test]
+    fn a_request_that_never_reached_the_server_stretches_the_window_and_keeps_nothing_busy() {
+        let mut records = closed_loop(2, 5);
+        let unsent = RequestRecord {
+            connect_started: Some(at_ms(100.0)),
+            written: None,
+            end: Some(at_ms(900.0)),
+            ..failed(10, FailureKind::Connect)
+        };
+        records.push(unsent);
+        assert_eq!(Rates::of(&records).window.map(|window| window.end), Ok(at_ms(900.0)));
+        let spans: Vec<_> = in_flight(&records).map(|(_, began, ended)| (began, ended)).collect();
+        assert_eq!(spans[10], (at_ms(100.0), at_ms(100.0)));
     }
 
     #[test]
     fn warm_up_and_dropped_requests_leave_no_trace() {
         let mut records = closed_loop(4, 5);
-        let before = Rates::of(&records, at_ms(650.0));
+        let before = Rates::of(&records);
         records.push(RequestRecord { phase: Phase::WarmUp, ..later(completed(20), 9_000.0) });
         records.push(RequestRecord { outcome: Outcome::Dropped, ..later(completed(21), 9_000.0) });
-        assert_eq!(Rates::of(&records, at_ms(650.0)), before);
+        assert_eq!(Rates::of(&records), before);
     }
 
     #[test]
     fn a_missing_count_is_not_a_smaller_sum() {
         let mut records = closed_loop(4, 5);
         (records[3].usage, records[3].timings) = (None, None);
-        let rates = Rates::of(&records, at_ms(650.0)).whole;
+        let rates = Rates::of(&records).whole;
         let reason = rates.output_tokens_per_second.expect_err("one did not say");
         assert!(reason.reason().starts_with("1 of 20 completed requests"), "{reason}");
         assert!(rates.requests_per_second.is_ok());
@@ -389,7 +398,7 @@ mod tests {
                 records.push(later(completed(0), 130.0 * f64::from(user + round)));
             }
         }
-        let rates = Rates::of(&records, at_ms(3_000.0));
+        let rates = Rates::of(&records);
         let steady = rates.steady.expect("a long plateau");
         assert!(steady.plateau_concurrency > 3.8 && steady.plateau_concurrency <= 4.0);
         assert_eq!(steady.window.start, at_ms(3.0 * 130.0 + 2.0));
@@ -400,13 +409,13 @@ mod tests {
 
     #[test]
     fn one_burst_has_no_steady_state() {
-        let reason = Rates::of(&closed_loop(8, 1), at_ms(130.0)).steady.expect_err("one burst");
+        let reason = Rates::of(&closed_loop(8, 1)).steady.expect_err("one burst");
         assert!(reason.reason().contains("needs at least 16"), "{reason}");
     }
 
     #[test]
     fn nothing_sent_is_unknown_and_not_zero() {
-        let rates = Rates::of(&[], at_ms(0.0));
+        let rates = Rates::of(&[]);
         assert!(rates.window.is_err() && rates.steady.is_err());
         assert!(rates.whole.requests_per_second.is_err());
     }
@@ -414,6 +423,6 @@ mod tests {
     #[test]
     fn all_failed_is_a_known_zero() {
         let records: Vec<_> = (0..3).map(|index| failed(index, FailureKind::StreamError)).collect();
-        close(&Rates::of(&records, at_ms(46.0)).whole.requests_per_second, 0.0);
+        close(&Rates::of(&records).whole.requests_per_second, 0.0);
     }
 }

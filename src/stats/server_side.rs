@@ -3,12 +3,14 @@
 //! Main types: [`ServerRates`] and [`Drafts`]. Formulas only; the counters are read by `scrape`.
 
 use super::derive::counts;
-use super::{Known, Unknown};
+use super::{CounterSpan, Known, Unknown};
 use crate::load::RequestRecord;
 
 /// Growth of the server's counters over the load; `None` where the server has no such counter.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ServerWork {
+    /// Which requests lie between the two scrapes.
+    pub span: CounterSpan,
     /// Prompt tokens evaluated, without those from the cache.
     pub prompt_tokens: Option<f64>,
     /// Seconds spent on prompts.
@@ -20,6 +22,9 @@ pub struct ServerWork {
     /// Speculative decoding: tokens drafted, and of those accepted.
     pub drafted: Option<(f64, f64)>,
 }
+
+/// Why figures of the server's counters are not put beside those of measured requests.
+const ALSO_UNMEASURED: &str = "the server's counters also cover phases that do not count";
 
 /// Tokens per second by the server's counters, over the same window as the client's rates.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +41,16 @@ pub struct ServerRates {
     pub client_prompt_tokens_per_second: Known<f64>,
     /// (server − client) / client.
     pub prompt_difference_ratio: Known<f64>,
-    /// Evaluated prompt tokens per second that the server spent on prompts.
+    /// Evaluated prompt tokens per second that the server spent on prompts, in all phases.
     pub prompt_tokens_per_busy_second: Known<f64>,
-    /// Generated tokens per second of a slot at work.
+    /// Generated tokens per second of a slot at work, in all phases.
     pub output_tokens_per_slot_second: Known<f64>,
 }
 
 impl ServerRates {
     /// `window_s` is the length of the client's whole window; the tokens are those that the client
-    /// counted over completed requests.
+    /// counted over completed requests. Where the counters cover more than that window, what they say
+    /// of it is unknown.
     #[must_use]
     pub fn of(
         work: &ServerWork,
@@ -71,8 +77,15 @@ impl ServerRates {
                 Err(Unknown::because("the server counted no time for it"))
             }
         };
-        let output = per_second(counted(work.output_tokens));
-        let prompt = per_second(counted(work.prompt_tokens));
+        let in_window = |tokens: Option<f64>| {
+            let tokens = counted(tokens)?;
+            match work.span {
+                CounterSpan::Measured => per_second(Ok(tokens)),
+                CounterSpan::AllPhases => Err(Unknown::because(ALSO_UNMEASURED)),
+            }
+        };
+        let output = in_window(work.output_tokens);
+        let prompt = in_window(work.prompt_tokens);
         let client_output = per_second(client_output_tokens.clone());
         let client_prompt = per_second(client_prompt_tokens.clone());
         Self {
@@ -116,9 +129,12 @@ impl Drafts {
         if drafted > 0.0 {
             return Ok(Self { from_timings: true, drafted, accepted });
         }
-        match work.drafted {
-            Some((drafted, accepted)) if drafted > 0.0 => {
+        match (work.drafted, work.span) {
+            (Some((drafted, accepted)), CounterSpan::Measured) if drafted > 0.0 => {
                 Ok(Self { from_timings: false, drafted, accepted })
+            }
+            (Some((drafted, _)), CounterSpan::AllPhases) if drafted > 0.0 => {
+                Err(Unknown::because(ALSO_UNMEASURED))
             }
             _ => Err(Unknown::because("the server did not draft tokens")),
         }
@@ -136,6 +152,15 @@ mod tests {
     use super::*;
     use crate::stats::fixture::completed;
 
+    const WORK: ServerWork = ServerWork {
+        span: CounterSpan::Measured,
+        prompt_tokens: Some(1_000.0),
+        prompt_s: Some(0.5),
+        output_tokens: Some(440.0),
+        output_s: Some(4.0),
+        drafted: None,
+    };
+
     fn close(left: Known<f64>, right: f64) {
         let left = left.expect("known");
         assert!((left - right).abs() < 1e-9, "{left} is not {right}");
@@ -143,18 +168,31 @@ mod tests {
 
     #[test]
     fn both_sides_are_rates_over_one_window() {
-        let work = ServerWork {
-            prompt_tokens: Some(1_000.0),
-            prompt_s: Some(0.5),
-            output_tokens: Some(440.0),
-            output_s: Some(4.0),
-            drafted: None,
-        };
-        let rates = ServerRates::of(&work, &Ok(2.0), &Ok(400.0), &Ok(1_000.0));
+        let rates = ServerRates::of(&WORK, &Ok(2.0), &Ok(400.0), &Ok(1_000.0));
         close(rates.output_tokens_per_second, 220.0);
         close(rates.client_output_tokens_per_second, 200.0);
         close(rates.output_difference_ratio, 0.1);
         close(rates.prompt_difference_ratio, 0.0);
+        close(rates.prompt_tokens_per_busy_second, 2_000.0);
+        close(rates.output_tokens_per_slot_second, 110.0);
+    }
+
+    #[test]
+    fn counters_of_more_than_the_window_are_not_divided_by_it() {
+        let work = ServerWork { span: CounterSpan::AllPhases, ..WORK };
+        let rates = ServerRates::of(&work, &Ok(2.0), &Ok(400.0), &Ok(1_000.0));
+        for figure in [
+            &rates.output_tokens_per_second,
+            &rates.output_difference_ratio,
+            &rates.prompt_tokens_per_second,
+            &rates.prompt_difference_ratio,
+        ] {
+            let reason = figure.as_ref().expect_err("they also grew in other phases");
+            assert_eq!(reason.reason(), ALSO_UNMEASURED);
+        }
+        close(rates.client_output_tokens_per_second, 200.0);
+        close(rates.client_prompt_tokens_per_second, 500.0);
+        // Both halves of these grew in the same phases.
         close(rates.prompt_tokens_per_busy_second, 2_000.0);
         close(rates.output_tokens_per_slot_second, 110.0);
     }
@@ -185,6 +223,9 @@ mod tests {
         let found = Drafts::of(&[completed(0)], &work).expect("drafted");
         assert!(!found.from_timings);
         assert!((found.acceptance_ratio() - 0.4).abs() < 1e-12);
+        let with_others = ServerWork { span: CounterSpan::AllPhases, ..work };
+        let reason = Drafts::of(&[completed(0)], &with_others).expect_err("of other requests too");
+        assert_eq!(reason.reason(), ALSO_UNMEASURED);
         assert!(Drafts::of(&[completed(0)], &ServerWork::default()).is_err());
     }
 }

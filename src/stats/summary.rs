@@ -43,9 +43,11 @@ pub struct LoadFigures {
     pub rejected_stamps: u64,
     /// Processor time of the thread that loads; `None` where it cannot be had.
     pub thread_cpu: Option<Duration>,
-    /// Begin of the measured load.
+    /// Begin of the first phase, whether or not it counts: where the clock of a report starts.
+    pub origin: Stamp,
+    /// Begin of the first phase that counts.
     pub window_start: Stamp,
-    /// End of the measured load: the last request ended or was cut.
+    /// The last phase that counts had closed, and its last request had ended or was cut.
     pub window_end: Stamp,
     /// Which route was asked, and whether its answers were streamed.
     pub endpoint: Endpoint,
@@ -75,6 +77,7 @@ impl LoadFigures {
             clock: ClockSource::User,
             rejected_stamps: 0,
             thread_cpu: None,
+            origin: Stamp(0),
             window_start: Stamp(0),
             window_end: Stamp(0),
             endpoint: Endpoint::ChatCompletions,
@@ -177,7 +180,7 @@ pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: Header
     Summary {
         requests: account(records),
         metrics: distributions(&completed, &split, load),
-        rates: Rates::of(records, load.window_end),
+        rates: Rates::of(records),
         arrivals: load.open_loop.then(|| Arrivals::of(records, load.window_end)).flatten(),
         reconciliation: Reconciliation::of(records, &split, &load.counters),
         conversations: Conversations::of(records, &split),

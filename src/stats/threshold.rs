@@ -56,8 +56,10 @@ pub struct ServerReading {
 /// Everything besides records that thresholds are judged by.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
-    /// Since the measured load began.
+    /// Since the first phase began, whether or not it counts: what the server's counters cover.
     pub elapsed: Duration,
+    /// Of it, the phases that count: what measured requests are divided by.
+    pub measured: Duration,
     /// The server's metrics by name, as far as they are known.
     pub server: &'a BTreeMap<String, ServerReading>,
     /// What only the end knows; `None` while the load runs.
@@ -356,7 +358,7 @@ fn own_value(figure: Figure, method: Method, column: &mut Column, moment: &Momen
         Column::Sum { samples: 0, .. } => Value::Empty,
         Column::Sum { sum, .. } => match method {
             Method::Count => Value::Known(*sum),
-            _ => match moment.elapsed.as_secs_f64() {
+            _ => match moment.measured.as_secs_f64() {
                 seconds if seconds > 0.0 => Value::Known(*sum / seconds),
                 _ => Value::Empty,
             },

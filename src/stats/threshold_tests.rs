@@ -19,7 +19,7 @@ fn board(typed: &[&str], records: &[RequestRecord]) -> Board {
 fn live(typed: &[&str], records: &[RequestRecord], seconds: u64) -> Vec<Option<Judged>> {
     let elapsed = Duration::from_secs(seconds);
     let server = BTreeMap::new();
-    board(typed, records).judge(&Moment { elapsed, server: &server, end: None })
+    board(typed, records).judge(&Moment { elapsed, measured: elapsed, server: &server, end: None })
 }
 
 /// What the evaluation at the end says.
@@ -28,7 +28,8 @@ fn last(typed: &[&str], records: &[RequestRecord]) -> Vec<Judged> {
     let summary = summarise(records, &load);
     let server = BTreeMap::new();
     let end = End { rates: &summary.rates.whole, itl_ns: &load.itl_ns, itl: &load.itl };
-    let moment = Moment { elapsed: Duration::from_secs(10), server: &server, end: Some(end) };
+    let elapsed = Duration::from_secs(10);
+    let moment = Moment { elapsed, measured: elapsed, server: &server, end: Some(end) };
     let answers = board(typed, records).judge(&moment);
     answers.into_iter().map(|answer| answer.expect("at the end everything is judged")).collect()
 }
@@ -197,10 +198,29 @@ fn a_metric_of_the_server_is_read_by_its_methods() {
         ("rate", 2.0),
     ] {
         let typed = format!("server:llamacpp:tokens_predicted_total: {method} > 0");
-        let moment = Moment { elapsed: Duration::from_secs(10), server: &server, end: None };
+        let elapsed = Duration::from_secs(10);
+        let moment = Moment { elapsed, measured: elapsed, server: &server, end: None };
         let judged = board(&[&typed], &[]).judge(&moment).remove(0).expect("it is there");
         assert!((observed(&judged) - expected).abs() < 1e-9, "{method}");
     }
+}
+
+/// Ten seconds of load, of which four count: the server's counters grew in all of them.
+#[test]
+fn a_rate_is_over_the_time_in_which_its_count_could_grow() {
+    const COUNTER: &str = "llamacpp:tokens_predicted_total";
+    let reading = ServerReading { last: 30.0, min: 10.0, mean: 20.0, max: 30.0, delta: Some(20.0) };
+    let server = BTreeMap::from([(COUNTER.to_owned(), reading)]);
+    let (elapsed, measured) = (Duration::from_secs(10), Duration::from_secs(4));
+    let of_server = format!("server:{COUNTER}: rate > 0");
+    let typed = ["http_reqs: rate > 0", of_server.as_str()];
+    let moment = Moment { elapsed, measured, server: &server, end: None };
+    let judged = board(&typed, &ladder(8)).judge(&moment);
+    let rates: Vec<f64> = judged.iter().flatten().map(observed).collect();
+    assert!(rates.len() == 2 && rates.iter().all(|rate| (rate - 2.0).abs() < 1e-9), "{rates:?}");
+    // Before the first phase that counts there is no rate that could be crossed.
+    let moment = Moment { measured: Duration::ZERO, ..moment };
+    assert_eq!(board(&typed, &ladder(8)).judge(&moment)[0], None);
 }
 
 #[test]

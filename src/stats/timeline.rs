@@ -75,19 +75,20 @@ impl Timeline {
         (start, end): (Stamp, Stamp),
     ) -> Known<Self> {
         let steps = Steps::between(start, end)
-            .filter(|_| in_flight(records, end).next().is_some())
+            .filter(|_| in_flight(records).next().is_some())
             .ok_or_else(|| Unknown::because("no measured request was sent"))?;
         let zeros = || vec![0.0; steps.count()];
         let (mut busy, mut users) = (zeros(), zeros());
         let none = || vec![0_u64; steps.count()];
         let (mut started, mut completed, mut failed) = (none(), none(), none());
-        for (record, began, ended) in in_flight(records, end) {
+        for (record, began, ended) in in_flight(records) {
             steps.occupy(began, ended, &mut busy);
             steps.occupy(record.planned.max(start), ended.after(think_time), &mut users);
-            started[steps.index_of(began)] += 1;
+            started[steps.index_of(began)] += u64::from(record.written.is_some());
+            let over = steps.index_of(record.end.unwrap_or(ended));
             match record.outcome {
-                Outcome::Completed => completed[steps.index_of(ended)] += 1,
-                Outcome::Failed { .. } => failed[steps.index_of(ended)] += 1,
+                Outcome::Completed => completed[over] += 1,
+                Outcome::Failed { .. } => failed[over] += 1,
                 Outcome::Dropped | Outcome::Cut | Outcome::Cancelled => {}
             }
         }
@@ -239,6 +240,18 @@ mod tests {
         let line = of(&records, &users(2), 200.0);
         assert_eq!((line.failed.iter().sum::<u64>(), line.completed.iter().sum::<u64>()), (1, 1));
         close(line.output_tokens.unwrap().iter().sum(), 11.0);
+    }
+
+    #[test]
+    fn a_request_that_was_never_written_was_not_sent_and_failed_where_it_was_given_up() {
+        let unsent = RequestRecord {
+            connect_started: Some(at_ms(1.0)),
+            written: None,
+            end: Some(at_ms(190.0)),
+            ..failed(1, FailureKind::Connect)
+        };
+        let line = of(&[completed(0), unsent], &users(2), 200.0);
+        assert_eq!((line.started.as_slice(), line.failed.as_slice()), (&[1, 0][..], &[0, 1][..]));
     }
 
     #[test]

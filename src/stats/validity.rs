@@ -232,18 +232,17 @@ fn judge_arrivals(summary: &Summary, load: &LoadFigures, limits: &Limits, verdic
     if let Some(arrivals) = &summary.arrivals
         && (arrivals.ratio.is_nan() || arrivals.ratio < limits.min_achieved_rate_ratio)
     {
-        let dropped = match arrivals.dropped {
+        let of_all = |count: u64, what: &str| match count {
             0 => String::new(),
-            dropped => format!(
-                ", {dropped} of {} arrivals were dropped because too many were in flight",
-                arrivals.planned
-            ),
+            count => format!(", {count} of {} arrivals {what}", arrivals.planned),
         };
+        let dropped = of_all(arrivals.dropped, "were dropped because too many were in flight");
+        let unsent = of_all(arrivals.unsent, "never reached the server");
         verdict.because(
             Blame::Client,
             "achieved_rate",
             format!(
-                "{:.3} requests/s were sent where {:.3} were planned ({}, at least {} are needed){dropped}",
+                "{:.3} requests/s were sent where {:.3} were planned ({}, at least {} are needed){dropped}{unsent}",
                 arrivals.achieved_per_second,
                 arrivals.planned_per_second,
                 percent(arrivals.ratio),

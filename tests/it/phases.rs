@@ -131,6 +131,57 @@ fn every_phase_has_its_row_and_one_report_holds_them_all() {
     }
 }
 
+/// Neither what lies before the phases that count nor what follows is in anything that their requests
+/// are divided by.
+#[test]
+fn rates_and_thresholds_are_over_the_phases_that_count() {
+    let folder = tempfile::tempdir().unwrap();
+    // No answer is waited for at the end of a phase, so that most of the last ones are cut.
+    let scenario = "think_time = \"0s\"\ngraceful_stop = \"0s\"\ncool_down = \"600ms\"\n\
+                    [request]\nmax_tokens = 100\nignore_eos = true\n[filter]\nmax_prompt_words = 60\n\
+                    [[phase]]\nname = \"fill\"\nmeasured = false\nusers = 2\nduration = \"400ms\"\n\
+                    [[phase]]\nname = \"calm\"\nusers = 4\nduration = \"700ms\"\n";
+    let ours = ["--accept-saturated-client", "--users", "2", "--threshold", "http_reqs: rate > 0"];
+    let output = run(folder.path(), scenario, &ours);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("report.json")).unwrap();
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {report}"));
+    let close = |left: f64, right: f64| {
+        assert!((left / right - 1.0).abs() < 1e-6, "{left} is not {right}");
+    };
+    assert!(report["requests"]["cool_down"]["completed"].as_u64() > Some(0));
+    let rows = read("requests.jsonl");
+    let last_end = rows
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|row| row["phase"] == "measured")
+        .map(|row| number(&row["end_s"]))
+        .fold(0.0, f64::max);
+    close(number(&report["rates"]["window"]["end_s"]), last_end);
+    let calm = &report["phases"][0];
+    let begun = number(&calm["started_s"]);
+    let measured_s = last_end.max(number(&calm["closed_s"])) - begun;
+    let completed = number(&report["requests"]["completed"]);
+    close(number(&report["thresholds"][0]["observed"]), completed / measured_s);
+    let k6: Value = serde_json::from_str(&read("k6-summary.json")).unwrap();
+    let reqs = &k6["metrics"]["http_reqs"];
+    close(number(&reqs["rate"]), number(&reqs["count"]) / (last_end - begun));
+
+    let by_counters = &report["derived"]["server_rates"];
+    for figure in ["tokens_per_second", "difference_ratio"] {
+        for side in ["output", "prompt"] {
+            let figure = format!("{side}_{figure}");
+            assert!(by_counters[&figure].is_null(), "{by_counters}");
+            let reason = by_counters["unknown"][&figure].as_str().unwrap();
+            assert!(reason.contains("also cover phases that do not count"), "{reason}");
+        }
+    }
+    assert!(by_counters["client_output_tokens_per_second"].is_number(), "{by_counters}");
+    assert!(by_counters["output_tokens_per_slot_second"].is_number(), "{by_counters}");
+    assert!(read("report.md").contains("By the server's counters: "));
+}
+
 #[test]
 fn mistakes_of_phases_are_told_all_at_once_with_their_lines() {
     let folder = tempfile::tempdir().unwrap();

@@ -216,7 +216,7 @@ fn rows_cover_every_planned_request() {
     let rows: Vec<RequestRow> = run
         .records
         .iter()
-        .map(|record| RequestRow::new(record, &HeaderSplit::Marked, run.load.window_start))
+        .map(|record| RequestRow::new(record, &HeaderSplit::Marked, run.load.origin))
         .collect();
     assert_eq!(artifact::jsonl(&rows).lines().count(), 16);
     assert_eq!(artifact::csv(&rows).lines().count(), 17);

@@ -55,9 +55,11 @@ pub struct Samples {
     dropped: u64,
     /// Response bytes, those of requests that were cut included.
     bytes_received: u64,
-    /// Seconds of measured load; what counters are divided by. Above 0.
+    /// Seconds from the begin of the load to the end of what counts. Above 0.
     run_s: f64,
-    /// Seconds since 1970 at which the measured load began.
+    /// Of them, those from the begin of the first phase that counts: what counters are divided by. Above 0.
+    measured_s: f64,
+    /// Seconds since 1970 at which the load began.
     began_unix_s: f64,
     /// Where requests were sent.
     url: String,
@@ -71,7 +73,7 @@ struct Iteration {
     stopped: bool,
     failure: Option<FailureKind>,
     status: Option<u16>,
-    /// Seconds since the begin of the measured load, as all here.
+    /// Seconds since the begin of the load, as all here.
     began_s: f64,
     end_s: f64,
     prompt_tokens: Option<u64>,
@@ -121,7 +123,9 @@ impl Samples {
         let last_end = iterations.last().map_or(0.0, |last| last.end_s + think_s);
         // At least a nanosecond, so that a rate is a number; at most what rows may say, because a sample
         // is made for each second, and a damaged report must not ask for all memory.
-        let run_s = nanos(0.0, window_end.max(last_end).min(FURTHEST_S)).max(1.0) / 1e9;
+        let length = |from_s, to_s| nanos(from_s, to_s).max(1.0) / 1e9;
+        let run_s = length(0.0, window_end.max(last_end).min(FURTHEST_S));
+        let measured_from = report.phases.first().map_or(0.0, |phase| phase.started_s);
         // Where one of them is an open loop, the users of the others are not all that there were.
         let users = load().map(|phase| phase.users).collect::<Option<Vec<u32>>>();
         let users = users.and_then(|users| users.into_iter().max());
@@ -135,6 +139,7 @@ impl Samples {
             dropped: never_begun.max(report.requests.dropped),
             bytes_received,
             run_s,
+            measured_s: length(measured_from, run_s),
             began_unix_s: began_unix_s(report, scrapes),
             url: url(&report.server.base_url, report.scenario.endpoint.path()),
             iterations,
@@ -156,7 +161,7 @@ impl Iteration {
             return None;
         }
         let began_s = row.connect_started_s.or(row.written_s).unwrap_or(row.planned_s);
-        // A request that failed may have no end; then it is the last that was seen of it.
+        // In rows of older versions one that failed may have no end; then it is the last that was seen of it.
         let seen = [row.end_s, row.finish_s, row.last_content_s, row.headers_s, row.written_s];
         let end_s = seen.into_iter().flatten().next().unwrap_or(began_s);
         let timing = completed.then(|| Timing::of(row, began_s, end_s, think_s));
@@ -205,7 +210,8 @@ fn nanos(from: f64, to: f64) -> f64 {
 struct AtWork {
     /// Begin and end of each request, seconds, one up and one down.
     changes: Vec<(f64, i8)>,
-    /// Of each user, when it was last at work; `None` for one whose request was cut with the run.
+    /// Of each user, when it was last at work; `None` for one whose request was cut with the run, in rows of
+    /// older versions.
     last_of: BTreeMap<u32, Option<f64>>,
 }
 

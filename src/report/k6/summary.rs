@@ -146,7 +146,7 @@ impl Summary {
         trend("llamacpp_completion_tokens", completion);
 
         let mut counter = |name: &'static str, count: f64| {
-            metrics.insert(name, Metric::Counter { count, rate: count / samples.run_s });
+            metrics.insert(name, Metric::Counter { count, rate: count / samples.measured_s });
         };
         counter("data_received", samples.bytes_received as f64);
         if !iterations.is_empty() {

@@ -88,6 +88,20 @@ fn an_open_loop_is_judged_by_the_rate_it_achieved() {
 }
 
 #[test]
+fn arrivals_that_never_reached_the_server_are_not_sent_however_many_may_fail() {
+    let (mut records, load) = open_loop(0.05, 0);
+    for record in &mut records[100..110] {
+        let refused = failed(record.index, FailureKind::Connect);
+        *record = RequestRecord { planned: record.planned, written: None, ..refused };
+    }
+    let lax = Limits { max_failed: 10, ..LIMITS };
+    let judged = verdict(&records, &load, &lax);
+    assert_eq!(reasons(&judged), ["achieved_rate"]);
+    let said = &judged.reasons[0].message;
+    assert!(said.contains("10 of 200 arrivals never reached the server"), "{said}");
+}
+
+#[test]
 fn an_open_loop_is_judged_by_its_late_arrivals() {
     // The median time to the first content is about 28 ms, so 5 % of it are above 1 ms.
     let median = {

@@ -152,6 +152,44 @@ fn what_outlives_its_phase_is_cut_after_the_graceful_stop_while_the_next_goes_on
     assert!(!outcome.interrupted);
 }
 
+/// What follows on the phases that count is not in the time that their requests are divided by.
+#[test]
+fn what_counts_ends_with_its_last_request_while_a_cool_down_goes_on() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::new(move |_, mut stream| {
+        while read_request(&mut stream).is_some() {
+            // The second request, which is the only measured one, is never answered to its end.
+            let hangs = asked.fetch_add(1, Ordering::SeqCst) == 1;
+            let answer = if hangs { HEAD.as_bytes().to_vec() } else { good_answer() };
+            if stream.write_all(&answer).is_err() {
+                break;
+            }
+        }
+    });
+    let mut plan = plan(server.address);
+    plan.graceful_stop = Duration::from_millis(60);
+    plan.phases = vec![
+        LoadPhase { phase: Phase::WarmUp, ..counted(1, 1) },
+        timed(1, Duration::from_millis(200)),
+        LoadPhase { phase: Phase::CoolDown, ..counted(1, 3) },
+    ];
+    let (records, outcome) = play(plan);
+    let measured = of_phase(&records, 2);
+    assert_eq!(measured.len(), 1);
+    assert_eq!(measured[0].outcome, Outcome::Cut);
+    let given_up = measured[0].end.unwrap();
+    assert!(given_up >= outcome.phases[1].closed.after(Duration::from_millis(60)));
+    assert_eq!(outcome.measured_from, outcome.phases[1].started);
+    assert_eq!(outcome.measured_until, given_up);
+    let cooling = of_phase(&records, 3);
+    assert_eq!(cooling.len(), 3);
+    assert!(
+        cooling.iter().all(|record| record.planned >= given_up),
+        "its user was busy until then"
+    );
+    assert!(outcome.started < outcome.measured_from && outcome.measured_until < outcome.ended);
+}
+
 #[test]
 fn a_user_that_the_ramp_takes_off_is_cut_after_the_graceful_ramp_down() {
     let server = endless_server();

@@ -119,6 +119,7 @@ pub(crate) fn run(rounds: u64) -> Run4 {
         clock: ClockSource::Kernel,
         rejected_stamps: 0,
         thread_cpu: Some(Duration::from_millis(183)),
+        origin: Stamp(ORIGIN),
         window_start: Stamp(ORIGIN),
         window_end: Stamp(ORIGIN + rounds * 800_000_000),
         endpoint: Endpoint::ChatCompletions,
@@ -318,9 +319,10 @@ pub(crate) fn failed() -> Report {
 /// Ctrl-C after 20 of what would have been many.
 pub(crate) fn partial() -> Report {
     let mut run = run(6);
+    let given_up = Some(run.load.window_end);
     for record in run.records.iter_mut().skip(20) {
         record.outcome = Outcome::Cut;
-        (record.end, record.finish, record.usage, record.timings) = (None, None, None, None);
+        (record.end, record.finish, record.usage, record.timings) = (given_up, None, None, None);
     }
     run.load.interrupted = true;
     run.load.counters = ServerCounters::default();

@@ -21,7 +21,7 @@ fn read_back(what: &str, paths: &[&Path]) -> String {
 }
 
 pub(crate) fn rows(run: &Run4) -> Vec<RequestRow> {
-    let origin = run.load.window_start;
+    let origin = run.load.origin;
     run.records.iter().map(|record| RequestRow::new(record, &HeaderSplit::Marked, origin)).collect()
 }
 
@@ -44,6 +44,7 @@ fn scrapes() -> Vec<ScrapeRow> {
 /// A run of every outcome, connections opened inside the requests.
 pub(crate) fn mixed() -> (Report, Vec<RequestRow>) {
     let mut run = fixture::run(4);
+    let given_up = Some(run.load.window_end);
     for (index, record) in run.records.iter_mut().enumerate() {
         record.connect_started = Some(record.planned);
         record.connected = record.written;
@@ -51,7 +52,7 @@ pub(crate) fn mixed() -> (Report, Vec<RequestRow>) {
         match index {
             3 => record.outcome = reset,
             7 => record.finish_reason = Some("stop".to_owned()),
-            14 => (record.outcome, record.end) = (Outcome::Cut, None),
+            14 => (record.outcome, record.end) = (Outcome::Cut, given_up),
             15 => {
                 record.outcome = Outcome::Dropped;
                 (record.written, record.first_content, record.end) = (None, None, None);
