@@ -495,6 +495,11 @@ mod tests {
                 r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
                 "empty: the answer finished without content",
             ),
+            (r#"{"choices":[{"text":"a","finish_reason":""}]}"#, "None None None"),
+            (
+                r#"{"choices":[{"text":"a","finish_reason":"stop"},{"index":1,"text":"b","finish_reason":""}]}"#,
+                "truncated: a choice of the answer has no finish reason",
+            ),
             (r#"{"choices":[]}"#, "empty: the answer finished without content"),
             (
                 r#"{"error":{"message":"boom"},"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#,

@@ -194,6 +194,15 @@ fn what_is_missing_is_named() {
         outcome(&chunked(&["data: {oops", done])).starts_with("protocol: an event is not JSON")
     );
     assert_eq!(outcome(&chunked(&[EVENTS[1], done, "data: {oops"])), "Completed");
+    // Servers written in Go say "" where others say null.
+    let open = r#"data: {"choices":[{"finish_reason":"","index":0,"delta":{"content":"x"}}]}"#;
+    assert_eq!(
+        outcome(&chunked(&[open, open])),
+        "truncated: the stream ended after 2 content deltas without a finish reason or [DONE]"
+    );
+    let whole = play(&mut Answer::default(), &[&chunked(&[open, open, done])], false);
+    assert_eq!((whole.outcome, whole.finish_reason), (Outcome::Completed, None));
+    assert_eq!(outcome(&chunked(&[open, open, EVENTS[6]])), "Completed");
     // One of two choices never finishes.
     let two = r#"data: {"choices":[{"index":1,"delta":{"content":"x"}}]}"#;
     assert!(outcome(&chunked(&[EVENTS[1], two, EVENTS[6]])).starts_with("truncated"));

@@ -25,7 +25,7 @@ pub struct Said {
     pub content: bool,
     /// All of that content is reasoning.
     pub reasoning: bool,
-    /// A finish reason (`finish_reason`, or `stop` with its `stop_type`).
+    /// A finish reason (`finish_reason`, or `stop` with its `stop_type`); an empty one is none.
     pub finish: Option<String>,
     /// Bit *i* is set if choice *i* is spoken of; choices above 63 share the last bit.
     pub choices_seen: u64,
@@ -305,8 +305,8 @@ impl<'a> Chunk<'a> {
         if self.stop.0 {
             seen |= 1;
             finished |= 1;
-            let reason = self.stop_type.0.as_deref().filter(|reason| !reason.is_empty());
-            finish = Some(reason.unwrap_or("stop").to_owned());
+            let reason = self.stop_type.given();
+            finish = Some(reason.map_or_else(|| "stop".to_owned(), Cow::into_owned));
         }
         Said {
             content: self.choices.contents > 0 || self.content.is_non_empty(),

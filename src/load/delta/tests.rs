@@ -60,8 +60,12 @@ fn finish_reasons_are_found_wherever_they_stand() {
     let finish = |payload: &str| said(payload).finish;
     assert_eq!(finish(r#"{"choices":[{"finish_reason":"length","delta":{}}]}"#).unwrap(), "length");
     assert_eq!(finish(r#"{"choices":[{"finish_reason":null,"delta":{}}]}"#), None);
+    assert_eq!(finish(r#"{"choices":[{"finish_reason":"","delta":{}}]}"#), None);
+    let open = said(r#"{"choices":[{"index":0,"finish_reason":"","delta":{"content":"x"}}]}"#);
+    assert_eq!((open.content, open.choices_seen, open.choices_finished), (true, 0b1, 0));
     assert_eq!(finish(r#"{"content":"","stop":true,"stop_type":"limit"}"#).unwrap(), "limit");
     assert_eq!(finish(r#"{"content":"","stop":true,"stopped_eos":true}"#).unwrap(), "stop");
+    assert_eq!(finish(r#"{"content":"","stop":true,"stop_type":""}"#).unwrap(), "stop");
     assert_eq!(finish(r#"{"content":"a","stop":false,"stop_type":"none"}"#), None);
     let one_of_two = said(
         r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"delta":{"content":"x"}}]}"#,
@@ -149,6 +153,18 @@ fn bad_utf_8_inside_a_string_is_content_all_the_same() {
     let mut reader = DeltaReader::default();
     let payload = b"{\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}";
     assert!(reader.read(payload).unwrap().content);
+}
+
+#[test]
+fn a_shape_with_an_empty_finish_reason_is_learned() {
+    let event = |text: &str| {
+        format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":""}}]}}"#)
+    };
+    let mut reader = DeltaReader::default();
+    reader.read(event("we").as_bytes()).unwrap();
+    assert!(reader.plain_content(event("are").as_bytes()).is_some());
+    let last = event("so").replace(r#""finish_reason":"""#, r#""finish_reason":"stop""#);
+    assert_eq!(reader.read(last.as_bytes()).unwrap().finish.as_deref(), Some("stop"));
 }
 
 #[test]

@@ -83,6 +83,8 @@ fn an_error_inside_a_200_is_a_failure_whatever_its_shape() {
 #[test]
 fn a_stream_that_stops_after_two_tokens_is_a_failure() {
     check_failing("closed", "truncated", "", stream(&[TOKEN, TOKEN]));
+    let empty = TOKEN.replace(r#""finish_reason":null"#, r#""finish_reason":"""#);
+    check_failing("an empty finish reason", "truncated", "", stream(&[&empty, &empty]));
     let two = [format!("{TOKEN}\n\n"), format!("{TOKEN}\n\n")];
     check_failing("ended by its last chunk", "truncated", "", chunked(&two));
     let whole = chunked(&two);
