@@ -86,6 +86,9 @@ pub struct RequestRow {
     pub content_deltas: u64,
     /// Of those, how many shared a read with an earlier one.
     pub coalesced_deltas: u64,
+    /// The second of them came in one read with the first, so `ttft_ms` may be too high.
+    #[serde(default)]
+    pub first_content_coalesced: bool,
     /// Of the content deltas, how many were reasoning.
     #[serde(default)]
     pub reasoning_deltas: u64,
@@ -190,6 +193,7 @@ impl RequestRow {
             max_tokens: record.max_tokens,
             content_deltas: record.content_deltas,
             coalesced_deltas: record.coalesced_deltas,
+            first_content_coalesced: record.first_content_coalesced,
             reasoning_deltas: record.reasoning_deltas,
             results: record.results,
             dimensions: record.dimensions,

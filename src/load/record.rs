@@ -278,6 +278,10 @@ pub struct RequestRecord {
     pub content_deltas: u64,
     /// Of those, how many shared their stamp with an earlier one because they came in one read.
     pub coalesced_deltas: u64,
+    /// The second content delta came in the read that held the first. Such a read has the stamp of its
+    /// last byte, so that the first content may have been there before `first_content`.
+    #[serde(default)]
+    pub first_content_coalesced: bool,
     /// Of the content deltas, how many held nothing but reasoning.
     #[serde(default)]
     pub reasoning_deltas: u64,

@@ -530,6 +530,7 @@ pub(super) fn blank_record(
         max_tokens: body.max_tokens,
         content_deltas: 0,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,

@@ -55,6 +55,7 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
         max_tokens: 11,
         content_deltas: 11,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,

@@ -150,6 +150,9 @@ pub struct Summary {
     pub repeated_prompts: u64,
     /// Content deltas of completed measured requests that shared a read with an earlier one, and all.
     pub coalesced: (u64, u64),
+    /// Completed measured requests whose second content delta came in one read with the first, and all
+    /// whose first content has a stamp.
+    pub first_content_coalesced: (u64, u64),
 }
 
 impl Summary {
@@ -186,8 +189,16 @@ pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: Header
             completed.iter().map(|record| record.coalesced_deltas).sum(),
             completed.iter().map(|record| record.content_deltas).sum(),
         ),
+        first_content_coalesced: (
+            count_of(&completed, |record| record.first_content_coalesced),
+            count_of(&completed, |record| record.first_content.is_some()),
+        ),
         split,
     }
+}
+
+fn count_of(records: &[&RequestRecord], is_one: impl Fn(&RequestRecord) -> bool) -> u64 {
+    records.iter().filter(|record| is_one(record)).count() as u64
 }
 
 fn account(records: &[RequestRecord]) -> RequestAccounting {

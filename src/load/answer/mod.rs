@@ -305,6 +305,7 @@ impl Answer {
         record.timings = story.timings;
         record.content_deltas = story.content_deltas;
         record.coalesced_deltas = story.coalesced_deltas;
+        record.first_content_coalesced = story.first_content_coalesced;
         record.comments = story.comments;
         record.bytes_received = self.bytes;
     }

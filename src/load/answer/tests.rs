@@ -58,6 +58,7 @@ fn blank() -> RequestRecord {
         max_tokens: 5,
         content_deltas: 0,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,
@@ -107,6 +108,7 @@ fn a_recorded_answer_gives_the_same_record_split_at_every_byte() {
         record.last_content = None;
         record.finish = None;
         record.coalesced_deltas = 0;
+        record.first_content_coalesced = false;
         record
     };
     let whole = play(&mut answer, &[&bytes], true);
@@ -160,7 +162,11 @@ fn stamps_are_those_of_the_reads() {
     assert_eq!(record.last_content, Some(Stamp(3000)));
     assert_eq!(record.finish, Some(Stamp(4000)));
     assert_eq!(answer.gaps(), [0, 1000, 0]);
-    assert_eq!(record.coalesced_deltas, 2);
+    assert_eq!((record.coalesced_deltas, record.first_content_coalesced), (2, true));
+    // The first content in a read of its own, and the three others in one.
+    let second = position("\" a\\n\"");
+    let record = play(&mut answer, &[&bytes[..second], &bytes[second..]], false);
+    assert_eq!((record.coalesced_deltas, record.first_content_coalesced), (2, false));
 }
 
 #[test]

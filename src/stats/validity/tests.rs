@@ -186,6 +186,18 @@ fn with_kernel_stamps_the_same_delay_is_only_a_warning() {
 }
 
 #[test]
+fn first_contents_that_came_with_the_next_are_told_above_one_in_a_hundred() {
+    for (late, found) in [(1, vec![]), (2, vec!["first_content_coalesced"])] {
+        let mut records = closed_loop(4, 25);
+        for record in records.iter_mut().take(late) {
+            (record.coalesced_deltas, record.first_content_coalesced) = (1, true);
+        }
+        let judged = verdict(&records, &figures(3_250.0), &LIMITS);
+        assert_eq!((warnings(&judged), judged.valid), (found, true), "{late} of 100");
+    }
+}
+
+#[test]
 fn a_delay_nobody_saw_is_said() {
     let mut load = LoadFigures { clock: ClockSource::User, ..figures(650.0) };
     load.client_delay_ns.reset();

@@ -81,6 +81,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         max_tokens: 64,
         content_deltas: 64,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,

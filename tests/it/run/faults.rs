@@ -69,6 +69,7 @@ fn expected(kind: FaultKind) -> (&'static str, Ends) {
                 // Three of four came with another: gaps of nothing, and the reader is told.
                 let warnings = report["warnings"].to_string();
                 assert!(warnings.contains("coalesced_deltas"), "{warnings}");
+                assert!(warnings.contains("first_content_coalesced"), "{warnings}");
             }),
         ),
         FaultKind::MultiDelta => (
