@@ -127,9 +127,12 @@ pub struct RequestRow {
     pub cached_tokens: Option<u64>,
     /// As the server counted.
     pub completion_tokens: Option<u64>,
+    /// Of those, reasoning, as the server counted. Where none of it was streamed, it is not in `tpot_ms`.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
     /// (prompt − cached) / prefill.
     pub prefill_tokens_per_second: Option<f64>,
-    /// (completion − 1) / (last − first content).
+    /// (streamed − 1) / (last − first content).
     pub decode_tokens_per_second: Option<f64>,
     /// `timings.prompt_ms`.
     pub server_prefill_ms: Option<f64>,
@@ -211,6 +214,10 @@ impl RequestRow {
             prompt_tokens: metrics.prompt_tokens,
             cached_tokens: metrics.cached_tokens,
             completion_tokens: metrics.completion_tokens,
+            reasoning_tokens: record
+                .usage
+                .and_then(|usage| usage.reasoning_tokens)
+                .filter(|_| record.is_completed()),
             prefill_tokens_per_second: finite(metrics.prefill_tokens_per_second),
             decode_tokens_per_second: finite(metrics.decode_tokens_per_second),
             server_prefill_ms: finite(metrics.server_prefill_ms),

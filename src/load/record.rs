@@ -184,6 +184,10 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// `usage.prompt_tokens_details.cached_tokens`; `None` where the server does not say.
     pub cached_tokens: Option<u64>,
+    /// `usage.completion_tokens_details.reasoning_tokens`, a part of `completion_tokens`; `None` where
+    /// the server does not say, or counts them beside those.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// llama-server's own `timings` object, as it said them. All durations in milliseconds. Each is `None`
@@ -301,6 +305,14 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// Of the counted tokens, those that were never streamed: reasoning that the server counts and keeps
+    /// to itself. 0 where it streams its reasoning, or says nothing of it.
+    #[must_use]
+    pub fn hidden_tokens(&self) -> u64 {
+        let counted = self.usage.and_then(|usage| usage.reasoning_tokens);
+        counted.filter(|_| self.reasoning_deltas == 0).unwrap_or(0)
+    }
+
     /// True if the request counts as a success.
     #[must_use]
     pub fn is_completed(&self) -> bool {

@@ -132,7 +132,7 @@ impl ListUsage {
     fn usage(usage: Option<Self>) -> Option<Usage> {
         let usage = usage?;
         let prompt_tokens = usage.prompt_tokens.0.or(usage.total_tokens.0)?;
-        Some(Usage { prompt_tokens, completion_tokens: 0, cached_tokens: None })
+        Some(Usage { prompt_tokens, ..Usage::default() })
     }
 }
 

@@ -42,7 +42,12 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
         server_headers: Default::default(),
         finish_reason: Some("length".to_owned()),
         terminated: true,
-        usage: Some(Usage { prompt_tokens: 40, completion_tokens: 11, cached_tokens: Some(8) }),
+        usage: Some(Usage {
+            prompt_tokens: 40,
+            completion_tokens: 11,
+            cached_tokens: Some(8),
+            reasoning_tokens: None,
+        }),
         timings: Some(Timings {
             cache_n: Some(8),
             prompt_n: Some(32),

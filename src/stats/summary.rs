@@ -153,6 +153,8 @@ pub struct Summary {
     /// Completed measured requests whose second content delta came in one read with the first, and all
     /// whose first content has a stamp.
     pub first_content_coalesced: (u64, u64),
+    /// Completed measured requests of which the server counted reasoning that it did not stream.
+    pub with_hidden_tokens: u64,
 }
 
 impl Summary {
@@ -193,6 +195,7 @@ pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: Header
             count_of(&completed, |record| record.first_content_coalesced),
             count_of(&completed, |record| record.first_content.is_some()),
         ),
+        with_hidden_tokens: count_of(&completed, |record| record.hidden_tokens() > 0),
         split,
     }
 }
@@ -294,7 +297,7 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
             "no completed request has a prefill and a count of prompt tokens that were not cached"
         }
         metric::TPOT_MS | metric::DECODE_TOKENS_PER_SECOND | metric::ITL_MS => {
-            "no completed request has two tokens in two content deltas"
+            "no completed request has two streamed tokens in two content deltas"
         }
         metric::TIME_TO_FIRST_ANSWER_MS => "all that came is reasoning",
         _ => "no completed request has the stamps for it",

@@ -370,6 +370,15 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
         );
     }
     warn_of_coalescing(summary, verdict);
+    if summary.with_hidden_tokens > 0 {
+        verdict.caution(
+            "hidden_reasoning",
+            format!(
+                "of {} of {} completed requests the server counted reasoning tokens that it did not stream; they are in its counts, in the token rates and in the wait for the first content, and not in tpot_ms and decode_tokens_per_second",
+                summary.with_hidden_tokens, summary.requests.completed
+            ),
+        );
+    }
     if load.interrupted {
         verdict.caution(
             "interrupted",

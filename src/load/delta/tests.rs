@@ -48,7 +48,12 @@ fn usage_only_final_chunk_is_not_a_token() {
     assert!(!last.content);
     assert_eq!(
         last.usage,
-        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(3) })
+        Some(Usage {
+            prompt_tokens: 44,
+            completion_tokens: 5,
+            cached_tokens: Some(3),
+            reasoning_tokens: None
+        })
     );
     let timings = last.timings.unwrap();
     assert_eq!((timings.prompt_n, timings.predicted_n), (Some(41), Some(5)));
@@ -81,7 +86,12 @@ fn the_final_object_of_completion_counts_tokens() {
     );
     assert_eq!(
         last.usage,
-        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(0) })
+        Some(Usage {
+            prompt_tokens: 44,
+            completion_tokens: 5,
+            cached_tokens: Some(0),
+            reasoning_tokens: None
+        })
     );
 }
 
@@ -134,6 +144,27 @@ fn what_a_server_left_out_is_unknown_and_not_zero() {
     // A zero that was said is one.
     let zeros = said(r#"{"timings":{"prompt_n":0,"prompt_ms":0.0}}"#).timings.unwrap();
     assert_eq!((zeros.prompt_n, zeros.prompt_ms), (Some(0), Some(0.0)));
+}
+
+#[test]
+fn reasoning_tokens_are_known_where_they_are_a_part_of_the_completion() {
+    for (completion, reasoning, total, expected) in [
+        (80, "64", "124", Some(64)),
+        (80, "80", "124", Some(80)),
+        (80, "0", "124", Some(0)),
+        (80, "64", "null", Some(64)),
+        // Counted beside the completion: the total says so, or there are more of them.
+        (80, "64", "188", None),
+        (80, "81", "null", None),
+        (80, "null", "124", None),
+        (80, "9007199254740993", "124", None),
+    ] {
+        let usage = format!(
+            r#"{{"usage":{{"prompt_tokens":44,"completion_tokens":{completion},"total_tokens":{total},
+            "completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}"#
+        );
+        assert_eq!(said(&usage).usage.unwrap().reasoning_tokens, expected, "{usage}");
+    }
 }
 
 #[test]

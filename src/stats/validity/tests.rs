@@ -198,6 +198,17 @@ fn first_contents_that_came_with_the_next_are_told_above_one_in_a_hundred() {
 }
 
 #[test]
+fn reasoning_that_is_counted_and_not_streamed_is_told() {
+    let mut records = closed_loop(4, 5);
+    records[0].usage.as_mut().expect("has usage").reasoning_tokens = Some(4);
+    let told = verdict(&records, &figures(650.0), &LIMITS);
+    assert_eq!((warnings(&told), told.valid), (vec!["hidden_reasoning"], true));
+    assert!(told.warnings[0].message.starts_with("of 1 of 20 completed requests"), "{told:?}");
+    records[0].reasoning_deltas = 4;
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+}
+
+#[test]
 fn a_delay_nobody_saw_is_said() {
     let mut load = LoadFigures { clock: ClockSource::User, ..figures(650.0) };
     load.client_delay_ns.reset();

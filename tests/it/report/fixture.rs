@@ -68,6 +68,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
             prompt_tokens: 40 + index % 30,
             completion_tokens: 64,
             cached_tokens: Some(0),
+            reasoning_tokens: None,
         }),
         timings: Some(Timings {
             cache_n: Some(0),

@@ -198,6 +198,23 @@ fn a_server_that_says_little_completes_and_the_rest_is_unknown() {
 }
 
 #[test]
+fn reasoning_that_is_counted_and_never_streamed_is_told() {
+    let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":12,"total_tokens":17,"completion_tokens_details":{"reasoning_tokens":10}}}"#;
+    let finish = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let answer = stream(&[TOKEN, TOKEN, finish, usage, "data: [DONE]"]);
+    let server = Stranger::answering(with_models(move |_| answer.clone()));
+    let bench = Bench::new();
+    let ran = load_plain(&bench, &server.url("")).checked(0);
+    let report = ran.report();
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("of 4 of 4 completed requests the server counted reasoning"), "{warnings}");
+    assert_eq!(report["reconciliation"]["tokens"]["usage_completion_tokens"], 48);
+    for row in ran.rows() {
+        assert_eq!((&row["completion_tokens"], &row["reasoning_tokens"]), (&12.into(), &10.into()));
+    }
+}
+
+#[test]
 fn urls_are_taken_with_and_without_v1_and_with_a_prefix() {
     for (path, asked) in [
         ("", "/v1/chat/completions"),
