@@ -127,8 +127,8 @@ pub enum FailureKind {
     Reset,
     /// A finished answer without any content.
     Empty,
-    /// Less than was asked for: fewer tokens than were forced with `ignore_eos`, fewer embeddings or
-    /// scores than texts.
+    /// Less than was asked for: fewer tokens than were forced with `ignore_eos`, or nothing that shows as
+    /// many; fewer embeddings or scores than texts.
     Short,
     /// The workload's own deadline for a request passed, and we hung up.
     Deadline,
@@ -278,6 +278,9 @@ pub struct RequestRecord {
 
     /// The number of tokens the request asked for at most.
     pub max_tokens: u32,
+    /// Exactly that many were forced (`ignore_eos`).
+    #[serde(default)]
+    pub forced: bool,
     /// Content deltas seen. A delta is not a token.
     pub content_deltas: u64,
     /// Of those, how many shared their stamp with an earlier one because they came in one read.

@@ -184,7 +184,7 @@ impl Player {
             exchange = self.exchange(stage, body, &mut record).await;
         }
         self.leash.disarm();
-        self.answer.conclude(&exchange.ending, body.forced, &mut record);
+        self.answer.conclude(&exchange.ending, &mut record);
         stage.hold_to_the_first(&mut record);
         for value in record.server_headers.values_mut() {
             *value = stage.plan.target.without_secrets(value);
@@ -528,6 +528,7 @@ pub(super) fn blank_record(
         usage: None,
         timings: None,
         max_tokens: body.max_tokens,
+        forced: body.forced,
         content_deltas: 0,
         coalesced_deltas: 0,
         first_content_coalesced: false,

@@ -58,6 +58,7 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
             draft_n_accepted: None,
         }),
         max_tokens: 11,
+        forced: false,
         content_deltas: 11,
         coalesced_deltas: 0,
         first_content_coalesced: false,

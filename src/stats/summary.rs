@@ -9,7 +9,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::arrivals::Arrivals;
-use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
+use super::derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts, counts};
 use super::quantile::student_t_975;
 use super::rates::Rates;
 use super::reconcile::{Reconciliation, ServerCounters};
@@ -155,6 +155,8 @@ pub struct Summary {
     pub first_content_coalesced: (u64, u64),
     /// Completed measured requests of which the server counted reasoning that it did not stream.
     pub with_hidden_tokens: u64,
+    /// Completed measured requests whose length was forced and whose tokens nobody counted.
+    pub forced_uncounted: u64,
 }
 
 impl Summary {
@@ -196,6 +198,9 @@ pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: Header
             count_of(&completed, |record| record.first_content.is_some()),
         ),
         with_hidden_tokens: count_of(&completed, |record| record.hidden_tokens() > 0),
+        forced_uncounted: count_of(&completed, |record| {
+            record.forced && record.results.is_none() && TokenCounts::of(record).is_none()
+        }),
         split,
     }
 }

@@ -370,15 +370,7 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
         );
     }
     warn_of_coalescing(summary, verdict);
-    if summary.with_hidden_tokens > 0 {
-        verdict.caution(
-            "hidden_reasoning",
-            format!(
-                "of {} of {} completed requests the server counted reasoning tokens that it did not stream; they are in its counts, in the token rates and in the wait for the first content, and not in tpot_ms and decode_tokens_per_second",
-                summary.with_hidden_tokens, summary.requests.completed
-            ),
-        );
-    }
+    warn_of_counts(summary, verdict);
     if load.interrupted {
         verdict.caution(
             "interrupted",
@@ -405,6 +397,28 @@ fn warn_of_coalescing(summary: &Summary, verdict: &mut Validity) {
         verdict.caution(
             "first_content_coalesced",
             format!("in {late} of {streamed} streamed answers the second content delta came in one read with the first and has one stamp with it, so their ttft_ms may be too high: either the server wrote several deltas at once, or the client read late"),
+        );
+    }
+}
+
+fn warn_of_counts(summary: &Summary, verdict: &mut Validity) {
+    let completed = summary.requests.completed;
+    if summary.with_hidden_tokens > 0 {
+        verdict.caution(
+            "hidden_reasoning",
+            format!(
+                "of {} of {completed} completed requests the server counted reasoning tokens that it did not stream; they are in its counts, in the token rates and in the wait for the first content, and not in tpot_ms and decode_tokens_per_second",
+                summary.with_hidden_tokens
+            ),
+        );
+    }
+    if summary.forced_uncounted > 0 {
+        verdict.caution(
+            "forced_length_unchecked",
+            format!(
+                "the forced lengths of {} of {completed} completed requests could not be checked, because the server counts no tokens; they were taken on its finish reason or their number of content deltas",
+                summary.forced_uncounted
+            ),
         );
     }
 }

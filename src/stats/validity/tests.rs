@@ -209,6 +209,21 @@ fn reasoning_that_is_counted_and_not_streamed_is_told() {
 }
 
 #[test]
+fn forced_lengths_that_nobody_counted_are_told() {
+    let mut records = closed_loop(4, 5);
+    records.iter_mut().for_each(|record| record.forced = true);
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+    for record in records.iter_mut().take(2) {
+        (record.usage, record.timings) = (None, None);
+    }
+    let told = verdict(&records, &figures(650.0), &LIMITS);
+    assert_eq!((warnings(&told), told.valid), (vec!["forced_length_unchecked"], true));
+    assert!(told.warnings[0].message.contains("of 2 of 20 completed requests"), "{told:?}");
+    records.iter_mut().for_each(|record| record.forced = false);
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+}
+
+#[test]
 fn a_delay_nobody_saw_is_said() {
     let mut load = LoadFigures { clock: ClockSource::User, ..figures(650.0) };
     load.client_delay_ns.reset();

@@ -80,6 +80,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
             draft_n_accepted: None,
         }),
         max_tokens: 64,
+        forced: false,
         content_deltas: 64,
         coalesced_deltas: 0,
         first_content_coalesced: false,

@@ -92,6 +92,25 @@ fn a_stream_that_stops_after_two_tokens_is_a_failure() {
 }
 
 #[test]
+fn an_answer_of_two_deltas_is_no_forced_one_unless_the_server_says_so() {
+    let done = "data: [DONE]";
+    let finish = |reason: &str| {
+        let finish = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"REASON"}]}"#;
+        finish.replace("REASON", reason)
+    };
+    check_failing("cut", "short", "2 content deltas", stream(&[TOKEN, TOKEN, done]));
+    let stopped = stream(&[TOKEN, TOKEN, &finish("stop"), done]);
+    check_failing("ended by itself", "short", "finish reason \"stop\"", stopped);
+    // Without a count, several tokens in a delta are no failure; the reader is told.
+    let budget_used = stream(&[TOKEN, TOKEN, &finish("length"), done]);
+    let server = Stranger::answering(with_models(move |_| budget_used.clone()));
+    let bench = Bench::new();
+    let report = load(&bench, &server.url(""), &[]).checked(0).report();
+    assert!(report["warnings"].to_string().contains("forced_length_unchecked"), "{report}");
+    assert!(report["rates"]["output_tokens_per_second"].is_null(), "{}", report["rates"]);
+}
+
+#[test]
 fn a_status_of_500_is_a_failure_and_its_message_is_kept() {
     let body = r#"{"error":{"message":"no GPU left","type":"server_error","code":500}}"#;
     check_failing("JSON", "http_5xx", "no GPU left", plain(500, "application/json", body));
