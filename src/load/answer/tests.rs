@@ -265,9 +265,8 @@ fn forced_tokens_that_nobody_counts_need_deltas_or_the_server_s_word() {
 #[test]
 fn a_forced_answer_in_one_piece_needs_a_count_or_the_server_s_word() {
     let answered = |finish: &str| {
-        let body = format!(
-            r#"{{"choices":[{{"message":{{"content":"we"}},"finish_reason":{finish}}}]}}"#
-        );
+        let body =
+            format!(r#"{{"choices":[{{"message":{{"content":"we"}},"finish_reason":{finish}}}]}}"#);
         let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let mut answer = Answer::default();
         answer.reset(Expected { whole: Some(Wanted::Tokens), keep_text: false });

@@ -189,7 +189,9 @@ fn bad_utf_8_inside_a_string_is_content_all_the_same() {
 #[test]
 fn a_shape_with_an_empty_finish_reason_is_learned() {
     let event = |text: &str| {
-        format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":""}}]}}"#)
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":""}}]}}"#
+        )
     };
     let mut reader = DeltaReader::default();
     reader.read(event("we").as_bytes()).unwrap();

@@ -226,7 +226,10 @@ fn reasoning_that_is_counted_and_never_streamed_is_told() {
     let ran = load_plain(&bench, &server.url("")).checked(0);
     let report = ran.report();
     let warnings = report["warnings"].to_string();
-    assert!(warnings.contains("of 4 of 4 completed requests the server counted reasoning"), "{warnings}");
+    assert!(
+        warnings.contains("of 4 of 4 completed requests the server counted reasoning"),
+        "{warnings}"
+    );
     assert_eq!(report["reconciliation"]["tokens"]["usage_completion_tokens"], 48);
     for row in ran.rows() {
         assert_eq!((&row["completion_tokens"], &row["reasoning_tokens"]), (&12.into(), &10.into()));
