@@ -86,6 +86,9 @@ pub struct RequestRow {
     pub content_deltas: u64,
     /// Of those, how many shared a read with an earlier one.
     pub coalesced_deltas: u64,
+    /// The second of them came in one read with the first, so `ttft_ms` may be too high.
+    #[serde(default)]
+    pub first_content_coalesced: bool,
     /// Of the content deltas, how many were reasoning.
     #[serde(default)]
     pub reasoning_deltas: u64,
@@ -124,9 +127,12 @@ pub struct RequestRow {
     pub cached_tokens: Option<u64>,
     /// As the server counted.
     pub completion_tokens: Option<u64>,
+    /// Of those, reasoning, as the server counted. Where none of it was streamed, it is not in `tpot_ms`.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
     /// (prompt − cached) / prefill.
     pub prefill_tokens_per_second: Option<f64>,
-    /// (completion − 1) / (last − first content).
+    /// (streamed − 1) / (last − first content).
     pub decode_tokens_per_second: Option<f64>,
     /// `timings.prompt_ms`.
     pub server_prefill_ms: Option<f64>,
@@ -190,6 +196,7 @@ impl RequestRow {
             max_tokens: record.max_tokens,
             content_deltas: record.content_deltas,
             coalesced_deltas: record.coalesced_deltas,
+            first_content_coalesced: record.first_content_coalesced,
             reasoning_deltas: record.reasoning_deltas,
             results: record.results,
             dimensions: record.dimensions,
@@ -207,6 +214,10 @@ impl RequestRow {
             prompt_tokens: metrics.prompt_tokens,
             cached_tokens: metrics.cached_tokens,
             completion_tokens: metrics.completion_tokens,
+            reasoning_tokens: record
+                .usage
+                .and_then(|usage| usage.reasoning_tokens)
+                .filter(|_| record.is_completed()),
             prefill_tokens_per_second: finite(metrics.prefill_tokens_per_second),
             decode_tokens_per_second: finite(metrics.decode_tokens_per_second),
             server_prefill_ms: finite(metrics.server_prefill_ms),

@@ -360,7 +360,7 @@ pub struct ClientLimitArgs {
     pub max_lateness: f64,
     /// Highest share of a median metric that our own delay may have
     ///
-    /// Judged only where the kernel gives no time stamps; where it does, the delay is in no figure.
+    /// Judged only where the kernel gives no time stamps; where it does, a long delay is a warning.
     #[arg(long, value_name = "RATIO", default_value_t = ClientLimitArgs::SHARE)]
     pub max_client_delay: f64,
     /// Least share of the planned arrivals' rate that must be sent

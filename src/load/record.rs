@@ -127,8 +127,8 @@ pub enum FailureKind {
     Reset,
     /// A finished answer without any content.
     Empty,
-    /// Less than was asked for: fewer tokens than were forced with `ignore_eos`, fewer embeddings or
-    /// scores than texts.
+    /// Less than was asked for: fewer tokens than were forced with `ignore_eos`, or nothing that shows as
+    /// many; fewer embeddings or scores than texts.
     Short,
     /// The workload's own deadline for a request passed, and we hung up.
     Deadline,
@@ -184,6 +184,10 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// `usage.prompt_tokens_details.cached_tokens`; `None` where the server does not say.
     pub cached_tokens: Option<u64>,
+    /// `usage.completion_tokens_details.reasoning_tokens`, a part of `completion_tokens`; `None` where
+    /// the server does not say, or counts them beside those.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// llama-server's own `timings` object, as it said them. All durations in milliseconds. Each is `None`
@@ -275,10 +279,17 @@ pub struct RequestRecord {
 
     /// The number of tokens the request asked for at most.
     pub max_tokens: u32,
+    /// Exactly that many were forced (`ignore_eos`).
+    #[serde(default)]
+    pub forced: bool,
     /// Content deltas seen. A delta is not a token.
     pub content_deltas: u64,
     /// Of those, how many shared their stamp with an earlier one because they came in one read.
     pub coalesced_deltas: u64,
+    /// The second content delta came in the read that held the first. Such a read has the stamp of its
+    /// last byte, so that the first content may have been there before `first_content`.
+    #[serde(default)]
+    pub first_content_coalesced: bool,
     /// Of the content deltas, how many held nothing but reasoning.
     #[serde(default)]
     pub reasoning_deltas: u64,
@@ -298,6 +309,14 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// Of the counted tokens, those that were never streamed: reasoning that the server counts and keeps
+    /// to itself. 0 where it streams its reasoning, or says nothing of it.
+    #[must_use]
+    pub fn hidden_tokens(&self) -> u64 {
+        let counted = self.usage.and_then(|usage| usage.reasoning_tokens);
+        counted.filter(|_| self.reasoning_deltas == 0).unwrap_or(0)
+    }
+
     /// True if the request counts as a success.
     #[must_use]
     pub fn is_completed(&self) -> bool {

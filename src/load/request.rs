@@ -186,7 +186,7 @@ impl Player {
         // One that was given up has no end of its own; it is over when its user is free.
         record.end = record.end.or(Some(self.freed));
         self.leash.disarm();
-        self.answer.conclude(&exchange.ending, body.forced, &mut record);
+        self.answer.conclude(&exchange.ending, &mut record);
         stage.hold_to_the_first(&mut record);
         for value in record.server_headers.values_mut() {
             *value = stage.plan.target.without_secrets(value);
@@ -521,8 +521,10 @@ pub(super) fn blank_record(
         usage: None,
         timings: None,
         max_tokens: body.max_tokens,
+        forced: body.forced,
         content_deltas: 0,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,

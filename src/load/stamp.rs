@@ -199,6 +199,9 @@ impl Receiver {
     }
 
     /// Turns the kernel's wall-clock stamp into a monotonic one.
+    ///
+    /// Of a TCP read that took several segments it is the last one's, and the delay is counted from
+    /// there: how long the others had waited for us, nobody tells.
     fn stamp(&self, length: usize, kernel: Option<u64>) -> Read {
         let Some(kernel) = kernel else {
             let wanted = self.choice == ClockChoice::Auto && length > 0;

@@ -132,7 +132,7 @@ impl ListUsage {
     fn usage(usage: Option<Self>) -> Option<Usage> {
         let usage = usage?;
         let prompt_tokens = usage.prompt_tokens.0.or(usage.total_tokens.0)?;
-        Some(Usage { prompt_tokens, completion_tokens: 0, cached_tokens: None })
+        Some(Usage { prompt_tokens, ..Usage::default() })
     }
 }
 
@@ -494,6 +494,11 @@ mod tests {
             (
                 r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
                 "empty: the answer finished without content",
+            ),
+            (r#"{"choices":[{"text":"a","finish_reason":""}]}"#, "None None None"),
+            (
+                r#"{"choices":[{"text":"a","finish_reason":"stop"},{"index":1,"text":"b","finish_reason":""}]}"#,
+                "truncated: a choice of the answer has no finish reason",
             ),
             (r#"{"choices":[]}"#, "empty: the answer finished without content"),
             (

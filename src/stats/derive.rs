@@ -235,7 +235,10 @@ impl RequestMetrics {
             tokens.map(|tokens| tokens.completion).filter(|_| record.results.is_none());
         let decode_ms = milliseconds(first, record.last_content)
             .filter(|decode| record.content_deltas >= 2 && *decode > 0.0);
-        let steps = completion.filter(|count| *count >= 2).map(|count| (count - 1) as f64);
+        // What was not streamed was made before the first content, or at least not seen between it and
+        // the last.
+        let streamed = completion.and_then(|count| count.checked_sub(record.hidden_tokens()));
+        let steps = streamed.filter(|count| *count >= 2).map(|count| (count - 1) as f64);
         let evaluated = tokens
             .and_then(|tokens| tokens.prompt?.checked_sub(tokens.cached?))
             .filter(|evaluated| *evaluated > 0);
@@ -366,6 +369,26 @@ mod tests {
         let mut record = completed(0);
         record.usage =
             record.usage.map(|usage| crate::load::Usage { completion_tokens: 1, ..usage });
+        let metrics = RequestMetrics::of(&record, &HeaderSplit::Marked);
+        assert_eq!((metrics.tpot_ms, metrics.decode_tokens_per_second), (None, None));
+    }
+
+    #[test]
+    fn reasoning_that_is_counted_and_not_streamed_is_not_between_first_and_last_content() {
+        // 11 of 1,011 tokens were streamed, 10 ms apart.
+        let mut record = completed(0);
+        let usage = record.usage.as_mut().expect("has usage");
+        (usage.completion_tokens, usage.reasoning_tokens) = (1_011, Some(1_000));
+        let metrics = RequestMetrics::of(&record, &HeaderSplit::Marked);
+        assert_eq!(metrics.completion_tokens, Some(1_011), "the server's count stays");
+        close(metrics.tpot_ms, 10.0);
+        close(metrics.decode_tokens_per_second, 100.0);
+        // Where it was streamed, it is.
+        record.reasoning_deltas = 6;
+        close(RequestMetrics::of(&record, &HeaderSplit::Marked).tpot_ms, 100.0 / 1_010.0);
+        // Nothing but one token is left: no time between tokens was seen.
+        record.reasoning_deltas = 0;
+        record.usage.as_mut().expect("has usage").reasoning_tokens = Some(1_010);
         let metrics = RequestMetrics::of(&record, &HeaderSplit::Marked);
         assert_eq!((metrics.tpot_ms, metrics.decode_tokens_per_second), (None, None));
     }

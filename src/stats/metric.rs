@@ -51,14 +51,14 @@ metrics! {
     QUEUE_MS = "queue_ms", "ms", Lower, "response headers minus written: waiting for a slot";
     PREFILL_MS = "prefill_ms", "ms", Lower, "first content minus response headers: working on the prompt";
     ITL_MS = "itl_ms", "ms", Lower, "gap between consecutive content deltas (a delta is not a token), pooled over requests";
-    TPOT_MS = "tpot_ms", "ms", Lower, "(last minus first content) / (completion tokens - 1)";
+    TPOT_MS = "tpot_ms", "ms", Lower, "(last minus first content) / (streamed tokens - 1)";
     E2E_MS = "e2e_ms", "ms", Lower, "end of the stream minus written";
     E2E_SCHEDULED_MS = "e2e_scheduled_ms", "ms", Lower, "end of the stream minus the planned start";
     PROMPT_TOKENS = "prompt_tokens", "tokens", None, "prompt tokens as the server counted them, cached ones included";
     CACHED_TOKENS = "cached_tokens", "tokens", None, "prompt tokens that the server took from its cache";
     COMPLETION_TOKENS = "completion_tokens", "tokens", None, "generated tokens as the server counted them";
     PREFILL_TOKENS_PER_SECOND = "prefill_tokens_per_second", "tokens/s", Higher, "(prompt - cached tokens) / prefill";
-    DECODE_TOKENS_PER_SECOND = "decode_tokens_per_second", "tokens/s", Higher, "(completion tokens - 1) / (last minus first content)";
+    DECODE_TOKENS_PER_SECOND = "decode_tokens_per_second", "tokens/s", Higher, "(streamed tokens - 1) / (last minus first content)";
     SERVER_PREFILL_MS = "server_prefill_ms", "ms", Lower, "the server's own timings.prompt_ms";
     SERVER_DECODE_MS = "server_decode_ms", "ms", Lower, "the server's own timings.predicted_ms";
     DRAFT_ACCEPTANCE = "draft_acceptance", "ratio", Higher, "drafted tokens accepted / drafted, in speculative decoding";

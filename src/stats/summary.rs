@@ -9,7 +9,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::arrivals::Arrivals;
-use super::derive::{HeaderSplit, RequestMetrics, ServerKind, counts};
+use super::derive::{HeaderSplit, RequestMetrics, ServerKind, TokenCounts, counts};
 use super::quantile::student_t_975;
 use super::rates::Rates;
 use super::reconcile::{Reconciliation, ServerCounters};
@@ -153,6 +153,13 @@ pub struct Summary {
     pub repeated_prompts: u64,
     /// Content deltas of completed measured requests that shared a read with an earlier one, and all.
     pub coalesced: (u64, u64),
+    /// Completed measured requests whose second content delta came in one read with the first, and all
+    /// whose first content has a stamp.
+    pub first_content_coalesced: (u64, u64),
+    /// Completed measured requests of which the server counted reasoning that it did not stream.
+    pub with_hidden_tokens: u64,
+    /// Completed measured requests whose length was forced and whose tokens nobody counted.
+    pub forced_uncounted: u64,
 }
 
 impl Summary {
@@ -189,8 +196,20 @@ pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: Header
             completed.iter().map(|record| record.coalesced_deltas).sum(),
             completed.iter().map(|record| record.content_deltas).sum(),
         ),
+        first_content_coalesced: (
+            count_of(&completed, |record| record.first_content_coalesced),
+            count_of(&completed, |record| record.first_content.is_some()),
+        ),
+        with_hidden_tokens: count_of(&completed, |record| record.hidden_tokens() > 0),
+        forced_uncounted: count_of(&completed, |record| {
+            record.forced && record.results.is_none() && TokenCounts::of(record).is_none()
+        }),
         split,
     }
+}
+
+fn count_of(records: &[&RequestRecord], is_one: impl Fn(&RequestRecord) -> bool) -> u64 {
+    records.iter().filter(|record| is_one(record)).count() as u64
 }
 
 fn account(records: &[RequestRecord]) -> RequestAccounting {
@@ -286,7 +305,7 @@ fn empty_because(metric: &Metric, nothing_completed: bool, split: &HeaderSplit) 
             "no completed request has a prefill and a count of prompt tokens that were not cached"
         }
         metric::TPOT_MS | metric::DECODE_TOKENS_PER_SECOND | metric::ITL_MS => {
-            "no completed request has two tokens in two content deltas"
+            "no completed request has two streamed tokens in two content deltas"
         }
         metric::TIME_TO_FIRST_ANSWER_MS => "all that came is reasoning",
         _ => "no completed request has the stamps for it",

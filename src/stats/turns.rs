@@ -131,6 +131,7 @@ mod tests {
             prompt_tokens: tokens,
             completion_tokens: 11,
             cached_tokens: Some(tokens / 2),
+            reasoning_tokens: None,
         });
         record
     }

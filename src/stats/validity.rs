@@ -309,10 +309,11 @@ fn judge_client_delay(
                 "client_delay",
                 format!("{seen}, allowed is {allowed} because stamps were taken in user space"),
             ),
-            // It is in no figure, so a reader is told only of what could mean trouble on this machine.
+            // It is in no stamp of a read that brought one delta, and of the others `warn_of_coalescing`
+            // tells: so a reader is told only of what could mean trouble on this machine.
             ClockSource::Kernel if p99_ms > WORTH_SAYING_MS => verdict.caution(
                 "client_delay",
-                format!("{seen}; stamps are the kernel's, so it is not in the figures"),
+                format!("{seen}; stamps are the kernel's, so it is in the figures only where a read brought several deltas"),
             ),
             ClockSource::Kernel => {}
         }
@@ -367,14 +368,8 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
             ),
         );
     }
-    let (coalesced, deltas) = summary.coalesced;
-    // Above a tenth, the gaps of zero weigh on the percentiles of itl_ms.
-    if deltas > 0 && coalesced * 10 > deltas {
-        verdict.caution(
-            "coalesced_deltas",
-            format!("{coalesced} of {deltas} content deltas came in one read with an earlier one, so their gap is 0 in itl_ms"),
-        );
-    }
+    warn_of_coalescing(summary, verdict);
+    warn_of_counts(summary, verdict);
     if load.interrupted {
         verdict.caution(
             "interrupted",
@@ -383,6 +378,47 @@ fn warn(summary: &Summary, load: &LoadFigures, verdict: &mut Validity) {
     }
     for found in &summary.reconciliation.disagreements {
         verdict.caution("reconciliation", found.message.clone());
+    }
+}
+
+fn warn_of_coalescing(summary: &Summary, verdict: &mut Validity) {
+    let (coalesced, deltas) = summary.coalesced;
+    // Above a tenth, the gaps of zero weigh on the percentiles of itl_ms.
+    if deltas > 0 && coalesced * 10 > deltas {
+        verdict.caution(
+            "coalesced_deltas",
+            format!("{coalesced} of {deltas} content deltas came in one read with an earlier one, so their gap is 0 in itl_ms"),
+        );
+    }
+    let (late, streamed) = summary.first_content_coalesced;
+    // Up to one in a hundred lies beyond the highest percentile of ttft_ms that is given.
+    if late * 100 > streamed {
+        verdict.caution(
+            "first_content_coalesced",
+            format!("in {late} of {streamed} streamed answers the second content delta came in one read with the first and has one stamp with it, so their ttft_ms may be too high: either the server wrote several deltas at once, or the client read late"),
+        );
+    }
+}
+
+fn warn_of_counts(summary: &Summary, verdict: &mut Validity) {
+    let completed = summary.requests.completed;
+    if summary.with_hidden_tokens > 0 {
+        verdict.caution(
+            "hidden_reasoning",
+            format!(
+                "of {} of {completed} completed requests the server counted reasoning tokens that it did not stream; they are in its counts, in the token rates and in the wait for the first content, and not in tpot_ms and decode_tokens_per_second",
+                summary.with_hidden_tokens
+            ),
+        );
+    }
+    if summary.forced_uncounted > 0 {
+        verdict.caution(
+            "forced_length_unchecked",
+            format!(
+                "the forced lengths of {} of {completed} completed requests could not be checked, because the server counts no tokens; they were taken on its finish reason or their number of content deltas",
+                summary.forced_uncounted
+            ),
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::super::delta::error_message;
 use super::super::http::{ContentKind, Framing, Head};
-use super::super::record::{FailureKind, Outcome};
+use super::super::record::{FailureKind, Outcome, Timings, Usage};
 use super::super::sse::text;
 use super::super::whole::{self, Whole};
 use super::{Answer, BodyKind, Ending};
@@ -131,10 +131,15 @@ impl Answer {
         if story.content_deltas == 0 && max_tokens > 0 {
             return failed(FailureKind::Empty, "the answer finished without content".to_owned());
         }
-        let counted = story.usage.map(|usage| usage.completion_tokens);
-        let timed = story.timings.and_then(|timings| timings.predicted_n);
-        let tokens = counted.or(timed).unwrap_or(story.content_deltas);
-        enough(forced, Some(tokens), max_tokens)
+        if !forced {
+            return Outcome::Completed;
+        }
+        let work = Work {
+            tokens: counted(story.usage, story.timings),
+            deltas: Some(story.content_deltas),
+            finish_reason: story.finish_reason.as_deref(),
+        };
+        work.judged(max_tokens)
     }
 
     /// The outcome of a whole answer whose status is 2xx.
@@ -173,9 +178,15 @@ impl Answer {
         if let Some(whole::Fault { failure, detail }) = fault {
             return failed(*failure, detail.clone());
         }
-        let counted = whole.usage.map(|usage| usage.completion_tokens);
-        let tokens = counted.or(whole.timings.and_then(|timings| timings.predicted_n));
-        enough(forced, tokens, max_tokens)
+        if !forced {
+            return Outcome::Completed;
+        }
+        let work = Work {
+            tokens: counted(whole.usage, whole.timings),
+            deltas: None,
+            finish_reason: whole.finish_reason.as_deref(),
+        };
+        work.judged(max_tokens)
     }
 
     /// A 2xx answer that is no stream.
@@ -218,13 +229,55 @@ impl Answer {
     }
 }
 
-/// Whether the work was equal to what was forced; a server that does not count is believed.
-fn enough(forced: bool, tokens: Option<u64>, max_tokens: u32) -> Outcome {
-    match tokens {
-        Some(tokens) if forced && tokens < u64::from(max_tokens) => Outcome::Failed {
-            failure: FailureKind::Short,
-            detail: format!("{tokens} tokens, expected {max_tokens} (forced with ignore_eos)"),
-        },
-        _ => Outcome::Completed,
+/// How many tokens were made, by the server's count.
+fn counted(usage: Option<Usage>, timings: Option<Timings>) -> Option<u64> {
+    let timed = || timings.and_then(|timings| timings.predicted_n);
+    usage.map(|usage| usage.completion_tokens).or_else(timed)
+}
+
+/// What shows how much work went into an answer whose length was forced.
+struct Work<'a> {
+    /// By the server's count; `None` where it does not count.
+    tokens: Option<u64>,
+    /// Content deltas; `None` of an answer in one piece.
+    deltas: Option<u64>,
+    finish_reason: Option<&'a str>,
+}
+
+impl Work<'_> {
+    /// Whether it was all that was forced.
+    ///
+    /// Where nothing is counted, as many deltas as tokens will do, and so does the server's word that
+    /// the budget is used up: a delta may hold several tokens, and too few of them prove nothing. But an
+    /// answer that just ends after a few shows no work either, and must not pass for a fast one.
+    fn judged(&self, max_tokens: u32) -> Outcome {
+        let forced = u64::from(max_tokens);
+        let detail = match self.tokens {
+            Some(tokens) if tokens >= forced => return Outcome::Completed,
+            Some(tokens) => format!("{tokens} tokens, expected {forced} (forced with ignore_eos)"),
+            None if self.deltas.unwrap_or(0) >= forced => return Outcome::Completed,
+            None if self.says_budget_is_used() => return Outcome::Completed,
+            None => self.unproven(forced),
+        };
+        Outcome::Failed { failure: FailureKind::Short, detail }
+    }
+
+    /// `limit` is the word of llama-server's own `/completion`.
+    fn says_budget_is_used(&self) -> bool {
+        matches!(self.finish_reason, Some("length" | "limit"))
+    }
+
+    fn unproven(&self, forced: u64) -> String {
+        let came = match self.deltas {
+            Some(deltas) => format!("{deltas} content deltas"),
+            None => "an answer in one piece".to_owned(),
+        };
+        let finish = match self.finish_reason {
+            Some(reason) => format!("finish reason \"{reason}\""),
+            None => "no finish reason".to_owned(),
+        };
+        format!(
+            "nothing shows that {forced} tokens were made, as forced with ignore_eos: {came}, {finish}, no token count; let the server send usage, or force no lengths"
+        )
     }
 }

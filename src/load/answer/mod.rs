@@ -277,9 +277,9 @@ impl Answer {
 
     /// Writes what was seen into the record, the outcome included. The outcome's detail still
     /// needs to be cleaned of secrets.
-    pub(super) fn conclude(&mut self, ending: &Ending, forced: bool, record: &mut RequestRecord) {
+    pub(super) fn conclude(&mut self, ending: &Ending, record: &mut RequestRecord) {
         let whole = self.whole_answer(record.max_tokens);
-        record.outcome = self.outcome(ending, forced, record.max_tokens, whole.as_ref());
+        record.outcome = self.outcome(ending, record.forced, record.max_tokens, whole.as_ref());
         let story = &mut self.story;
         if let Some((whole, _)) = whole {
             let Whole { finish_reason, usage, timings, results, dimensions } = whole;
@@ -305,6 +305,7 @@ impl Answer {
         record.timings = story.timings;
         record.content_deltas = story.content_deltas;
         record.coalesced_deltas = story.coalesced_deltas;
+        record.first_content_coalesced = story.first_content_coalesced;
         record.comments = story.comments;
         record.bytes_received = self.bytes;
     }

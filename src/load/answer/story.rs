@@ -28,6 +28,7 @@ pub(super) struct Story {
     pub(super) timings: Option<Timings>,
     pub(super) content_deltas: u64,
     pub(super) coalesced_deltas: u64,
+    pub(super) first_content_coalesced: bool,
     pub(super) comments: u64,
     pub(super) error: Option<String>,
     pub(super) unreadable: Option<String>,
@@ -111,6 +112,7 @@ impl Story {
             self.gaps.push(stamp.0.saturating_sub(last.0));
             if self.last_content_read == read {
                 self.coalesced_deltas += 1;
+                self.first_content_coalesced |= self.content_deltas == 2;
             }
         } else {
             self.first_content = Some(stamp);

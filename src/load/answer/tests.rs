@@ -56,8 +56,10 @@ fn blank() -> RequestRecord {
         usage: None,
         timings: None,
         max_tokens: 5,
+        forced: false,
         content_deltas: 0,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,
@@ -84,8 +86,8 @@ fn play(answer: &mut Answer, reads: &[&[u8]], forced: bool) -> RequestRecord {
             break;
         }
     }
-    let mut record = blank();
-    answer.conclude(&ending, forced, &mut record);
+    let mut record = RequestRecord { forced, ..blank() };
+    answer.conclude(&ending, &mut record);
     record
 }
 
@@ -107,6 +109,7 @@ fn a_recorded_answer_gives_the_same_record_split_at_every_byte() {
         record.last_content = None;
         record.finish = None;
         record.coalesced_deltas = 0;
+        record.first_content_coalesced = false;
         record
     };
     let whole = play(&mut answer, &[&bytes], true);
@@ -160,7 +163,11 @@ fn stamps_are_those_of_the_reads() {
     assert_eq!(record.last_content, Some(Stamp(3000)));
     assert_eq!(record.finish, Some(Stamp(4000)));
     assert_eq!(answer.gaps(), [0, 1000, 0]);
-    assert_eq!(record.coalesced_deltas, 2);
+    assert_eq!((record.coalesced_deltas, record.first_content_coalesced), (2, true));
+    // The first content in a read of its own, and the three others in one.
+    let second = position("\" a\\n\"");
+    let record = play(&mut answer, &[&bytes[..second], &bytes[second..]], false);
+    assert_eq!((record.coalesced_deltas, record.first_content_coalesced), (2, false));
 }
 
 #[test]
@@ -194,22 +201,88 @@ fn what_is_missing_is_named() {
         outcome(&chunked(&["data: {oops", done])).starts_with("protocol: an event is not JSON")
     );
     assert_eq!(outcome(&chunked(&[EVENTS[1], done, "data: {oops"])), "Completed");
+    // Servers written in Go say "" where others say null.
+    let open = r#"data: {"choices":[{"finish_reason":"","index":0,"delta":{"content":"x"}}]}"#;
+    assert_eq!(
+        outcome(&chunked(&[open, open])),
+        "truncated: the stream ended after 2 content deltas without a finish reason or [DONE]"
+    );
+    let whole = play(&mut Answer::default(), &[&chunked(&[open, open, done])], false);
+    assert_eq!((whole.outcome, whole.finish_reason), (Outcome::Completed, None));
+    assert_eq!(outcome(&chunked(&[open, open, EVENTS[6]])), "Completed");
     // One of two choices never finishes.
     let two = r#"data: {"choices":[{"index":1,"delta":{"content":"x"}}]}"#;
     assert!(outcome(&chunked(&[EVENTS[1], two, EVENTS[6]])).starts_with("truncated"));
 }
 
 #[test]
-fn forced_tokens_are_counted_by_usage_else_timings_else_deltas() {
+fn forced_tokens_are_counted_by_usage_else_timings() {
     let forced = |events: &[&str]| play(&mut Answer::default(), &[&chunked(events)], true).outcome;
     assert_eq!(forced(&EVENTS), Outcome::Completed);
-    let short =
-        |outcome: Outcome| matches!(outcome, Outcome::Failed { failure: FailureKind::Short, .. });
-    assert!(short(forced(&[EVENTS[1], EVENTS[2], EVENTS[6]])));
+    let short = |outcome: Outcome| {
+        let Outcome::Failed { failure: FailureKind::Short, detail } = outcome else {
+            panic!("expected a short answer, got {outcome:?}");
+        };
+        detail
+    };
     let usage = r#"data: {"choices":[],"usage":{"completion_tokens":4,"prompt_tokens":1}}"#;
-    assert!(short(forced(&[EVENTS[1], EVENTS[6], usage])));
+    assert_eq!(
+        short(forced(&[EVENTS[1], EVENTS[6], usage])),
+        "4 tokens, expected 5 (forced with ignore_eos)"
+    );
     let timings = r#"data: {"choices":[],"timings":{"predicted_n":5}}"#;
     assert_eq!(forced(&[EVENTS[1], EVENTS[6], timings]), Outcome::Completed);
+}
+
+#[test]
+fn forced_tokens_that_nobody_counts_need_deltas_or_the_server_s_word() {
+    let done = "data: [DONE]";
+    let stop = EVENTS[6].replace("length", "stop");
+    let forced = |events: &[&str]| play(&mut Answer::default(), &[&chunked(events)], true).outcome;
+    for (events, finish) in [
+        // What a server does that cuts its answers, and what one does that heeds the end of the text.
+        (vec![EVENTS[1], EVENTS[2], done], "no finish reason"),
+        (vec![EVENTS[1], EVENTS[2], &stop, done], "finish reason \"stop\""),
+    ] {
+        assert_eq!(
+            forced(&events),
+            Outcome::Failed {
+                failure: FailureKind::Short,
+                detail: format!(
+                    "nothing shows that 5 tokens were made, as forced with ignore_eos: 2 content deltas, {finish}, no token count; let the server send usage, or force no lengths"
+                ),
+            }
+        );
+    }
+    // Two deltas may well be five tokens, and the server says that they are.
+    assert_eq!(forced(&[EVENTS[1], EVENTS[2], EVENTS[6], done]), Outcome::Completed);
+    assert_eq!(forced(&[[EVENTS[1]; 5].as_slice(), &[done]].concat()), Outcome::Completed);
+    // Where nothing is forced, nothing needs to be shown.
+    let free = play(&mut Answer::default(), &[&chunked(&[EVENTS[1], done])], false);
+    assert_eq!(free.outcome, Outcome::Completed);
+}
+
+#[test]
+fn a_forced_answer_in_one_piece_needs_a_count_or_the_server_s_word() {
+    let answered = |finish: &str| {
+        let body =
+            format!(r#"{{"choices":[{{"message":{{"content":"we"}},"finish_reason":{finish}}}]}}"#);
+        let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mut answer = Answer::default();
+        answer.reset(Expected { whole: Some(Wanted::Tokens), keep_text: false });
+        assert_eq!(answer.read(bytes.as_bytes(), Stamp(1000)), Progress::Over);
+        let mut record = RequestRecord { forced: true, ..blank() };
+        answer.conclude(&Ending::Over, &mut record);
+        record.outcome
+    };
+    assert_eq!(answered("\"length\""), Outcome::Completed);
+    for (finish, said) in [("null", "no finish reason"), ("\"stop\"", "finish reason \"stop\"")] {
+        let Outcome::Failed { failure: FailureKind::Short, detail } = answered(finish) else {
+            panic!("{finish} is no short answer");
+        };
+        let said = format!("ignore_eos: an answer in one piece, {said}, no token count;");
+        assert!(detail.contains(&said), "{detail}");
+    }
 }
 
 #[test]

@@ -37,6 +37,14 @@ impl Present<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Reason<'a>(pub(super) Option<Cow<'a, str>>);
 
+impl<'a> Reason<'a> {
+    /// The reason, if it says anything. Servers written in Go send `""` in every event in which others
+    /// leave it out or say `null`.
+    pub(super) fn given(self) -> Option<Cow<'a, str>> {
+        self.0.filter(|reason| !reason.is_empty())
+    }
+}
+
 /// `true`; anything else is false.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Truth(pub(super) bool);
@@ -324,7 +332,7 @@ impl<'de: 'a, 'a> Visitor<'de> for ChoicesVisitor<'a> {
             let Some(choice) = choice else { continue };
             let bit = 1 << choice.index.0.unwrap_or(0).min(63);
             choices.seen |= bit;
-            if let Some(reason) = choice.finish_reason.0 {
+            if let Some(reason) = choice.finish_reason.given() {
                 choices.finished |= bit;
                 choices.finish = Some(reason);
             }

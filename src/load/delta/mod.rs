@@ -25,7 +25,7 @@ pub struct Said {
     pub content: bool,
     /// All of that content is reasoning.
     pub reasoning: bool,
-    /// A finish reason (`finish_reason`, or `stop` with its `stop_type`).
+    /// A finish reason (`finish_reason`, or `stop` with its `stop_type`); an empty one is none.
     pub finish: Option<String>,
     /// Bit *i* is set if choice *i* is spoken of; choices above 63 share the last bit.
     pub choices_seen: u64,
@@ -228,13 +228,44 @@ struct Chunk<'a> {
 struct UsageObject {
     prompt_tokens: Count,
     completion_tokens: Count,
+    total_tokens: Count,
     prompt_tokens_details: lenient::Object<PromptDetails>,
+    completion_tokens_details: lenient::Object<CompletionDetails>,
+}
+
+impl UsageObject {
+    /// The counts, if both are there.
+    fn counts(self) -> Option<Usage> {
+        let prompt_tokens = self.prompt_tokens.0?;
+        let completion_tokens = self.completion_tokens.0?;
+        // Some gateways count reasoning beside the completion, so that the total is the sum of three.
+        let is_part = |reasoning: &u64| {
+            let apart = prompt_tokens + completion_tokens + reasoning;
+            *reasoning <= completion_tokens
+                && (*reasoning == 0 || self.total_tokens.0 != Some(apart))
+        };
+        let details = self.completion_tokens_details.0;
+        Some(Usage {
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens: self.prompt_tokens_details.0.and_then(|details| details.cached_tokens.0),
+            reasoning_tokens: details
+                .and_then(|details| details.reasoning_tokens.0)
+                .filter(is_part),
+        })
+    }
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PromptDetails {
     cached_tokens: Count,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CompletionDetails {
+    reasoning_tokens: Count,
 }
 
 #[derive(Deserialize, Default)]
@@ -277,26 +308,17 @@ impl<'a> Chunk<'a> {
             draft_n_accepted: timings.draft_n_accepted.0,
         });
         let timings = timings.filter(|timings| *timings != Timings::default());
-        let usage = match self.usage.0 {
-            Some(UsageObject {
-                prompt_tokens: Count(Some(prompt_tokens)),
-                completion_tokens: Count(Some(completion_tokens)),
-                prompt_tokens_details,
-            }) => Some(Usage {
+        // `/completion` has no usage object; its final object says the same under other names.
+        let named_otherwise = || match (self.tokens_evaluated.0, self.tokens_predicted.0) {
+            (Some(prompt_tokens), Some(completion_tokens)) if self.stop.0 => Some(Usage {
                 prompt_tokens,
                 completion_tokens,
-                cached_tokens: prompt_tokens_details.0.and_then(|details| details.cached_tokens.0),
+                cached_tokens: timings.and_then(|timings| timings.cache_n),
+                reasoning_tokens: None,
             }),
-            // `/completion` has no usage object; its final object says the same under other names.
-            _ => match (self.stop.0, self.tokens_evaluated.0, self.tokens_predicted.0) {
-                (true, Some(prompt_tokens), Some(completion_tokens)) => Some(Usage {
-                    prompt_tokens,
-                    completion_tokens,
-                    cached_tokens: timings.and_then(|timings| timings.cache_n),
-                }),
-                _ => None,
-            },
+            _ => None,
         };
+        let usage = self.usage.0.and_then(UsageObject::counts).or_else(named_otherwise);
         let mut finish = self.choices.finish.map(Cow::into_owned);
         let (mut seen, mut finished) = (self.choices.seen, self.choices.finished);
         if self.content.is_there() {
@@ -305,8 +327,8 @@ impl<'a> Chunk<'a> {
         if self.stop.0 {
             seen |= 1;
             finished |= 1;
-            let reason = self.stop_type.0.as_deref().filter(|reason| !reason.is_empty());
-            finish = Some(reason.unwrap_or("stop").to_owned());
+            let reason = self.stop_type.given();
+            finish = Some(reason.map_or_else(|| "stop".to_owned(), Cow::into_owned));
         }
         Said {
             content: self.choices.contents > 0 || self.content.is_non_empty(),

@@ -48,7 +48,12 @@ fn usage_only_final_chunk_is_not_a_token() {
     assert!(!last.content);
     assert_eq!(
         last.usage,
-        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(3) })
+        Some(Usage {
+            prompt_tokens: 44,
+            completion_tokens: 5,
+            cached_tokens: Some(3),
+            reasoning_tokens: None
+        })
     );
     let timings = last.timings.unwrap();
     assert_eq!((timings.prompt_n, timings.predicted_n), (Some(41), Some(5)));
@@ -60,8 +65,12 @@ fn finish_reasons_are_found_wherever_they_stand() {
     let finish = |payload: &str| said(payload).finish;
     assert_eq!(finish(r#"{"choices":[{"finish_reason":"length","delta":{}}]}"#).unwrap(), "length");
     assert_eq!(finish(r#"{"choices":[{"finish_reason":null,"delta":{}}]}"#), None);
+    assert_eq!(finish(r#"{"choices":[{"finish_reason":"","delta":{}}]}"#), None);
+    let open = said(r#"{"choices":[{"index":0,"finish_reason":"","delta":{"content":"x"}}]}"#);
+    assert_eq!((open.content, open.choices_seen, open.choices_finished), (true, 0b1, 0));
     assert_eq!(finish(r#"{"content":"","stop":true,"stop_type":"limit"}"#).unwrap(), "limit");
     assert_eq!(finish(r#"{"content":"","stop":true,"stopped_eos":true}"#).unwrap(), "stop");
+    assert_eq!(finish(r#"{"content":"","stop":true,"stop_type":""}"#).unwrap(), "stop");
     assert_eq!(finish(r#"{"content":"a","stop":false,"stop_type":"none"}"#), None);
     let one_of_two = said(
         r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"delta":{"content":"x"}}]}"#,
@@ -77,7 +86,12 @@ fn the_final_object_of_completion_counts_tokens() {
     );
     assert_eq!(
         last.usage,
-        Some(Usage { prompt_tokens: 44, completion_tokens: 5, cached_tokens: Some(0) })
+        Some(Usage {
+            prompt_tokens: 44,
+            completion_tokens: 5,
+            cached_tokens: Some(0),
+            reasoning_tokens: None
+        })
     );
 }
 
@@ -133,6 +147,27 @@ fn what_a_server_left_out_is_unknown_and_not_zero() {
 }
 
 #[test]
+fn reasoning_tokens_are_known_where_they_are_a_part_of_the_completion() {
+    for (completion, reasoning, total, expected) in [
+        (80, "64", "124", Some(64)),
+        (80, "80", "124", Some(80)),
+        (80, "0", "124", Some(0)),
+        (80, "64", "null", Some(64)),
+        // Counted beside the completion: the total says so, or there are more of them.
+        (80, "64", "188", None),
+        (80, "81", "null", None),
+        (80, "null", "124", None),
+        (80, "9007199254740993", "124", None),
+    ] {
+        let usage = format!(
+            r#"{{"usage":{{"prompt_tokens":44,"completion_tokens":{completion},"total_tokens":{total},
+            "completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}"#
+        );
+        assert_eq!(said(&usage).usage.unwrap().reasoning_tokens, expected, "{usage}");
+    }
+}
+
+#[test]
 fn a_count_beyond_all_counting_is_absent() {
     let most = said(r#"{"usage":{"prompt_tokens":9007199254740992,"completion_tokens":1}}"#);
     assert_eq!(most.usage.unwrap().prompt_tokens, 1 << 53);
@@ -149,6 +184,20 @@ fn bad_utf_8_inside_a_string_is_content_all_the_same() {
     let mut reader = DeltaReader::default();
     let payload = b"{\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}";
     assert!(reader.read(payload).unwrap().content);
+}
+
+#[test]
+fn a_shape_with_an_empty_finish_reason_is_learned() {
+    let event = |text: &str| {
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":""}}]}}"#
+        )
+    };
+    let mut reader = DeltaReader::default();
+    reader.read(event("we").as_bytes()).unwrap();
+    assert!(reader.plain_content(event("are").as_bytes()).is_some());
+    let last = event("so").replace(r#""finish_reason":"""#, r#""finish_reason":"stop""#);
+    assert_eq!(reader.read(last.as_bytes()).unwrap().finish.as_deref(), Some("stop"));
 }
 
 #[test]

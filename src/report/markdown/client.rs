@@ -54,7 +54,7 @@ pub(super) fn section(report: &Report, page: &mut Page) {
     }
     page.line(match client.clock_source {
         ClockSource::Kernel => {
-            "Received: stamped by the kernel, so a late read is not in the figures above."
+            "Received: stamped by the kernel, so a late read is in the figures above only where it brought several deltas."
         }
         ClockSource::User => {
             "Received: stamped by the client after the read, so a late read is in the figures above."

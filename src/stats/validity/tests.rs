@@ -200,6 +200,44 @@ fn with_kernel_stamps_the_same_delay_is_only_a_warning() {
 }
 
 #[test]
+fn first_contents_that_came_with_the_next_are_told_above_one_in_a_hundred() {
+    for (late, found) in [(1, vec![]), (2, vec!["first_content_coalesced"])] {
+        let mut records = closed_loop(4, 25);
+        for record in records.iter_mut().take(late) {
+            (record.coalesced_deltas, record.first_content_coalesced) = (1, true);
+        }
+        let judged = verdict(&records, &figures(3_250.0), &LIMITS);
+        assert_eq!((warnings(&judged), judged.valid), (found, true), "{late} of 100");
+    }
+}
+
+#[test]
+fn reasoning_that_is_counted_and_not_streamed_is_told() {
+    let mut records = closed_loop(4, 5);
+    records[0].usage.as_mut().expect("has usage").reasoning_tokens = Some(4);
+    let told = verdict(&records, &figures(650.0), &LIMITS);
+    assert_eq!((warnings(&told), told.valid), (vec!["hidden_reasoning"], true));
+    assert!(told.warnings[0].message.starts_with("of 1 of 20 completed requests"), "{told:?}");
+    records[0].reasoning_deltas = 4;
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+}
+
+#[test]
+fn forced_lengths_that_nobody_counted_are_told() {
+    let mut records = closed_loop(4, 5);
+    records.iter_mut().for_each(|record| record.forced = true);
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+    for record in records.iter_mut().take(2) {
+        (record.usage, record.timings) = (None, None);
+    }
+    let told = verdict(&records, &figures(650.0), &LIMITS);
+    assert_eq!((warnings(&told), told.valid), (vec!["forced_length_unchecked"], true));
+    assert!(told.warnings[0].message.contains("of 2 of 20 completed requests"), "{told:?}");
+    records.iter_mut().for_each(|record| record.forced = false);
+    assert_eq!(warnings(&verdict(&records, &figures(650.0), &LIMITS)), [""; 0]);
+}
+
+#[test]
 fn a_delay_nobody_saw_is_said() {
     let mut load = LoadFigures { clock: ClockSource::User, ..figures(650.0) };
     load.client_delay_ns.reset();

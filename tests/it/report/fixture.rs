@@ -68,6 +68,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
             prompt_tokens: 40 + index % 30,
             completion_tokens: 64,
             cached_tokens: Some(0),
+            reasoning_tokens: None,
         }),
         timings: Some(Timings {
             cache_n: Some(0),
@@ -79,8 +80,10 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
             draft_n_accepted: None,
         }),
         max_tokens: 64,
+        forced: false,
         content_deltas: 64,
         coalesced_deltas: 0,
+        first_content_coalesced: false,
         reasoning_deltas: 0,
         results: None,
         dimensions: None,

@@ -69,6 +69,7 @@ fn expected(kind: FaultKind) -> (&'static str, Ends) {
                 // Three of four came with another: gaps of nothing, and the reader is told.
                 let warnings = report["warnings"].to_string();
                 assert!(warnings.contains("coalesced_deltas"), "{warnings}");
+                assert!(warnings.contains("first_content_coalesced"), "{warnings}");
             }),
         ),
         FaultKind::MultiDelta => (
@@ -91,6 +92,8 @@ fn expected(kind: FaultKind) -> (&'static str, Ends) {
                 let rates = &report["rates"];
                 assert!(rates["output_tokens_per_second"].is_null(), "deltas are no tokens");
                 assert!(rates["unknown"]["output_tokens_per_second"].is_string(), "{rates}");
+                let warnings = report["warnings"].to_string();
+                assert!(warnings.contains("forced_length_unchecked"), "{warnings}");
             }),
         ),
         FaultKind::NoTerminator => ("no-terminator", Completes(one_delta_a_token)),

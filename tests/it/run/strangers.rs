@@ -83,10 +83,31 @@ fn an_error_inside_a_200_is_a_failure_whatever_its_shape() {
 #[test]
 fn a_stream_that_stops_after_two_tokens_is_a_failure() {
     check_failing("closed", "truncated", "", stream(&[TOKEN, TOKEN]));
+    let empty = TOKEN.replace(r#""finish_reason":null"#, r#""finish_reason":"""#);
+    check_failing("an empty finish reason", "truncated", "", stream(&[&empty, &empty]));
     let two = [format!("{TOKEN}\n\n"), format!("{TOKEN}\n\n")];
     check_failing("ended by its last chunk", "truncated", "", chunked(&two));
     let whole = chunked(&two);
     check_failing("inside a chunk", "truncated", "", whole[..whole.len() - 20].to_vec());
+}
+
+#[test]
+fn an_answer_of_two_deltas_is_no_forced_one_unless_the_server_says_so() {
+    let done = "data: [DONE]";
+    let finish = |reason: &str| {
+        let finish = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"REASON"}]}"#;
+        finish.replace("REASON", reason)
+    };
+    check_failing("cut", "short", "2 content deltas", stream(&[TOKEN, TOKEN, done]));
+    let stopped = stream(&[TOKEN, TOKEN, &finish("stop"), done]);
+    check_failing("ended by itself", "short", "finish reason \"stop\"", stopped);
+    // Without a count, several tokens in a delta are no failure; the reader is told.
+    let budget_used = stream(&[TOKEN, TOKEN, &finish("length"), done]);
+    let server = Stranger::answering(with_models(move |_| budget_used.clone()));
+    let bench = Bench::new();
+    let report = load(&bench, &server.url(""), &[]).checked(0).report();
+    assert!(report["warnings"].to_string().contains("forced_length_unchecked"), "{report}");
+    assert!(report["rates"]["output_tokens_per_second"].is_null(), "{}", report["rates"]);
 }
 
 #[test]
@@ -193,6 +214,26 @@ fn a_server_that_says_little_completes_and_the_rest_is_unknown() {
         assert!(sent.get(field).is_none(), "{field}: {sent}");
     }
     assert_eq!(sent["stream_options"]["include_usage"], true);
+}
+
+#[test]
+fn reasoning_that_is_counted_and_never_streamed_is_told() {
+    let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":12,"total_tokens":17,"completion_tokens_details":{"reasoning_tokens":10}}}"#;
+    let finish = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let answer = stream(&[TOKEN, TOKEN, finish, usage, "data: [DONE]"]);
+    let server = Stranger::answering(with_models(move |_| answer.clone()));
+    let bench = Bench::new();
+    let ran = load_plain(&bench, &server.url("")).checked(0);
+    let report = ran.report();
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("of 4 of 4 completed requests the server counted reasoning"),
+        "{warnings}"
+    );
+    assert_eq!(report["reconciliation"]["tokens"]["usage_completion_tokens"], 48);
+    for row in ran.rows() {
+        assert_eq!((&row["completion_tokens"], &row["reasoning_tokens"]), (&12.into(), &10.into()));
+    }
 }
 
 #[test]
