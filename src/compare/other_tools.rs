@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn counts_beyond_any_are_as_many_as_can_be_counted() {
-        let summary = json!({"root_group": {}, "metrics": {"checks": {"passes": 1e30, "fails": 9}}});
+        let summary =
+            json!({"root_group": {}, "metrics": {"checks": {"passes": 1e30, "fails": 9}}});
         let work = k6_trial("k6.json", &summary).work.unwrap_or_default();
         assert_eq!((work.requests, work.failed), (u64::MAX, 9));
     }

@@ -73,7 +73,8 @@ fn fetch(repository: &Repository, name: &str, back: Back) -> String {
         }
         None => format!("{there}:{here}"),
     };
-    let words = if shallow { "bring it into the clone" } else { "check its spelling, or bring it here" };
+    let words =
+        if shallow { "bring it into the clone" } else { "check its spelling, or bring it here" };
     format!("{words}: git fetch {depth}{remote} {what}")
 }
 

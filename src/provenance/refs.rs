@@ -374,7 +374,7 @@ pub(super) fn commit_of(repository: &Repository, reference: &str) -> Result<Oid,
     let named = found(repository, reference)
         .ok_or_else(|| unknown(fetching::cure(repository, reference)))?;
     let commit = named.peel(ObjectType::Commit).map_err(|_not_a_commit| {
-        let kind = named.kind().map_or("something else", ObjectType::str);
+        let kind = named.kind().map_or("something else", |kind| kind.str());
         unknown(format!("it is here as a {kind}: name a branch, a tag or a hash"))
     })?;
     Ok(commit.id())

@@ -239,10 +239,8 @@ mod tests {
     async fn the_builds_used_last_stay_and_those_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let builds = folder.path();
-        let [oldest, old, again, _new] =
-            [("d", 400), ("c", 300), ("b", 200), ("a", 100)].map(|(name, used_s)| {
-                place(builds, name, Some(used_s))
-            });
+        let [oldest, old, again, _new] = [("d", 400), ("c", 300), ("b", 200), ("a", 100)]
+            .map(|(name, used_s)| place(builds, name, Some(used_s)));
         let (_canceller, cancel) = cancel::pair();
         let until = Until { deadline: Instant::now() + LONG, cancel };
         // Two calls at once; and one that used it and ended.

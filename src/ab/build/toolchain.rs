@@ -105,10 +105,7 @@ impl Toolchain {
         let digested = answered().map(|(tool, said)| format!("{}: {said}", tool.usual[0]));
         Self {
             words: words.into_iter().chain(variables()).collect::<Vec<_>>().join("; "),
-            digested: digested
-                .chain(variables().map(str::to_owned))
-                .collect::<Vec<_>>()
-                .join("\n"),
+            digested: digested.chain(variables().map(str::to_owned)).collect::<Vec<_>>().join("\n"),
         }
     }
 }
@@ -159,7 +156,8 @@ mod tests {
         };
         let first = Toolchain::of(answers(cuda), &["CFLAGS=-O2".to_owned()]);
         assert_eq!(first.words, "cc 12; c++ 12; Build cuda_12.4/1; rustc 1.90; CFLAGS=-O2");
-        let other = Toolchain::of(answers(&cuda.replace(".131", ".99")), &["CFLAGS=-O2".to_owned()]);
+        let other =
+            Toolchain::of(answers(&cuda.replace(".131", ".99")), &["CFLAGS=-O2".to_owned()]);
         assert_eq!(first.words, other.words);
         assert_ne!(first.digested, other.digested);
         let nothing = Toolchain::of([const { None }; 5], &[]);

@@ -179,8 +179,7 @@ const BROKEN: [&str; 10] = [
 fn built(session: &Session) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(session.folder.path().join("cache/builds")).unwrap();
     let folders = entries.map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> =
-        folders.filter(|folder| folder.join("tree").is_dir()).collect();
+    let mut folders: Vec<PathBuf> = folders.filter(|folder| folder.join("tree").is_dir()).collect();
     folders.sort();
     folders
 }

@@ -218,7 +218,8 @@ fn more_pairs_than_a_session_may_have_are_refused_and_nothing_is_computed_from_t
         assert_eq!(done.exit, 9, "{}", done.stderr);
         assert!(done.stderr.contains(said), "{said}: {}", done.stderr);
     };
-    let words = "b/ab.json\" is damaged: it has 1000000000000 pairs of \"output_tokens_per_second\"";
+    let words =
+        "b/ab.json\" is damaged: it has 1000000000000 pairs of \"output_tokens_per_second\"";
     check(words, |report| report["comparisons"][0]["pairs"] = json!(1_000_000_000_000_u64));
     // The page draws an interval after each of them, which takes the fourth power of their number.
     check("it has 201 pairs of \"e2e_ms_p50\", a session has 200 at most", |report| {

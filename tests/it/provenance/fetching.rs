@@ -34,7 +34,7 @@ impl Remote {
         let commit = |message: &str| {
             git(&origin, &["commit", "--quiet", "--allow-empty", "-m", message]);
         };
-        ["first", "second", "third", "fourth"].map(commit);
+        ["first", "second", "third", "fourth"].iter().for_each(|message| commit(message));
         git(&origin, &["checkout", "--quiet", "-b", "feature", "main~3"]);
         commit("fifth");
         git(&origin, &["tag", "-a", "v1", "-m", "one"]);
@@ -170,5 +170,8 @@ fn where_no_command_helps_none_is_printed() {
     assert!(short.ends_with("all 40 digits of its hash: git fetch origin HASH"), "{short}");
     git(clone.path(), &["remote", "remove", "origin"]);
     let nowhere = hint(clone.path(), "feature");
-    assert!(nowhere.starts_with("check its spelling") && !nowhere.contains("git fetch"), "{nowhere}");
+    assert!(
+        nowhere.starts_with("check its spelling") && !nowhere.contains("git fetch"),
+        "{nowhere}"
+    );
 }
