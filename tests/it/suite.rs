@@ -398,7 +398,8 @@ const EASY: &[&str] = &["--objective", "e2e_ms < 60000", "--goodput-ratio", "0.5
 #[test]
 fn a_search_does_not_take_this_clients_limit_for_the_servers() {
     for (objective, kind) in [(EASY, "goodput"), (&[], "knee")] {
-        let (ran, suite) = search_rate(&Bench::new(), &[ALWAYS_LATE, objective].concat());
+        let bench = Bench::new();
+        let (ran, suite) = search_rate(&bench, &[ALWAYS_LATE, objective].concat());
         assert_eq!(ran.exit, 5, "{kind}: {}{}", ran.stdout, ran.stderr);
         let search = &suite["search"];
         assert_eq!(search["kind"], kind);
