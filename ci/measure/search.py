@@ -28,7 +28,8 @@ NOTHING_FOUND = 99
 SEARCHES = {
     "goodput": (
         'duration = "4s"\narrivals = { process = "constant", rate = 1 }',
-        ["--search", "rate", "--search-from", "16", "--objective", "ttft_ms < 60"],
+        # TTFT begins at the writing: what the client is late is not in it, and a busy machine ends no search.
+        ["--search", "rate", "--search-from", "16", "--objective", "ttft_ms < 60", "--arrival-lateness-floor", "10ms"],
         "requests/s",
         CAPACITY,
     ),

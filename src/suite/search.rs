@@ -264,9 +264,11 @@ impl Search {
             }
         }
         self.client_limit = Some(load);
+        let causes = stand.report.cells.last().map(|trial| trial.causes.join("; "));
         Ok(Err(format!(
-            "at {load} this client was the limit and not the server, {CLIENT_TRIALS} times in a row; the reports of \
-             these trials say how, and a faster or less busy machine for the client would show more"
+            "at {load} this client was the limit and not the server, {CLIENT_TRIALS} times in a row: {}; \
+             let a faster or less busy machine be the client, or pass --accept-saturated-client",
+            causes.unwrap_or_default()
         )))
     }
 
