@@ -10,8 +10,8 @@ use super::unknowns::Unknowns;
 /// Where the prompts came from, how many there are, and how long they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prompts {
-    /// Kind of the dataset: `builtin`, `sharegpt` (the public file), `json`, `jsonl`, `csv`, `text`,
-    /// `synthetic` or `trace`.
+    /// Kind of the dataset: `builtin`, `sharegpt` (the public file), `json`, `jsonl`, `parquet`, `csv`,
+    /// `text`, `synthetic` or `trace`.
     pub kind: String,
     /// SHA-256 of the dataset's file.
     pub file_sha256: Option<String>,

@@ -222,9 +222,9 @@ pub struct WorkloadArgs {
     pub max_context: Option<u64>,
     /// builtin, sharegpt, a file, hf:OWNER/NAME/FILE, or synthetic:input=512,output=128
     ///
-    /// FILE is JSON (ShareGPT, or an array of records), JSONL, CSV or text of one prompt a line. A record
-    /// has a prompt, messages, text or prompt_token_ids, and may have max_tokens and id. sharegpt is the
-    /// public file, from the Hub. synthetic prompts have exactly the asked lengths, in the server's
+    /// FILE is JSON (ShareGPT, or an array of records), JSONL, Parquet, CSV or text of one prompt a line.
+    /// A record has a prompt, messages, text or prompt_token_ids, and may have max_tokens and id. sharegpt
+    /// is the public file, from the Hub. synthetic prompts have exactly the asked lengths, in the server's
     /// tokens: a number, uniform:FROM-TO, normal:MEAN,STDDEV or lognormal:MEAN,STDDEV; with prefix=N
     /// they share N tokens more in front, in prefix_groups=N groups; count=N is how many there are.
     #[arg(long, value_name = "NAME|FILE", env = "SERVER_BENCH_DATASET", hide_env_values = true)]

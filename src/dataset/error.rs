@@ -95,7 +95,7 @@ impl DatasetError {
                 }),
             ),
             DatasetError::Open { .. } => {
-                Some("give the path of a JSON, JSONL, CSV or text file, or use --dataset builtin".to_owned())
+                Some("give the path of a JSON, JSONL, Parquet, CSV or text file, or use --dataset builtin".to_owned())
             }
             DatasetError::Malformed { source, .. } if source.is_eof() => {
                 Some("the file ends in the middle; a download may have been cut, get it again".to_owned())

@@ -11,6 +11,8 @@ pub(super) enum Format {
     Json,
     /// One JSON record a line.
     JsonLines,
+    /// Rows of typed columns, compressed.
+    Parquet,
     /// Columns with a header, between these marks.
     Table {
         /// A comma or a tab.
@@ -26,6 +28,7 @@ impl Format {
         match self {
             Format::Json => "json",
             Format::JsonLines => "jsonl",
+            Format::Parquet => "parquet",
             Format::Table { .. } => "csv",
             Format::Text => "text",
         }
@@ -38,8 +41,10 @@ impl Format {
     ///
     /// Why it cannot be read: a fragment.
     pub(super) fn of(path: &Path, head: &[u8]) -> Result<Self, &'static str> {
-        const BINARY: [(&[u8], &str); 7] = [
-            (b"PAR1", "it is a Parquet file; convert it to JSON lines first"),
+        if head.starts_with(b"PAR1") {
+            return Ok(Format::Parquet);
+        }
+        const BINARY: [(&[u8], &str); 6] = [
             (b"ARROW1", "it is an Arrow file; convert it to JSON lines first"),
             (b"\x1f\x8b", "it is compressed with gzip; decompress it first"),
             (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; decompress it first"),
@@ -90,8 +95,9 @@ mod tests {
         ] {
             assert_eq!(Format::of(Path::new(name), head.as_bytes()), Ok(format), "{name} {head:?}");
         }
+        assert_eq!(Format::of(Path::new("a"), b"PAR1..."), Ok(Format::Parquet));
         for (head, why) in
-            [(&b"PAR1..."[..], "Parquet"), (b"\x1f\x8b\x08", "gzip"), (b"\xff\xfeh\0", "UTF-16")]
+            [(&b"ARROW1.."[..], "Arrow"), (b"\x1f\x8b\x08", "gzip"), (b"\xff\xfeh\0", "UTF-16")]
         {
             let error = Format::of(Path::new("a.jsonl"), head).expect_err("no text");
             assert!(error.contains(why), "{error}");

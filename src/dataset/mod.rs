@@ -9,6 +9,7 @@ mod extract;
 mod format;
 mod json;
 mod lines;
+mod parquet;
 mod pick;
 mod prompt;
 mod reading;

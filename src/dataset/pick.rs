@@ -20,8 +20,8 @@ pub struct PromptSet {
     pub prompts: Vec<Prompt>,
     /// The dataset, as `--dataset` names it.
     pub source: String,
-    /// Of which kind it is: `builtin`, `sharegpt` (the public file), `json`, `jsonl`, `csv`, `text`,
-    /// `synthetic` or `trace`.
+    /// Of which kind it is: `builtin`, `sharegpt` (the public file), `json`, `jsonl`, `parquet`, `csv`,
+    /// `text`, `synthetic` or `trace`.
     pub kind: &'static str,
     /// The file that was read; `None` where there is none.
     pub file: Option<DatasetFile>,

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, Error as _};
 use serde_json::{Map, Value};
 
 use super::format::Format;
@@ -17,7 +17,7 @@ use super::pick::{Conversation, DatasetFile, Picker, PromptSet};
 use super::prompt::Prompt;
 use super::record::{Carries, Fields, Record, RecordFor};
 use super::surrogates::mended;
-use super::{Ask, DatasetError, Fetched, extract, json, recipe, table, trace};
+use super::{Ask, DatasetError, Fetched, extract, json, parquet, recipe, table, trace};
 use crate::cancel::Cancel;
 use crate::event::{Event, Events, Stage};
 use crate::plan::SyntheticSpec;
@@ -93,6 +93,14 @@ impl Reading {
                 });
                 records.map_err(|at| malformed(path, at, RECORDS))?;
             }
+            Format::Parquet => {
+                let rows = parquet::read(source.into_inner().inner, &mut |row| {
+                    let record = RecordFor(carries).deserialize(row)?;
+                    let asked = record.conversation(carries).map_err(serde_json::Error::custom)?;
+                    Ok(unless(&cancel, || picker.offer(asked)))
+                });
+                rows.map_err(|at| malformed(path, at, RECORDS))?;
+            }
             Format::JsonLines => for_each_line(mended(source), path, &cancel, |line| {
                 let record = one(line, RecordFor(carries))?;
                 Ok(picker.offer(record.conversation(carries).map_err(Fault::Said)?))
@@ -150,7 +158,7 @@ impl Reading {
                 });
                 rows.map_err(|(line, source)| at(path, line, source))?;
             }
-            Format::Text => {
+            Format::Parquet | Format::Text => {
                 let why = "a trace is a JSON, JSONL or CSV file, and its name ends so";
                 return Err(DatasetError::Format { path: path.to_path_buf(), why });
             }

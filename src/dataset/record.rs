@@ -51,6 +51,14 @@ const NAME: [&str; 4] = ["id", "custom_id", "question_id", "request_id"];
 /// Where a line of an OpenAI batch file has the whole request.
 const BODY: &str = "body";
 
+/// Name of a conversation of ShareGPT.
+const CONVERSATIONS: &str = "conversations";
+
+/// Whether a field of this name is looked at.
+pub(super) fn means_something(name: &str) -> bool {
+    name == CONVERSATIONS || is_known(name)
+}
+
 fn is_known(name: &str) -> bool {
     let lists: [&[&str]; 6] = [&TEXT, &CHAT, &TOKENS, &BUDGET, &ANSWER, &NAME];
     [TURNS, BODY].contains(&name) || lists.iter().any(|list| list.contains(&name))
@@ -369,7 +377,7 @@ impl<'de> Visitor<'de> for RecordFor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
         let (mut turns, mut fields) = (None, Fields::default());
         while let Some(name) = map.next_key::<String>()? {
-            if name == "conversations" {
+            if name == CONVERSATIONS {
                 turns = Some(map.next_value_seed(TurnsFor(self.0))?);
             } else if is_known(&name) {
                 fields.add(&name, map.next_value()?);
