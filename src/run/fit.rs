@@ -119,8 +119,7 @@ impl<'a> Counter<'a> {
         }
         let stage = Stage::Dataset;
         if self.stage.is_none() {
-            let what =
-                format!("which of {} prompts fit {} tokens", self.prompts, self.context);
+            let what = format!("which of {} prompts fit {} tokens", self.prompts, self.context);
             self.stage = Some(Running::begin(self.events, stage, what));
         }
         let (prompts, total_prompts) = (self.looked_at as u64, self.prompts as u64);

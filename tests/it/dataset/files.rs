@@ -127,11 +127,13 @@ async fn a_trace_may_be_an_array_or_have_line_ends_inside() {
         "{\n  \"timestamp\": 100,\n  \"input_length\": 6\n}",
         "{\n  \"timestamp\": 350,\n  \"input_length\": 5\n}",
     ];
-    let [array, in_a_row] =
-        [format!(" [\n{}\n]\n", requests.join(",\n")), requests.join("\n")];
-    for (name, text) in
-        [("trace.json", &array), ("trace.jsonl", &array), ("trace.", &array), ("trace.json", &in_a_row)]
-    {
+    let [array, in_a_row] = [format!(" [\n{}\n]\n", requests.join(",\n")), requests.join("\n")];
+    for (name, text) in [
+        ("trace.json", &array),
+        ("trace.jsonl", &array),
+        ("trace.", &array),
+        ("trace.json", &in_a_row),
+    ] {
         let read = read_as(name, text.as_bytes(), Carries::Chats, None).await;
         let set = read.unwrap_or_else(|error| panic!("{name} {text}: {}", said(&error)));
         let read: Vec<_> =
@@ -286,7 +288,8 @@ async fn a_hostile_file_is_told_with_its_line() {
         ),
         (
             "trace.json",
-            b"[{\"timestamp\": 2, \"prompt\": \"a\"},\n{\"timestamp\": 1, \"prompt\": \"a\"}]".to_vec(),
+            b"[{\"timestamp\": 2, \"prompt\": \"a\"},\n{\"timestamp\": 1, \"prompt\": \"a\"}]"
+                .to_vec(),
             "at record 2: its timestamp lies 1 s before",
         ),
         (

@@ -280,7 +280,10 @@ async fn a_missing_file_and_a_folder_say_so() {
     ] {
         let said = said(&load_file(&path, ALL, None).await.expect_err("no file"));
         assert!(said.starts_with("cannot open the dataset \"") && said.contains(part), "{said}");
-        assert!(said.contains("hint: give the path of a JSON, JSONL, Parquet, CSV or text file"), "{said}");
+        assert!(
+            said.contains("hint: give the path of a JSON, JSONL, Parquet, CSV or text file"),
+            "{said}"
+        );
     }
 }
 

@@ -9,14 +9,14 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
-use super::*;
+use super::{DatasetError, ExitCode, SCRIPT_JS, fs, json, load_file, said};
 
 const SCHEMA: &str = "message schema { optional binary prompt (UTF8); optional int64 max_tokens;
     optional group messages (LIST) { repeated group list { optional group element {
         optional binary role (UTF8); optional binary content (UTF8); optional binary name (UTF8);
     } } } }";
 
-type Group<'a> = SerializedRowGroupWriter<'a, &'a mut Vec<u8>>;
+type Group<'a> = SerializedRowGroupWriter<'a, Vec<u8>>;
 
 /// Values, how deep each is defined, and which begin a new row.
 fn column<T: DataType>(group: &mut Group<'_>, values: &[T::T], defined: &[i16], begins: &[i16]) {
@@ -27,10 +27,9 @@ fn column<T: DataType>(group: &mut Group<'_>, values: &[T::T], defined: &[i16], 
 
 /// A prompt with its budget, then a chat of two messages, of which the second is the answer.
 fn two_rows(schema: &str, codec: Compression) -> Vec<u8> {
-    let mut file = Vec::new();
     let properties = Arc::new(WriterProperties::builder().set_compression(codec).build());
     let schema = Arc::new(parse_message_type(schema).unwrap());
-    let mut writer = SerializedFileWriter::new(&mut file, schema, properties).unwrap();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let texts = |texts: &[&'static str]| texts.iter().copied().map(ByteArray::from).collect();
     let (roles, said): (Vec<_>, Vec<_>) = (texts(&["user", "assistant"]), texts(&["Go", "a b"]));
@@ -41,8 +40,7 @@ fn two_rows(schema: &str, codec: Compression) -> Vec<u8> {
     column::<ByteArrayType>(&mut group, &said, &chat, &begins);
     column::<ByteArrayType>(&mut group, &[], &[0, 3, 3], &begins);
     group.close().unwrap();
-    writer.close().unwrap();
-    file
+    writer.into_inner().unwrap()
 }
 
 async fn read(bytes: &[u8]) -> Result<PromptSet, DatasetError> {
@@ -65,9 +63,10 @@ async fn rows_of_parquet_are_records() {
     }
     let other = SCHEMA.replace("prompt", "prumpt").replace("max_", "min_").replace("messages", "m");
     let other = two_rows(&other, gzip);
-    for (bytes, words) in
-        [(&other[..], "there is \"prumpt\", \"min_tokens\", \"m\""), (&other[..99], "at record 1: ")]
-    {
+    for (bytes, words) in [
+        (&other[..], "there is \"prumpt\", \"min_tokens\", \"m\""),
+        (&other[..99], "at record 1: "),
+    ] {
         let error = read(bytes).await.expect_err(words);
         assert!(said(&error).contains(words), "{}", said(&error));
         assert_eq!(error.exit_code(), ExitCode::Usage);

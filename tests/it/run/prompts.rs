@@ -85,10 +85,11 @@ fn a_load_of_a_time_does_not_have_a_whole_dataset_counted() {
     let bench = bench("/completion");
     long_prompts(&bench, 2_100);
     let dataset = ["--dataset", "long.jsonl", "--ctx-size", "1024", "--users", "1"];
+    let dataset = [&dataset[..], &["--accept-saturated-client"]].concat();
     let ran = run(&bench, &["sim"], &[&dataset[..], &["--duration", "300ms"]].concat());
     assert_eq!(ran.exit, 0, "{}", ran.stderr);
     let only = "only the first 2000 of 2100 prompts were looked at";
-    assert!(ran.stderr.contains("dataset: which of 2100 prompts fit 511 tokens"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("dataset: which of 2100 prompts fit 512 tokens"), "{}", ran.stderr);
     assert!(ran.stderr.contains("dataset: 1750 of 2100 prompts looked at"), "{}", ran.stderr);
     assert!(ran.stderr.contains("dataset: 1500 of 2000 prompts fit ("), "{}", ran.stderr);
     let report = ran.report();
