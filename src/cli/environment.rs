@@ -102,6 +102,7 @@ const OTHERS: &[(&str, &[(&str, &str)])] = &[
                 "another NVML than the driver's; for tests [default: libnvidia-ml.so.1]",
             ),
             ("LLAMA_API_KEY", "llama-server's own: a server that we start reads it too"),
+            ("LLAMA_ARG_FIT", "llama-server's own: where it is set, ab does not pass --fit off"),
             ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust in place of the system's"),
             ("CI", "plain lines of progress, even on a terminal"),
             ("NO_COLOR", "no colours"),

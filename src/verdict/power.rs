@@ -31,7 +31,7 @@ pub fn mde80(pairs: usize, stddev: f64) -> Option<f64> {
 }
 
 /// The smallest slow-down that is called a regression in 80 of 100 sessions of n pairs whose differences
-/// are normal with this standard deviation. Unit of `stddev`, `bar` and the answer: that of the
+/// are normal and showed this standard deviation. Unit of `stddev`, `bar` and the answer: that of the
 /// differences.
 ///
 /// `level` is what p must not exceed: the level of the look over the number of gated metrics, the first
@@ -49,6 +49,7 @@ pub fn regression80(pairs: usize, stddev: f64, bar: f64, level: f64) -> Option<f
         return None;
     }
     let averages = pairs * (pairs + 1) / 2;
+    let stddev = stddev * usual_shortfall(pairs);
     let sessions = (MOST_AVERAGES / averages).clamp(1, SESSIONS);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut enough: Vec<f64> = (0..sessions)
@@ -61,6 +62,13 @@ pub fn regression80(pairs: usize, stddev: f64, bar: f64, level: f64) -> Option<f
     let eighty = (0.8 * enough.len() as f64).ceil() as usize;
     let (_, answer, _) = enough.select_nth_unstable_by(eighty.saturating_sub(1), f64::total_cmp);
     Some(*answer)
+}
+
+/// By how much more the noise usually is than the standard deviation of so few values says: √(ν/χ²), with
+/// the median of χ² by Wilson and Hilferty. Without it the claim would be 75 for 80 with nine pairs.
+fn usual_shortfall(pairs: usize) -> f64 {
+    let degrees = pairs.saturating_sub(1).max(1) as f64;
+    (1.0 - 2.0 / (9.0 * degrees)).powf(-1.5)
 }
 
 /// How many Walsh averages may lie below 0 while the two-sided p is at most `level`.
@@ -160,7 +168,7 @@ mod tests {
         // Of little noise the estimate's own error decides: 0.84·s/√n above the bar, and 2 % more for
         // signed ranks.
         let quiet = of(12, 0.004, bar).unwrap();
-        assert!((quiet - bar - 0.84 * 1.02 * 0.004 / 12_f64.sqrt()).abs() < 1e-4, "{quiet}");
+        assert!((quiet - bar - 0.84 * 1.02 * 0.004 / 12_f64.sqrt()).abs() < 2e-4, "{quiet}");
         // Of much noise the level decides, and more than Student's claim at 5 % is needed.
         let noisy = of(12, 0.04, bar).unwrap();
         assert!(noisy > 1.15 * mde80(12, 0.04).unwrap(), "{noisy}");
@@ -168,9 +176,10 @@ mod tests {
             (noisy / of(12, 0.08, bar).unwrap() - 0.5).abs() < 0.01,
             "it scales with the noise"
         );
-        // Nine pairs reach a third of 0.0157 only if all agree: Φ(x)⁹ = 0.8 at x = 1.97.
+        // Nine pairs reach a third of 0.0157 only if all agree: Φ(x)⁹ = 0.8 at x = 1.97. Half of the
+        // standard deviations of nine values are below 0.957 of the true one.
         let nine = regression80(9, 1.0, 0.0, 0.0157 / 3.0).unwrap();
-        assert!((nine - 1.97).abs() < 0.05, "{nine}");
+        assert!((nine - 1.97 / 0.957).abs() < 0.05, "{nine}");
         assert_eq!(regression80(8, 1.0, 0.0, 0.0157 / 3.0), None, "never significant");
         assert_eq!(of(12, 0.01, f64::INFINITY), None);
         assert_eq!(regression80(0, 0.01, bar, level), None);

@@ -178,16 +178,20 @@ fn the_smallest_difference_it_claims_to_see_is_seen_about_as_often_as_it_claims(
 
 #[test]
 fn the_regression_it_says_it_would_call_is_called_four_times_out_of_five() {
+    let mut off = Vec::new();
     for (pairs, gated) in [(9, 3), (12, 3), (16, 3), (12, 1)] {
         // With the usual bar the estimate decides, with a small one the level of the look.
         for bar in [0.02, 0.002] {
             let sessions = OneOf { machine: QUIET, pairs, gated, bar };
-            let claimed = sessions.claimed(1000, 31);
+            let claimed = sessions.claimed(2000, 31);
             assert!(claimed > bar.ln_1p(), "{pairs} pairs, bar {bar}: {claimed}");
-            let called = sessions.called(100.0 * claimed.exp_m1(), 1500, 32);
-            within(called, 80.0, 4.0, &format!("{pairs} pairs, {gated} gates, bar {bar}"));
+            let called = 100.0 * sessions.called(100.0 * claimed.exp_m1(), 2000, 32);
+            if (called - 80.0).abs() > 5.0 {
+                off.push(format!("{pairs} pairs, {gated} gates, bar {bar}: {called:.1} of 100"));
+            }
         }
     }
+    assert_eq!(off, [""; 0]);
 }
 
 #[test]
