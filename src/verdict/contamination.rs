@@ -5,7 +5,9 @@
 //! could repeat until it liked it. Playing the block again is somebody else's.
 
 use super::block::median;
-use super::signed_rank::p_value;
+use super::looks::ALPHA;
+use super::scale::slow_down_pct;
+use super::signed_rank::SignedRank;
 
 /// How far from the median, in median absolute deviations, a probe may lie.
 const PROBE_MADS: f64 = 5.0;
@@ -86,17 +88,29 @@ pub const fn repeats_allowed(planned: usize) -> usize {
     planned / 4
 }
 
-/// Whether the machine treated both sides alike: the p of the probes next to base against those
-/// next to head, one pair of probes a pair, in any unit. `None` below the six pairs that a p under
-/// 0.05 takes. To be asked once, at the end: asked at every look it would cry wolf.
+/// A machine that favoured one side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Imbalance {
+    /// Chance of such a difference on a fair machine.
+    pub p: f64,
+    /// How much longer the probe took next to head, per cent; below 0 next to base.
+    pub pct: f64,
+}
+
+/// Whether the machine favoured one side: the probes next to base against those next to head, one
+/// pair of probes a pair, in any unit. `None` where it did not, where it did by less than
+/// [`PROBE_SHARE`], which could make no verdict, and below the six pairs that a p under 0.05 takes. To be
+/// asked once, at the end: asked at every look it would cry wolf.
 #[must_use]
-pub fn probe_balance_p(probes: &[(f64, f64)]) -> Option<f64> {
+pub fn imbalance(probes: &[(f64, f64)]) -> Option<Imbalance> {
     let differences: Vec<f64> = probes
         .iter()
         .map(|(base, head)| head.ln() - base.ln())
         .filter(|difference| difference.is_finite())
         .collect();
-    (differences.len() >= 6).then(|| p_value(&differences))
+    let found = SignedRank::of(&differences).ok().filter(|_| differences.len() >= 6)?;
+    let pct = slow_down_pct(found.estimate);
+    (found.p < ALPHA && pct.abs() >= 100.0 * PROBE_SHARE).then_some(Imbalance { p: found.p, pct })
 }
 
 #[cfg(test)]
@@ -160,12 +174,18 @@ mod tests {
 
     #[test]
     fn probes_that_always_favour_one_side_are_an_imbalance() {
-        let tilted: Vec<_> = (0..8).map(|pair| (200.0, 201.0 + f64::from(pair))).collect();
-        assert!(probe_balance_p(&tilted).unwrap() < 0.05);
+        let tilted = |ms: f64| -> Vec<_> {
+            (0..8).map(|pair| (200.0, 200.0 + ms + 0.1 * f64::from(pair))).collect()
+        };
+        let found = imbalance(&tilted(3.0)).unwrap();
+        assert!(found.p < 0.05 && (1.0..2.0).contains(&found.pct), "{found:?}");
+        let mirrored: Vec<_> = tilted(3.0).into_iter().map(|(base, head)| (head, base)).collect();
+        assert!(imbalance(&mirrored).unwrap().pct < -1.0);
+        assert_eq!(imbalance(&tilted(0.1)), None, "always, and by next to nothing");
         let fair: Vec<_> = (0..8)
-            .map(|pair| if pair % 2 == 0 { (200.0, 201.0) } else { (201.0, 200.0) })
+            .map(|pair| if pair % 2 == 0 { (200.0, 210.0) } else { (210.0, 200.0) })
             .collect();
-        assert!(probe_balance_p(&fair).unwrap() > 0.9);
-        assert_eq!(probe_balance_p(&tilted[..5]), None);
+        assert_eq!(imbalance(&fair), None);
+        assert_eq!(imbalance(&tilted(3.0)[..5]), None);
     }
 }

@@ -94,11 +94,13 @@ pub enum Invalid {
     },
     /// One side's turns met a slower machine.
     #[error(
-        "the machine itself was faster for one side (probes next to base and head differ, p = {p:.3})"
+        "the machine itself was faster for one side (probes next to head took {pct:+.1} %, p = {p:.3})"
     )]
     ProbeImbalance {
         /// Of the signed-rank test.
         p: f64,
+        /// How much longer the probes next to head took, per cent.
+        pct: f64,
     },
     /// Enough pairs were played, and too few of them could be used.
     #[error("{metric}: only {valid} pairs could be used, {lost} were lost, {needed} are needed")]

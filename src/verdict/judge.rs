@@ -5,7 +5,7 @@
 //! in failed requests, stand above every number.
 
 use super::block::{BlockValue, median};
-use super::contamination::probe_balance_p;
+use super::contamination::imbalance;
 use super::crossover::Crossover;
 use super::design::Order;
 use super::evidence::{Evidence, Invalid};
@@ -467,11 +467,8 @@ fn invalid(session: &Session<'_>, least: usize) -> Vec<Invalid> {
     if session.stage == Stage::Interim {
         return faults;
     }
-    if let Some(p) = probe_balance_p(&session.evidence.probes)
-        && p < ALPHA
-    {
-        faults.push(Invalid::ProbeImbalance { p });
-    }
+    let unfair = imbalance(&session.evidence.probes);
+    faults.extend(unfair.map(|found| Invalid::ProbeImbalance { p: found.p, pct: found.pct }));
     faults.extend(too_few_pairs(session, least));
     faults
 }

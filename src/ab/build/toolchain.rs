@@ -117,6 +117,8 @@ async fn version(program: &str, flag: &str, patience: Duration) -> Option<String
     let child = Command::new(words.next()?)
         .args(words)
         .arg(flag)
+        // A question must not make rustup fetch what a repository names and nobody has.
+        .env("RUSTUP_AUTO_INSTALL", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -123,10 +123,15 @@ fn a_merge_is_one_step_and_with_all_parents_its_own_commit_is_found() {
     let report = repository.report().unwrap_or_else(|| panic!("{}", said(&output)));
     assert_eq!(report["first_bad"]["commit"], merge.as_str(), "{}", said(&output));
     assert!(report["warnings"].to_string().contains("--all-parents"), "{}", report["warnings"]);
-    let output = repository
-        .command(&["--good", &good, "--all-parents", "--budget", "60s"])
-        .output()
-        .unwrap();
+    let search = ["--good", good.as_str(), "--all-parents", "--budget", "60s"];
+    let mut output = repository.command(&search).output().unwrap();
+    // On a busy machine a session may have to be played twice, and the budget is spent before the end.
+    for _ in 0..2 {
+        if said(&output).starts_with("unfinished") {
+            let again = [&search[..], &["--resume"]].concat();
+            output = repository.command(&again).output().unwrap();
+        }
+    }
     let report = repository.report().unwrap();
     assert_eq!(report["first_bad"]["commit"], slower.as_str(), "{}", said(&output));
     assert_eq!(report["confirmed"], true, "its parent is good itself");

@@ -15,7 +15,9 @@ fn a_comparison_that_finds_a_slower_head_fails_the_step_and_says_by_how_much() {
         ),
     ]);
     caller.matrix = r#"{"ftype": "q8_0"}"#;
-    let left = caller.play();
+    // A machine that is busy with something else spoils pairs: then it is no evidence, and played again.
+    let left = (0..2).map(|_| caller.play()).find(|left| left.code != 5);
+    let left = left.unwrap_or_else(|| caller.play());
     assert_eq!(left.code, 3, "{}", left.log);
     assert_eq!((left.output("verdict"), left.output("exit-code")), ("regressed", "3"));
     let number = |name: &str| {
