@@ -7,14 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::MOST_KEPT;
 use super::machine::MachineSample;
 use crate::gpu::{Device, Reading};
 use crate::load::Stamp;
 use crate::server::proc::Usage;
 use crate::stats::{Known, Unknown};
-
-/// Above this, every second one is forgotten: an hour at 1 s, or a day at 21 s.
-const MOST_SAMPLES: usize = 4096;
 
 /// All that was seen at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,7 +198,7 @@ impl ResourceHistory {
             Some(sample)
         };
         self.taken += 1;
-        if self.samples.len() > MOST_SAMPLES {
+        if self.samples.len() > MOST_KEPT {
             let mut index = 0;
             self.samples.retain(|_| {
                 index += 1;
@@ -350,14 +348,14 @@ mod tests {
         for second in 0..20_000 {
             history.push(sample(second, second as f64 / 2.0), Utc::now());
         }
-        assert_eq!((history.taken, history.every), (20_000, 8));
-        assert!(history.samples.len() <= MOST_SAMPLES);
+        assert_eq!((history.taken, history.every), (20_000, 32));
+        assert!(history.samples.len() <= MOST_KEPT);
         history.close();
         assert_eq!(history.samples.pop().map(|sample| sample.at.0), Some(19_999_000_000_000));
         let gaps: std::collections::BTreeSet<u64> =
             history.samples.windows(2).map(|pair| pair[1].at.0 - pair[0].at.0).collect();
-        assert_eq!(gaps, [8_000_000_000].into());
-        assert_eq!(history.believed(), Duration::from_secs(20));
+        assert_eq!(gaps, [32_000_000_000].into());
+        assert_eq!(history.believed(), Duration::from_secs(80));
         let server = history.server().unwrap();
         assert!((server.cpu_s - 9_999.5).abs() < 1e-9);
         assert_eq!((server.rss_peak_bytes, server.threads_max), (19_999, 3));

@@ -15,6 +15,10 @@ pub mod scraper;
 pub mod series;
 mod track;
 
+/// Moments of which everything is kept in memory, for the timeline of the report; above this, every second one is
+/// forgotten. Half of it is still more than the 300 steps that a timeline has; on disk are all.
+const MOST_KEPT: usize = 640;
+
 pub use history::{GpuHistory, GpuPoint, ResourceHistory, ResourceSummary, Sample};
 pub use http::ControlPlane;
 pub use identity::ServerIdentity;

@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use super::MOST_KEPT;
 use super::metrics::{Kind, Page};
 use crate::load::Stamp;
 
 /// More than llama-server has, and as many as anybody looks at.
 const MOST_METRICS: usize = 40;
-
-/// Above this, every second one is forgotten.
-const MOST_POINTS: usize = 4096;
 
 /// Labels that every metric of a server has; others make many series of one metric.
 const COMMON_LABELS: [&str; 2] = ["engine", "model_name"];
@@ -61,7 +59,7 @@ impl Tracks {
             if track.points.last().is_none_or(|(before, _)| *before < at) {
                 track.points.push((at, None));
             }
-            too_many |= track.points.len() > MOST_POINTS;
+            too_many |= track.points.len() > MOST_KEPT;
         }
         if too_many {
             for track in self.by_name.values_mut() {
@@ -145,7 +143,7 @@ mod tests {
             tracks.push(Stamp(second), Some(&page));
         }
         assert_eq!(tracks.by_name.len(), MOST_METRICS);
-        assert!(tracks.by_name.values().all(|track| track.points.len() <= MOST_POINTS));
-        assert_eq!(tracks.every(), 4);
+        assert!(tracks.by_name.values().all(|track| track.points.len() <= MOST_KEPT));
+        assert_eq!(tracks.every(), 16);
     }
 }
