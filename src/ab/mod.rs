@@ -14,6 +14,7 @@
 mod assemble;
 pub(crate) mod bisect;
 mod build;
+mod checks;
 mod course;
 mod error;
 mod essence;
