@@ -98,9 +98,9 @@ pub struct Imbalance {
 }
 
 /// Whether the machine favoured one side: the probes next to base against those next to head, one
-/// pair of probes a pair, in any unit. `None` where it did not, where it did by less than
-/// [`PROBE_SHARE`], which could make no verdict, and below the six pairs that a p under 0.05 takes. To be
-/// asked once, at the end: asked at every look it would cry wolf.
+/// pair of probes a pair, in any unit. `None` where it did not, where it did by less than 1 %, which
+/// could make no verdict, and below the six pairs that a p under 0.05 takes. To be asked once, at
+/// the end: asked at every look it would cry wolf.
 #[must_use]
 pub fn imbalance(probes: &[(f64, f64)]) -> Option<Imbalance> {
     let differences: Vec<f64> = probes
