@@ -101,14 +101,12 @@ fn main() {
     println!("{} {wall:.6} {:.6} {}", events.get(), processor as f64 / 1e6, usage.max_rss());
 }
 
-/// Asks again and again, over one connection, until all was asked.
+/// Asks again and again until all was asked; each over its own connection, as the server closes one after
+/// an event stream.
 async fn user(port: usize, left: Rc<Cell<usize>>, events: Rc<Cell<usize>>, body: Bytes) {
-    let mut sender = connect(port).await;
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
-        if sender.ready().await.is_err() {
-            sender = connect(port).await;
-        }
+        let mut sender = connect(port).await;
         let request = Request::post("/v1/chat/completions")
             .header("host", "localhost")
             .header("content-type", "application/json")

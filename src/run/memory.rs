@@ -1,10 +1,10 @@
-//! Memory that a run has needed so far and will not need while it measures.
+//! Memory that a run has needed so far and will not need in its next part.
 //!
 //! Main function: [`give_back`]. Beside a server that fills the machine a client should be small.
 
-/// Gives back the heap that the command line and the preparations took, and the pages of the executable
-/// that only they and the loader touched: code, constants, relocations. What is needed again comes back
-/// from the page cache, microseconds a page; so this is for moments before a load and not for one within it.
+/// Gives back the heap that the parts of a run so far took, and the pages of the executable that only they
+/// and the loader touched: code, constants, relocations. What is needed again comes back from the page
+/// cache, microseconds a page; so this is for moments before and after a load and not for one within it.
 pub(super) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "no crate offers it")]

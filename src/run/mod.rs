@@ -143,6 +143,8 @@ pub async fn execute(
     if let Some(publisher) = &publisher {
         findings.published = publisher.settle(cancel).await;
     }
+    // What is left to do is the reports, with code of their own.
+    memory::give_back();
     conclude::conclude(plan, findings, error, events, cancel)
 }
 
