@@ -225,13 +225,34 @@ mod tests {
         commands.filter(|command| command.starts_with("bench-ci ")).map(words).collect()
     }
 
+    /// Whether a command line starts a real server and says nowhere which model it is to load.
+    fn lacks_a_model(cli: &Cli) -> bool {
+        let lacks = |model: &crate::cli::ModelArgs, server: &crate::cli::ServerArgs| {
+            let is_real = server.url.is_none() && server.server.as_deref() != Some("sim");
+            is_real && model.model.is_none() && model.hf_repo.is_none()
+        };
+        match &cli.command {
+            None => lacks(&cli.run.model, &cli.run.server),
+            Some(Command::Ab(args)) => lacks(&args.run.model, &args.run.server),
+            Some(Command::Bisect(args)) => lacks(&args.run.model, &args.run.server),
+            _ => false,
+        }
+    }
+
     #[test]
-    fn every_command_of_the_readme_can_be_typed() {
-        let commands = command_lines(include_str!("../README.md"));
-        assert!(commands.len() >= 9, "{commands:?}");
+    fn every_command_of_the_documents_can_be_typed_and_has_what_it_needs() {
+        let pages = [
+            include_str!("../README.md"),
+            include_str!("../docs/migrating-from-bench-py.md"),
+            include_str!("../docs/prometheus.md"),
+            include_str!("../docs/runners.md"),
+        ];
+        let commands: Vec<_> = pages.into_iter().flat_map(command_lines).collect();
+        assert!(commands.len() >= 11, "{commands:?}");
         for command in commands {
-            if let Err(error) = parse(command.clone()) {
-                panic!("{command:?}: {error}");
+            match parse(command.clone()) {
+                Ok(cli) => assert!(!lacks_a_model(&cli), "{command:?} names no model"),
+                Err(error) => panic!("{command:?}: {error}"),
             }
         }
     }
