@@ -504,12 +504,12 @@ fn with_flags_of_the_route(
 
 fn tags(args: &RunArgs, found: &Tags, workload: &Workload) -> Tags {
     let typed = |flag: &Option<String>, found: &Option<String>| {
-        flag.clone().filter(|text| !text.is_empty()).or_else(|| found.clone())
+        flag.clone().filter(|text| !text.trim().is_empty()).or_else(|| found.clone())
     };
     // A commit that was typed says nothing about the state of the work tree that we found.
     let dirty = if args.tags.commit.is_some() { None } else { found.dirty };
     Tags {
-        name: args.tags.name.clone().unwrap_or_else(|| workload.scenario.clone()),
+        name: typed(&args.tags.name, &None).unwrap_or_else(|| workload.scenario.clone()),
         runner_label: typed(&args.tags.runner_label, &found.runner_label),
         branch: typed(&args.tags.branch, &found.branch),
         commit: typed(&args.tags.commit, &found.commit),
