@@ -4,7 +4,9 @@
 //! itself is [`crate::run`].
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cancel::Cancel;
@@ -128,9 +130,31 @@ fn help_or_misuse(message: &clap::Error) -> Done {
     if message.use_stderr() {
         // clap knows where its colours may go; if stderr is gone, the exit code still says it.
         drop(message.print());
+        if let Some(variable) = variable_behind(message) {
+            drop(writeln!(
+                std::io::stderr(),
+                "\nhint: that is the value of the variable {variable}"
+            ));
+        }
         return Done { stdout: String::new(), exit: ExitCode::Usage };
     }
     Done::text(message.render().to_string())
+}
+
+/// The variable that has the value which clap finds wrong: it names the flag alone, which nobody typed.
+fn variable_behind(message: &clap::Error) -> Option<String> {
+    let said = |kind| match message.get(kind)? {
+        ContextValue::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let (flag, value) = (said(ContextKind::InvalidArg)?, said(ContextKind::InvalidValue)?);
+    let mut command = Cli::command();
+    // Before that no argument has words.
+    command.build();
+    let of_bench_py = command.find_subcommand("bench-py").into_iter();
+    let mut all = command.get_arguments().chain(of_bench_py.flat_map(clap::Command::get_arguments));
+    let variable = all.find(|arg| arg.get_env().is_some() && arg.to_string() == flag)?.get_env()?;
+    (std::env::var_os(variable)? == value).then(|| variable.to_string_lossy().into_owned())
 }
 
 fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {

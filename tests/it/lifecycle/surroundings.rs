@@ -194,6 +194,20 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
+fn a_variable_that_is_no_number_is_named() {
+    let bench = Bench::new();
+    let mut command = bench.run_command(&["--server", "sim"]);
+    command.env("SERVER_BENCH_N_PROMPTS", "many");
+    let words = "hint: that is the value of the variable SERVER_BENCH_N_PROMPTS";
+    bench.start(command).end().code(2).says(&["invalid value 'many' for '--n-prompts <N>'", words]);
+    // What was typed is what is wrong.
+    let mut command = bench.run_command(&["--server", "sim", "--n-prompts", "few"]);
+    command.env("SERVER_BENCH_N_PROMPTS", "many");
+    let ended = bench.start(command).end();
+    assert!(!ended.code(2).stderr().contains("SERVER_BENCH"), "{}", ended.stderr());
+}
+
+#[test]
 fn an_empty_name_is_none() {
     let bench = Bench::new();
     let ended = bench.run(&with(SMALL, &["--name", "", "--runner-label", " "]));
