@@ -4,7 +4,9 @@
 //! itself is [`crate::run`].
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cancel::Cancel;
@@ -128,9 +130,31 @@ fn help_or_misuse(message: &clap::Error) -> Done {
     if message.use_stderr() {
         // clap knows where its colours may go; if stderr is gone, the exit code still says it.
         drop(message.print());
+        if let Some(variable) = variable_behind(message) {
+            drop(writeln!(
+                std::io::stderr(),
+                "\nhint: that is the value of the variable {variable}"
+            ));
+        }
         return Done { stdout: String::new(), exit: ExitCode::Usage };
     }
     Done::text(message.render().to_string())
+}
+
+/// The variable that has the value which clap finds wrong: it names the flag alone, which nobody typed.
+fn variable_behind(message: &clap::Error) -> Option<String> {
+    let said = |kind| match message.get(kind)? {
+        ContextValue::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let (flag, value) = (said(ContextKind::InvalidArg)?, said(ContextKind::InvalidValue)?);
+    let mut command = Cli::command();
+    // Before that no argument has words.
+    command.build();
+    let of_bench_py = command.find_subcommand("bench-py").into_iter();
+    let mut all = command.get_arguments().chain(of_bench_py.flat_map(clap::Command::get_arguments));
+    let variable = all.find(|arg| arg.get_env().is_some() && arg.to_string() == flag)?.get_env()?;
+    (std::env::var_os(variable)? == value).then(|| variable.to_string_lossy().into_owned())
 }
 
 fn bench_py(args: &BenchPyArgs) -> Result<Done, Error> {
@@ -225,13 +249,34 @@ mod tests {
         commands.filter(|command| command.starts_with("bench-ci ")).map(words).collect()
     }
 
+    /// Whether a command line starts a real server and says nowhere which model it is to load.
+    fn lacks_a_model(cli: &Cli) -> bool {
+        let lacks = |model: &crate::cli::ModelArgs, server: &crate::cli::ServerArgs| {
+            let is_real = server.url.is_none() && server.server.as_deref() != Some("sim");
+            is_real && model.model.is_none() && model.hf_repo.is_none()
+        };
+        match &cli.command {
+            None => lacks(&cli.run.model, &cli.run.server),
+            Some(Command::Ab(args)) => lacks(&args.run.model, &args.run.server),
+            Some(Command::Bisect(args)) => lacks(&args.run.model, &args.run.server),
+            _ => false,
+        }
+    }
+
     #[test]
-    fn every_command_of_the_readme_can_be_typed() {
-        let commands = command_lines(include_str!("../README.md"));
-        assert!(commands.len() >= 9, "{commands:?}");
+    fn every_command_of_the_documents_can_be_typed_and_has_what_it_needs() {
+        let pages = [
+            include_str!("../README.md"),
+            include_str!("../docs/migrating-from-bench-py.md"),
+            include_str!("../docs/prometheus.md"),
+            include_str!("../docs/runners.md"),
+        ];
+        let commands: Vec<_> = pages.into_iter().flat_map(command_lines).collect();
+        assert!(commands.len() >= 11, "{commands:?}");
         for command in commands {
-            if let Err(error) = parse(command.clone()) {
-                panic!("{command:?}: {error}");
+            match parse(command.clone()) {
+                Ok(cli) => assert!(!lacks_a_model(&cli), "{command:?} names no model"),
+                Err(error) => panic!("{command:?}: {error}"),
             }
         }
     }

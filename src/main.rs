@@ -3,22 +3,16 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use bench_ci::{commands, exit::ExitCode, github::surfaces::Job};
+use bench_ci::{commands, error::Error, github::surfaces::Job};
 
 fn main() -> std::process::ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let mut job = Job::begin(&argv);
     let result = commands::main(argv);
     job.unfold();
+    let result = result.and_then(|done| print(&job.harmless(&done.stdout)).map(|()| done.exit));
     let leaving = match &result {
-        Ok(done) => {
-            let text = job.harmless(&done.stdout);
-            // A reader that went away (`| head`) is no failure of ours; a full disk is.
-            match std::io::stdout().lock().write_all(text.as_bytes()) {
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::Tool,
-                _ => done.exit,
-            }
-        }
+        Ok(exit) => *exit,
         Err(error) => {
             let mut message = format!("error: {}\n", error.chain());
             if let Some(hint) = error.hint() {
@@ -31,4 +25,15 @@ fn main() -> std::process::ExitCode {
     };
     job.finish(leaving, result.err().map(|error| error.chain()).as_deref());
     leaving.into()
+}
+
+/// A reader that went away (`| head`) is no failure of ours; a full disk is.
+fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::System { attempt: "write to stdout", source })
+        }
+        _ => Ok(()),
+    }
 }

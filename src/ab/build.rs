@@ -28,6 +28,8 @@ use crate::event::{Event, Events, Stage};
 use crate::model;
 use crate::plan::resolve::Surroundings;
 use crate::provenance::refs::{Commits, Wanted};
+use crate::server::Guard;
+use crate::server::guard::MARK_VARIABLE;
 use crate::verdict::Side;
 
 pub(super) use self::kept::Held;
@@ -199,8 +201,12 @@ impl Wish<'_> {
         let failed = |source| Error::Output { attempt: "write", path: self.log.clone(), source };
         let file = File::create(&self.log).map_err(failed)?;
         let also = file.try_clone().map_err(failed)?;
+        // A build that outlived us, by a kill -9, would go on writing in a work tree whose lock has ended
+        // with us. Without the watchdog it is only that.
+        let guard = Guard::start().ok();
         let mut child = Command::new("sh")
             .args(["-c", self.command])
+            .envs(guard.as_ref().map(|guard| (MARK_VARIABLE, guard.new_mark())))
             .current_dir(tree)
             .stdin(Stdio::null())
             .stdout(file)

@@ -196,11 +196,19 @@ pub fn write_report(path: &Path, report: &Report) -> Result<(), StoreError> {
 /// Every variant but [`StoreError::Write`].
 pub fn read_report(path: &Path) -> Result<Report, StoreError> {
     let path = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(source) => return Err(StoreError::Read { path, source }),
-    };
-    parse(&bytes, path, SCHEMA, SCHEMA_VERSION)
+    report_of(&bytes_of(&path)?, &path)
+}
+
+/// A `report.json` that was read already; `path` is for messages.
+///
+/// # Errors
+/// As [`read_report`].
+pub fn report_of(bytes: &[u8], path: &Path) -> Result<Report, StoreError> {
+    parse(bytes, path, SCHEMA, SCHEMA_VERSION)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, StoreError> {
+    std::fs::read(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })
 }
 
 /// Writes `ab.json`.
@@ -217,13 +225,15 @@ pub fn write_ab(path: &Path, report: &AbReport) -> Result<(), StoreError> {
 /// Every variant but [`StoreError::Write`].
 pub fn read_ab(path: &Path) -> Result<AbReport, StoreError> {
     let path = if path.is_dir() { path.join("ab.json") } else { path.to_owned() };
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(source) => return Err(StoreError::Read { path, source }),
-    };
-    let report: AbReport = parse(&bytes, path.clone(), AB_SCHEMA, AB_SCHEMA_VERSION)?;
+    ab_of(&bytes_of(&path)?, &path)
+}
+
+fn ab_of(bytes: &[u8], path: &Path) -> Result<AbReport, StoreError> {
+    let report: AbReport = parse(bytes, path, AB_SCHEMA, AB_SCHEMA_VERSION)?;
     match too_many_pairs(&report) {
-        Some((metric, pairs)) => Err(StoreError::TooManyPairs { path, metric, pairs }),
+        Some((metric, pairs)) => {
+            Err(StoreError::TooManyPairs { path: path.to_owned(), metric, pairs })
+        }
         None => Ok(report),
     }
 }
@@ -246,35 +256,58 @@ fn too_many_pairs(report: &AbReport) -> Option<(String, u64)> {
 /// Every variant but [`StoreError::Write`].
 pub fn read_suite(path: &Path) -> Result<SuiteReport, StoreError> {
     let path = if path.is_dir() { path.join("suite.json") } else { path.to_owned() };
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(source) => return Err(StoreError::Read { path, source }),
-    };
-    parse(&bytes, path, SUITE_SCHEMA, SUITE_SCHEMA_VERSION)
+    parse(&bytes_of(&path)?, &path, SUITE_SCHEMA, SUITE_SCHEMA_VERSION)
 }
 
-/// Whether a path is that of a suite: its file, or a folder that has one and no report of its own.
-#[must_use]
-pub fn is_suite(path: &Path) -> bool {
-    is_of(path, "suite.json", "bench-ci.suite/")
+/// A finished report of whatever kind.
+#[derive(Debug)]
+pub enum Stored {
+    /// Of a run.
+    Run(Box<Report>),
+    /// Of a comparison.
+    Ab(Box<AbReport>),
+    /// Of a suite.
+    Suite(Box<SuiteReport>),
 }
 
-/// Whether a path is that of a comparison, likewise.
-#[must_use]
-pub fn is_ab(path: &Path) -> bool {
-    is_of(path, "ab.json", "bench-ci.ab/")
+/// Reads what a path names: a file by the schema that it says it has, or of a folder its `report.json`, or
+/// else the `suite.json` or `ab.json` in it. A file is read once, since a pipe has nothing left to say then.
+///
+/// # Errors
+/// Every variant but [`StoreError::Write`].
+pub fn read(path: &Path) -> Result<Stored, StoreError> {
+    let path = if path.is_dir() { file_of(path) } else { path.to_owned() };
+    let bytes = bytes_of(&path)?;
+    let is_of = |name: &str| schema_of(&bytes).is_some_and(|said| said.starts_with(family(name)));
+    Ok(if is_of(SUITE_SCHEMA) {
+        Stored::Suite(Box::new(parse(&bytes, &path, SUITE_SCHEMA, SUITE_SCHEMA_VERSION)?))
+    } else if is_of(AB_SCHEMA) {
+        Stored::Ab(Box::new(ab_of(&bytes, &path)?))
+    } else {
+        Stored::Run(Box::new(report_of(&bytes, &path)?))
+    })
+}
+
+/// The report in a folder.
+fn file_of(folder: &Path) -> PathBuf {
+    let mut named =
+        ["report.json", "suite.json", "ab.json"].map(|name| folder.join(name)).into_iter();
+    let first = named.next().expect("there are three");
+    if first.exists() {
+        return first;
+    }
+    named.find(|file| file.is_file()).unwrap_or(first)
 }
 
 /// Only the schema is looked at; whether the rest is whole is for the reader.
-fn is_of(path: &Path, name: &str, family: &str) -> bool {
-    if path.is_dir() {
-        return path.join(name).is_file() && !path.join("report.json").exists();
-    }
-    let named = |text: String| {
-        let value: Option<Value> = serde_json::from_str(&text).ok();
-        value?.get("schema")?.as_str().map(|schema| schema.starts_with(family))
-    };
-    std::fs::read_to_string(path).ok().and_then(named).unwrap_or(false)
+fn schema_of(bytes: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    value.get("schema")?.as_str().map(str::to_owned)
+}
+
+/// `bench-ci.report/` of `bench-ci.report/1`.
+fn family(schema: &str) -> &str {
+    schema.trim_end_matches(|letter: char| letter.is_ascii_digit())
 }
 
 /// The file of this name in the folder of a report, which is given by itself or by its folder.
@@ -372,15 +405,16 @@ pub fn read_scrapes(path: &Path) -> Result<Vec<ScrapeRow>, StoreError> {
 /// A report of the schema `name`, of which this build reads up to `newest`.
 fn parse<T: DeserializeOwned>(
     bytes: &[u8],
-    path: PathBuf,
+    path: &Path,
     name: &'static str,
     newest: u32,
 ) -> Result<T, StoreError> {
+    let path = path.to_owned();
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(source) => return Err(StoreError::NotJson { path, source }),
     };
-    let family = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let family = family(name);
     let schema = value.get("schema").and_then(Value::as_str);
     match schema.and_then(|schema| schema.strip_prefix(family)?.parse::<u32>().ok()) {
         Some(version) if version > newest => Err(StoreError::Newer { path, version }),

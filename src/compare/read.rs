@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<Trial, StoreError> {
         }
         Ok(value) if is_k6(&value) => Ok(k6_trial(&name, &value)),
         // Our own reader knows best what is wrong with the rest.
-        Ok(_) => Ok(trial(&name, &store::read_report(path)?)),
+        Ok(_) => Ok(trial(&name, &store::report_of(text.as_bytes(), path)?)),
         Err(source) => match lines(&text) {
             Some(rows) => Ok(llama_bench_trial(&name, &rows)),
             None => Err(StoreError::NotJson { path: path.to_owned(), source }),

@@ -95,6 +95,20 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// What these problems of a command line, and of the scenario that it names, are about: a line number says
+/// nothing without its file.
+pub(crate) fn subject_of(scenario: &str, problems: &[Problem]) -> String {
+    const TYPED: &str = "this command line";
+    let any = |is: fn(&Place) -> bool| problems.iter().any(|problem| is(&problem.place));
+    let of_file = any(|place| matches!(place, Place::Line(_)));
+    let of_flags = any(|place| matches!(place, Place::Flag(_)));
+    match (of_file, of_flags) {
+        (false, _) => TYPED.to_owned(),
+        (true, false) => scenario.to_owned(),
+        (true, true) => format!("{TYPED} with {scenario}"),
+    }
+}
+
 /// The message of [`PlanError::Invalid`]: one line for one problem, a list for several.
 fn sentence(subject: &str, problems: &[Problem]) -> String {
     if let [only] = problems {
@@ -170,6 +184,19 @@ mod tests {
         ] {
             assert_eq!(nearest(typed, known), near, "{typed}");
         }
+    }
+
+    #[test]
+    fn lines_are_those_of_a_file_that_is_named() {
+        let places = |places: &[Place]| {
+            let problems: Vec<Problem> =
+                places.iter().map(|place| Problem::new(*place, "wrong")).collect();
+            subject_of("scenario file \"x.toml\"", &problems)
+        };
+        let (line, flag) = (Place::Line(3), Place::Flag("--users"));
+        assert_eq!(places(&[line, Place::Whole]), "scenario file \"x.toml\"");
+        assert_eq!(places(&[flag, line]), "this command line with scenario file \"x.toml\"");
+        assert_eq!(places(&[flag, Place::Whole]), "this command line");
     }
 
     #[test]

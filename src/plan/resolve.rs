@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::problem::{Place, PlanError, Problem};
+use super::problem::{Place, PlanError, Problem, subject_of};
 use super::request::PLACEHOLDER;
 use super::scenario::{self, Origin, Overrides, RequestOverrides};
 use super::{
@@ -109,16 +109,20 @@ fn resolve_with(
         refuse_two_models(args, model.as_ref(), &mut problems);
     }
     let template = prompt_template(args, &mut problems);
+    let mut scenario = String::new();
     let workload = match workload_of(&overrides(args, dataset, template)) {
         Ok(workload) => Some(workload),
-        Err(PlanError::Invalid { problems: found, .. }) => {
+        Err(PlanError::Invalid { subject, problems: found }) => {
+            scenario = subject;
             problems.extend(found);
             None
         }
         Err(other) => return Err(other.into()),
     };
     let (true, Some(workload)) = (problems.is_empty(), workload) else {
-        return Err(PlanError::Invalid { subject: "this command line".to_owned(), problems }.into());
+        return Err(
+            PlanError::Invalid { subject: subject_of(&scenario, &problems), problems }.into()
+        );
     };
     let api_key = args.server.api_key.clone().filter(|key| !key.is_empty()).map(Secret::new);
     let target = match &args.server.url {
@@ -504,12 +508,12 @@ fn with_flags_of_the_route(
 
 fn tags(args: &RunArgs, found: &Tags, workload: &Workload) -> Tags {
     let typed = |flag: &Option<String>, found: &Option<String>| {
-        flag.clone().filter(|text| !text.is_empty()).or_else(|| found.clone())
+        flag.clone().filter(|text| !text.trim().is_empty()).or_else(|| found.clone())
     };
     // A commit that was typed says nothing about the state of the work tree that we found.
     let dirty = if args.tags.commit.is_some() { None } else { found.dirty };
     Tags {
-        name: args.tags.name.clone().unwrap_or_else(|| workload.scenario.clone()),
+        name: typed(&args.tags.name, &None).unwrap_or_else(|| workload.scenario.clone()),
         runner_label: typed(&args.tags.runner_label, &found.runner_label),
         branch: typed(&args.tags.branch, &found.branch),
         commit: typed(&args.tags.commit, &found.commit),

@@ -77,7 +77,7 @@ impl Host {
         events: &Events,
         cancel: &Cancel,
     ) -> Result<Self, Error> {
-        let server = start(spec, log, findings, events, cancel).await?;
+        let server = start(plan, spec, log, findings, events, cancel).await?;
         findings.warnings.extend(server.warnings.iter().cloned());
         let facts = ServerFacts {
             base_url: server.base_url.clone(),
@@ -188,6 +188,7 @@ impl Host {
 }
 
 async fn start(
+    plan: &RunPlan,
     spec: &ServerSpec,
     log: &Path,
     findings: &mut Findings,
@@ -222,12 +223,28 @@ async fn start(
         inherited_api_key: std::env::var("LLAMA_API_KEY")
             .ok()
             .and_then(|keys| server::command::first_key(&keys)),
+        secrets: secrets(plan),
         log_events: Some(events.clone()),
         guard,
     };
     let server = start_beside_digest(&launch, findings.model.as_mut(), cancel).await?;
     stage.done(format!("healthy on {} after {:.2} s", server.base_url, server.healthy_s));
     Ok(server)
+}
+
+/// A header with a shorter value names a way to answer, and is no key.
+const LEAST_HEADER_BYTES: usize = 8;
+
+/// What a server of ours is sent, and what it inherits: it, or a script around it, may write that to its log.
+fn secrets(plan: &RunPlan) -> Vec<Secret> {
+    let headers = plan.credentials.headers.iter().map(|(_, value)| value);
+    let headers = headers.filter(|value| value.expose().len() >= LEAST_HEADER_BYTES);
+    let sent = plan.credentials.api_key.iter().chain(headers).cloned();
+    let set = ["LLAMA_API_KEY", "HF_TOKEN"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let each: Vec<Secret> = set
+        .flat_map(|keys| keys.split(',').map(|key| Secret::new(key.to_owned())).collect::<Vec<_>>())
+        .collect();
+    sent.chain(each).collect()
 }
 
 /// Reading the whole model for its digest takes seconds and warms the page cache too, so it is done

@@ -86,6 +86,17 @@ pub fn redacted(args: &[String]) -> Vec<String> {
     shown
 }
 
+/// The secrets among arguments of llama-server; of keys that are parted by commas, each.
+pub(super) fn secrets_in(args: &[String]) -> Vec<Secret> {
+    let hidden = args.iter().zip(redacted(args)).filter(|(arg, shown)| *arg != shown);
+    let values = hidden.map(|(arg, shown)| match shown.strip_suffix("***") {
+        Some(flag) => arg.strip_prefix(flag).unwrap_or(arg),
+        None => arg,
+    });
+    let each = values.flat_map(|value| value.split(',')).filter(|secret| !secret.is_empty());
+    each.map(|secret| Secret::new(secret.to_owned())).collect()
+}
+
 /// A line of a server's log, in which it may repeat the words that it was started with.
 pub(crate) fn without_secrets(line: &str) -> String {
     let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -222,7 +233,16 @@ pub fn build(
                 cure: ONE_MODEL.to_owned(),
             });
         }
-        draft.push(MODEL[0], &model.to_string_lossy());
+        // A command line that shows another name would load nothing, or another model.
+        let Some(model) = model.to_str() else {
+            return Err(ServerError::Misuse {
+                problem: format!("the path of the model, \"{}\", is no UTF-8", model.display()),
+                cure:
+                    "keep the model in a folder with another name, such as by --model-path-prefix"
+                        .to_owned(),
+            });
+        };
+        draft.push(MODEL[0], model);
     }
     if !extra.has(HOST) {
         draft.push(HOST[0], &spec.host);

@@ -28,7 +28,7 @@ use super::{proc, process};
 /// The hidden subcommand under which main calls [`guard_main`].
 pub const GUARD_COMMAND: &str = "__guard";
 
-/// The environment variable that marks every process that a server starts.
+/// The environment variable that marks every process that a server, or a build of one, starts.
 pub const MARK_VARIABLE: &str = "BENCH_CI_SERVER";
 
 /// Our end of the pipe. Cheap to clone; the guard process ends with the last clone.

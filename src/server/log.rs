@@ -1,10 +1,12 @@
 //! Keeps everything that a server writes, and remembers its last and its telling lines.
 //!
 //! Main type: [`Log`]. One thread reads one pipe, to which the child's standard output and standard
-//! error both go, so that their order is kept; what it reads goes to the file unchanged, and to
-//! everybody else without secrets. Memory is bounded however much the child writes. It does not judge what it reads, except to remember lines
+//! error both go, so that their order is kept; what it reads goes to the file line by line, unchanged but for
+//! the keys that the child is asked with, and to everybody else without what looks like a secret too. Memory
+//! is bounded however much the child writes. It does not judge what it reads, except to remember lines
 //! that [`super::cause`] knows, which a flood (a whole usage text, say) would otherwise push out.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -16,6 +18,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::event::{Event, Events};
+use crate::plan::Secret;
 
 use super::cause;
 use super::command::without_secrets;
@@ -28,6 +31,12 @@ const TELLING_LINES: usize = 8;
 
 /// Longer lines are cut in memory (never in the file).
 const LINE_BYTES: usize = 500;
+
+/// A line that is longer goes to the file in pieces.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Shorter secrets are words, and taking them out would garble the log.
+const LEAST_SECRET_BYTES: usize = 4;
 
 /// How long what is left in the pipe may take once the server is gone. Reached only if a process
 /// that left the server's group still holds the pipe and keeps writing.
@@ -88,7 +97,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Begins to read `pipe` into `file`; each line is also told to `events`, if given.
+    /// Begins to read `pipe` into `file`; each line is also told to `events`, if given. None of `secrets`
+    /// gets anywhere.
     ///
     /// # Errors
     /// If the thread or its pipe cannot be made.
@@ -97,11 +107,15 @@ impl Log {
         file: File,
         tail: Tail,
         events: Option<Events>,
+        mut secrets: Vec<Secret>,
     ) -> std::io::Result<Self> {
+        // Of one that begins with another nothing must be left.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         let (gone, alive) = std::io::pipe()?;
         let (done, finished) = mpsc::channel();
         std::thread::Builder::new().name("server-log".to_owned()).spawn(move || {
-            Copy { file, tail, events, line: Vec::new() }.run(pipe, &gone);
+            Copy { file, tail, events, secrets, unwritten: Vec::new(), line: Vec::new() }
+                .run(pipe, &gone);
             // Nobody listens if the server was dropped.
             let _dropped = done.send(());
         })?;
@@ -120,6 +134,10 @@ struct Copy {
     file: File,
     tail: Tail,
     events: Option<Events>,
+    secrets: Vec<Secret>,
+    /// The beginning of a line whose end has not come.
+    unwritten: Vec<u8>,
+    /// As much of the line as is remembered.
     line: Vec<u8>,
 }
 
@@ -158,17 +176,33 @@ impl Copy {
                 break;
             }
         }
+        let rest = std::mem::take(&mut self.unwritten);
+        self.write(&rest);
         if !self.line.is_empty() {
             self.end_line();
         }
     }
 
+    /// Whole lines at once, since a secret may come in two pieces.
     fn take(&mut self, bytes: &[u8]) {
+        self.unwritten.extend_from_slice(bytes);
+        let whole = match memchr::memrchr(b'\n', &self.unwritten) {
+            Some(end) => end + 1,
+            None if self.unwritten.len() >= PIECE_BYTES => self.unwritten.len(),
+            None => return,
+        };
+        let rest = self.unwritten.split_off(whole);
+        let lines = std::mem::replace(&mut self.unwritten, rest);
+        self.write(&lines);
+    }
+
+    fn write(&mut self, read: &[u8]) {
+        let bytes = without(&self.secrets, read);
         // A full disk must not stop the reading: a child that cannot write would stop serving.
-        if let Err(error) = self.file.write_all(bytes) {
+        if let Err(error) = self.file.write_all(&bytes) {
             self.tail.lock().write_error.get_or_insert_with(|| error.to_string());
         }
-        let mut rest = bytes;
+        let mut rest = &bytes[..];
         while let Some(end) = memchr::memchr(b'\n', rest) {
             self.append(&rest[..end]);
             self.end_line();
@@ -193,6 +227,26 @@ impl Copy {
             events.send(&Event::ServerLog { line: text });
         }
     }
+}
+
+/// The bytes with `***` in place of each secret.
+fn without<'a>(secrets: &[Secret], bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    let mut shown = Cow::Borrowed(bytes);
+    for secret in secrets.iter().map(|secret| secret.expose().as_bytes()) {
+        if secret.len() < LEAST_SECRET_BYTES || memchr::memmem::find(&shown, secret).is_none() {
+            continue;
+        }
+        let mut left = Vec::with_capacity(shown.len());
+        let mut from = 0;
+        for at in memchr::memmem::find_iter(&shown, secret) {
+            left.extend_from_slice(&shown[from..at]);
+            left.extend_from_slice(b"***");
+            from = at + secret.len();
+        }
+        left.extend_from_slice(&shown[from..]);
+        shown = Cow::Owned(left);
+    }
+    shown
 }
 
 /// The line without colours and control characters, which a terminal would obey.
@@ -228,8 +282,12 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         let tail = Tail::default();
         let file = File::create(&path).expect("a file");
-        let log = Log::start(reader, file, tail.clone(), None).expect("a thread");
-        writer.write_all(written).expect("the thread reads");
+        let secrets = vec![Secret::new("sk-of-a-user".to_owned())];
+        let log = Log::start(reader, file, tail.clone(), None, secrets).expect("a thread");
+        // In pieces, as a pipe hands on what is long or was not written at once.
+        for piece in written.chunks(7_000) {
+            writer.write_all(piece).expect("the thread reads");
+        }
         drop(writer);
         log.finish();
         (tail, std::fs::read(&path).expect("written"))
@@ -240,6 +298,19 @@ mod tests {
         let (tail, _file) = logged(b"error: invalid argument: --api-key=s3cret (see --help)\n");
         assert_eq!(tail.last(9), ["error: invalid argument: --api-key=*** (see --help)"]);
         assert!(tail.telling().iter().all(|line| !line.contains("s3cret")));
+    }
+
+    #[test]
+    fn the_key_that_it_is_asked_with_is_in_no_line_and_not_in_the_file() {
+        let mut written = b"argv ['--api-key', 'sk-of-a-user']\n".to_vec();
+        written.extend_from_slice(&[b'.'; 6_960]);
+        // Across the end of a piece, and where no line ends.
+        written.extend_from_slice(b"Bearer sk-of-a-user,sk-of-a-user");
+        let (tail, file) = logged(&written);
+        let text = String::from_utf8(file).expect("as written");
+        assert!(!text.contains("sk-of"), "{text}");
+        assert!(text.starts_with("argv ['--api-key', '***']\n.") && text.ends_with("***,***"));
+        assert_eq!(tail.last(2)[0], "argv ['--api-key', '***']");
     }
 
     #[test]
@@ -272,7 +343,8 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         let tail = Tail::default();
         let file = File::create(folder.path().join("server.log")).expect("a file");
-        let log = Log::start(reader, file, tail.clone(), None).expect("a thread");
+        let secrets = vec![Secret::new("sk-of-a-user".to_owned())];
+        let log = Log::start(reader, file, tail.clone(), None, secrets).expect("a thread");
         writer.write_all(b"before\n").expect("the thread reads");
         log.finish();
         assert_eq!(tail.last(9), ["before"]);

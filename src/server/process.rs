@@ -68,6 +68,8 @@ pub(super) struct Spawn<'a> {
     pub(super) env: &'a [(String, Secret)],
     pub(super) log: File,
     pub(super) events: Option<Events>,
+    /// Not to be read in its log.
+    pub(super) secrets: Vec<Secret>,
     pub(super) guard: Option<Guard>,
 }
 
@@ -79,7 +81,7 @@ impl Process {
     pub(super) async fn spawn(spawn: Spawn<'_>) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let tail = Tail::default();
-        let log = Log::start(reader, spawn.log, tail.clone(), spawn.events)?;
+        let log = Log::start(reader, spawn.log, tail.clone(), spawn.events, spawn.secrets)?;
 
         let mut command = Command::new(spawn.program);
         command

@@ -47,6 +47,8 @@ pub struct Launch<'a> {
     pub log: &'a Path,
     /// The first key of `LLAMA_API_KEY`, which the server inherits and obeys.
     pub inherited_api_key: Option<Secret>,
+    /// What else is sent or handed on to it and must not be read in its log.
+    pub secrets: Vec<Secret>,
     /// Told each line of the log as an event; `None` tells nobody.
     pub log_events: Option<Events>,
     /// Has the server die with us; without it only the kernel's hand on the direct child does.
@@ -237,6 +239,7 @@ async fn start_once(
         env: &spec.env,
         log,
         events: launch.log_events.clone(),
+        secrets: secrets(launch, &command, api_key.as_ref()),
         guard: launch.guard.clone(),
     })
     .await
@@ -293,6 +296,12 @@ async fn start_once(
         process,
         _socket_file: socket_file,
     })
+}
+
+/// Everything that must not be read in its log.
+fn secrets(launch: &Launch<'_>, command: &ServerCommand, api_key: Option<&Secret>) -> Vec<Secret> {
+    let typed = command::secrets_in(&command.args);
+    typed.into_iter().chain(api_key.cloned()).chain(launch.secrets.iter().cloned()).collect()
 }
 
 /// The file of a Unix socket that our child makes; servers leave it behind.

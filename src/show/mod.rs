@@ -10,7 +10,8 @@ use std::path::Path;
 
 pub use error::ShowError;
 
-use crate::artifact::{self, AbReport, Report, SuiteReport, store};
+use crate::artifact::store::{self, Stored};
+use crate::artifact::{self, AbReport, Report, SuiteReport};
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::commands::{Done, terminal_width};
 use crate::error::Error;
@@ -50,13 +51,11 @@ fn name(args: &ReportArgs) -> String {
 }
 
 fn single(args: &ReportArgs, file: &Path) -> Result<Vec<u8>, Error> {
-    if store::is_suite(file) {
-        return suite(args, &store::read_suite(file)?).map(String::into_bytes);
-    }
-    if store::is_ab(file) {
-        return comparison(args, &store::read_ab(file)?).map(String::into_bytes);
-    }
-    let report = store::read_report(file)?;
+    let report = match store::read(file)? {
+        Stored::Suite(report) => return suite(args, &report).map(String::into_bytes),
+        Stored::Ab(report) => return comparison(args, &report).map(String::into_bytes),
+        Stored::Run(report) => report,
+    };
     if args.format == ReportFormat::Parquet {
         let rows = store::read_rows(file)?;
         let mut bytes = Vec::new();

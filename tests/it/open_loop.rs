@@ -206,10 +206,14 @@ fn shapes_that_contradict_each_other_are_errors_that_say_what_to_do() {
             &["3600000000 requests are planned, at most 20000000", "lower the rate, the duration"],
         ),
         (&["--rate", "5", "--arrivals", "poison"], &["did you mean \"poisson\"?"]),
-        (&["--scenario", "open.toml", "--users", "3"], &["--users: the scenario has arrivals"]),
+        (
+            &["--scenario", "open.toml", "--users", "3"],
+            &["error: this command line: --users: the scenario has arrivals"],
+        ),
         (
             &["--scenario", "wrong.toml"],
             &[
+                "error: scenario file \"wrong.toml\" has ",
                 "line 2: users has no place beside arrivals",
                 "line 4: unknown key \"proces\" in [arrivals] (did you mean \"process\"?)",
                 "arrivals.rate must be above zero",

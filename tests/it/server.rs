@@ -119,6 +119,7 @@ impl Stage {
             capabilities: &Capabilities::default(),
             log: &self.path("server.log"),
             inherited_api_key: None,
+            secrets: Vec::new(),
             log_events: Some(Events::default()),
             guard: self.guard.clone(),
         };
@@ -609,6 +610,7 @@ async fn bench_pys_bare_flash_attn_no_longer_stops_the_real_one() {
         capabilities: &capabilities,
         log: &stage.path("server.log"),
         inherited_api_key: None,
+        secrets: Vec::new(),
         log_events: None,
         guard: None,
     };

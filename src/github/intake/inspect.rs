@@ -16,8 +16,8 @@ const LONGEST_TEXT: usize = 16 * 1024;
 const LONGEST_NAME: usize = 100;
 /// Names of fields: a server's metric has its labels in it.
 const LONGEST_KEY: usize = 1024;
-/// A comparison has some thousands of values.
-const MOST_VALUES: usize = 200_000;
+/// A comparison has some thousands of values, the largest suite that is shown three hundred thousand.
+const MOST_VALUES: usize = 500_000;
 /// Each is a row of the page.
 const MOST_CELLS: usize = 512;
 /// Nothing that is measured is larger, and what is larger fills a line with digits.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::command::{Command, harmless};
 use super::outputs::{Found, artifact_key, assignment, files};
 use super::summary::{append, append_summary};
-use crate::artifact::{SuiteCell, store};
+use crate::artifact::store::{self, Stored};
+use crate::artifact::{SuiteCell, SuiteReport};
 use crate::cli::{self, Cli, LogFormat, OutputArgs, RunArgs, ServerArgs};
 use crate::exit::ExitCode;
 use crate::github::inputs;
@@ -154,23 +155,22 @@ impl Inside {
             let cells = nothing(failure.unwrap_or("no report was written"));
             return Found { name: self.name.clone(), cells, exit, json: None, markdown: None };
         };
-        let cells = if store::is_suite(&json) {
-            self.cells_of_suite(&json)
-        } else if self.is_comparison {
-            store::read_ab(&json).map(|report| cell(Content::Comparison(Box::new(report))))
-        } else {
-            store::read_report(&json).map(|report| cell(Content::Run(Box::new(report))))
+        let cells = match store::read(&json) {
+            Ok(Stored::Suite(suite)) => self.cells_of_suite(&suite),
+            Ok(Stored::Ab(report)) => cell(Content::Comparison(report)),
+            Ok(Stored::Run(report)) => cell(Content::Run(report)),
+            Err(error) => nothing(&error.to_string()),
         };
         Found {
             name: self.name.clone(),
-            cells: cells.unwrap_or_else(|error| nothing(&error.to_string())),
+            cells,
             exit,
             json: Some(json),
             markdown: Some(markdown).filter(|path| path.is_file()),
         }
     }
 
-    fn cells_of_suite(&self, json: &Path) -> Result<Vec<Cell>, store::StoreError> {
+    fn cells_of_suite(&self, suite: &SuiteReport) -> Vec<Cell> {
         let cell = |cell: &SuiteCell| {
             let report = store::read_report(&self.out_dir.join(&cell.folder).join("report.json"));
             let content = match report {
@@ -180,7 +180,7 @@ impl Inside {
             };
             Cell { name: cell.name.clone(), content }
         };
-        Ok(store::read_suite(json)?.cells.iter().map(cell).collect())
+        suite.cells.iter().map(cell).collect()
     }
 
     /// What could not be written, in words.

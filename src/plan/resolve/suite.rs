@@ -8,7 +8,7 @@ use super::{Surroundings, plain, resolve_with, unreadable_scenario};
 use crate::cli::RunArgs;
 use crate::error::Error;
 use crate::plan::matrix::{self, Axis, Coordinate, Knob, MOST_CELLS, Setting};
-use crate::plan::problem::{Place, PlanError, Problem};
+use crate::plan::problem::{Place, PlanError, Problem, subject_of};
 use crate::plan::scenario::{self, Entry, Origin, Suite, read_suite};
 use crate::plan::search::{
     BUDGET, FINEST_PRECISION, GOODPUT_RATIO, PRECISION, SearchOver, SearchSpec, TRIAL,
@@ -82,12 +82,12 @@ pub fn intention(args: &RunArgs, surroundings: &Surroundings) -> Result<Intentio
 fn with_mistakes_of_flags(error: PlanError, args: &RunArgs, surroundings: &Surroundings) -> Error {
     let PlanError::Invalid { subject, problems } = error else { return error.into() };
     match plain(args, surroundings) {
-        Err(Error::Plan(PlanError::Invalid { subject: typed, problems: mut all })) => {
+        Err(Error::Plan(PlanError::Invalid { problems: mut all, .. })) => {
             all.extend(
                 problems.into_iter().filter(|problem| !all.contains(problem)).collect::<Vec<_>>(),
             );
             all.sort_by_key(|problem| problem.place);
-            PlanError::Invalid { subject: typed, problems: all }.into()
+            PlanError::Invalid { subject: subject_of(&subject, &all), problems: all }.into()
         }
         _ => PlanError::Invalid { subject, problems }.into(),
     }

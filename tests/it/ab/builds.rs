@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use bench_ci::server::proc;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -264,4 +265,32 @@ fn what_was_built_is_held_as_long_as_it_is_played() {
     send(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(free(), [true, true]);
+}
+
+#[test]
+fn kill_9_takes_a_build_along_before_another_begins_in_its_work_tree() {
+    let session = Session::new();
+    repository_with_a_pull_request(session.folder.path());
+    // As a compiler below make: a process of its own, in a session of its own.
+    let build = "echo begun; setsid sleep 300 & wait";
+    let words = ["--base-ref", "main", "--head-ref", "feature", "--build", build];
+    let rest = ["--server-path", "built", "--model", "synthetic"];
+    let mut child = session.command(&[&words[..], &rest].concat()).spawn().unwrap();
+    let mark = format!("BENCH_CI_CACHE={}", session.folder.path().join("cache").display());
+    // Inherited by everything that it starts.
+    let started = || proc::marked(&mark).len();
+    let begun = Instant::now();
+    let eventually = |what: &str, holds: &dyn Fn() -> bool| {
+        while !holds() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "never: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let log = session.out().join("build-base.log");
+    eventually("the build is at work", &|| {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("begun")) && started() >= 3
+    });
+    send(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    eventually("nothing of it is left", &|| started() == 0);
 }

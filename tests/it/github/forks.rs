@@ -103,7 +103,7 @@ fn an_artifact_of_a_fork_becomes_a_comment() {
         ("evil", "a field that its schema does not have"),
         ("out", "a path that is no plain file name"),
         ("wrong", "another commit than the head"),
-        ("large", "larger than 1048576 bytes"),
+        ("large", "larger than 8388608 bytes"),
         ("old", "it has expired"),
     ] {
         let line = body.lines().find(|line| line.starts_with(&format!("- {name}: ")));

@@ -124,6 +124,24 @@ fn a_key_of_the_started_server_is_shown_nowhere() {
 }
 
 #[test]
+fn a_server_that_writes_its_keys_to_its_log_has_them_taken_out() {
+    let bench = Bench::new();
+    let sim = env!("CARGO_BIN_EXE_bench-ci");
+    // As `set -x` in a script, or a server that logs its arguments and its environment.
+    let words = "echo \"argv ['$*'] key=$BENCH_CI_API_KEY\"; env";
+    let wrapper = bench.script("wrapper", &format!("#!/bin/sh\n{words}\nexec {sim} sim \"$@\"\n"));
+    let args = ["--server", &wrapper, "--n-prompts", "2", "--max-tokens", "2", "--verbose"];
+    let header = format!("X-Secret={HEADER}");
+    let keys = format!("first-2fe1c9,{KEY}");
+    let more = ["--header", &header, "--accept-saturated-client", "--", "--model", "none"];
+    let mut command = bench.run_command(&with(&with(&args, &more), &["--api-key", &keys]));
+    command.env("BENCH_CI_API_KEY", "ours-98f13708210194c4").env("HF_TOKEN", TOKEN);
+    bench.start(command).end().code(0).reports("completed");
+    assert!(bench.read("out/server.log").contains("key=***"), "{}", bench.read("out/server.log"));
+    keeps_secrets(&bench, &["first-2fe1c9", KEY, HEADER, TOKEN, "ours-98f13708210194c4"]);
+}
+
+#[test]
 fn the_keys_of_two_sides_are_shown_nowhere_and_not_in_what_an_interruption_leaves() {
     let (other, variable) = ("key-7d793037a0760186", "variable-6dcd4ce23d88e2ee");
     let bench = Bench::new();

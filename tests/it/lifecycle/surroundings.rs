@@ -45,7 +45,9 @@ fn a_full_stdout_is_code_1() {
     let bench = Bench::new();
     let mut command = bench.run_command(SMALL);
     command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
-    bench.start(command).end().code(1);
+    let ended = bench.start(command).end();
+    let stderr = ended.code(1).stderr();
+    assert!(stderr.contains("error: cannot write to stdout: No space left on device"), "{stderr}");
 }
 
 #[test]
@@ -189,6 +191,39 @@ fn an_empty_variable_counts_as_unset() {
     let mut command = bench.run_command(&["--model", "synthetic"]);
     command.env("LLAMA_SERVER_BIN_PATH", "").env("PATH", "/nowhere");
     bench.start(command).end().code(7).says(&["no llama-server to start", "--server sim"]);
+}
+
+#[test]
+fn a_variable_that_is_no_number_is_named() {
+    let bench = Bench::new();
+    let mut command = bench.run_command(&["--server", "sim"]);
+    command.env("SERVER_BENCH_N_PROMPTS", "many");
+    let words = "hint: that is the value of the variable SERVER_BENCH_N_PROMPTS";
+    bench.start(command).end().code(2).says(&["invalid value 'many' for '--n-prompts <N>'", words]);
+    // What was typed is what is wrong.
+    let mut command = bench.run_command(&["--server", "sim", "--n-prompts", "few"]);
+    command.env("SERVER_BENCH_N_PROMPTS", "many");
+    let ended = bench.start(command).end();
+    assert!(!ended.code(2).stderr().contains("SERVER_BENCH"), "{}", ended.stderr());
+}
+
+#[test]
+fn an_empty_name_is_none() {
+    let bench = Bench::new();
+    let ended = bench.run(&with(SMALL, &["--name", "", "--runner-label", " "]));
+    let run = &ended.code(0).report()["run"];
+    assert_eq!(run["name"], "chat");
+    assert_ne!(run["runner_label"], " ");
+}
+
+#[test]
+fn a_model_whose_path_no_command_line_of_ours_can_hold_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bench = Bench::new();
+    let folder = std::path::Path::new(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let mut command = bench.run_command(&with(SMALL, &["--model", "synthetic"]));
+    command.arg("--model-path-prefix").arg(bench.path("x").with_file_name(folder));
+    bench.start(command).end().code(2).says(&["error: the path of the model, ", "is no UTF-8"]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The files for other tools: k6's, bench.py's, JUnit's. What they say is judged by a reader in
 //! Python, `read_back.py`, that shares nothing with what wrote them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use bench_ci::artifact::{Note, Report, RequestRow, ScrapeRow, Threshold, Unknowns, scrape_rows};
 use bench_ci::load::{FailureKind, Outcome};
@@ -283,4 +284,32 @@ fn bench_pys_command_leaves_bench_pys_files() {
     assert_eq!(missing.status.code(), Some(9));
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(said.contains("requests.jsonl") && said.contains("whole folder"), "{said}");
+}
+
+/// As `<(git show main:report.json)` in a shell.
+#[test]
+fn a_report_that_comes_through_a_pipe_is_read_like_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fixture::ok().to_json();
+    std::fs::write(folder.path().join("a.json"), &text).unwrap();
+    let said = |words: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bench-ci"))
+            .args(words)
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stdin, text) = (child.stdin.take().unwrap(), text.clone());
+        // Whoever has read enough, or nothing, closes it.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["report", "/dev/stdin"]), said(&["report", "a.json"]));
+    let compared = said(&["compare", "/dev/stdin", "a.json"]);
+    assert_eq!(compared.replace("/dev/stdin", "a.json"), said(&["compare", "a.json", "a.json"]));
 }
