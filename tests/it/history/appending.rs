@@ -151,6 +151,42 @@ fn what_is_no_evidence_or_no_place_is_refused_by_name() {
 }
 
 #[test]
+fn a_branch_that_is_checked_out_in_any_work_tree_of_the_repository_is_not_written_to() {
+    let place = Place::new();
+    let main = git2::Repository::init(place.path("work tree")).unwrap();
+    let author = git2::Signature::now("a", "a@example.org").unwrap();
+    let empty = main.find_tree(main.treebuilder(None).unwrap().write().unwrap()).unwrap();
+    main.commit(Some("HEAD"), &author, &author, "one", &empty, &[]).unwrap();
+    let (one, other) = (place.report("one", 'a', 3, 100.0), place.report("other", 'b', 4, 100.0));
+    let append = |repository: &str, report: &std::path::Path| {
+        place.history_in(&place.path(repository), &["append", report.to_str().unwrap()])
+    };
+    let done = append("work tree", &one);
+    assert_eq!(done.exit, 0, "{done:?}");
+    let history = main.find_branch("bench-ci-history", git2::BranchType::Local).unwrap();
+    let before = history.get().target();
+    let mut options = git2::WorktreeAddOptions::new();
+    options.reference(Some(history.get()));
+    main.worktree("pages", &place.path("pages"), Some(&options)).unwrap();
+    let elsewhere = git2::WorktreeAddOptions::new();
+    main.worktree("third", &place.path("third"), Some(&elsewhere)).unwrap();
+    for repository in ["work tree", "pages", "third"] {
+        let done = append(repository, &other);
+        assert_eq!(done.exit, 2, "{repository}: {done:?}");
+        assert!(
+            done.stderr.contains("is checked out in") && done.stderr.contains("pages"),
+            "{done:?}"
+        );
+    }
+    let tip = main.find_branch("bench-ci-history", git2::BranchType::Local).unwrap();
+    assert_eq!(tip.get().target(), before);
+    // One whose folder is gone holds nothing back.
+    std::fs::remove_dir_all(place.path("pages")).unwrap();
+    let done = append("third", &other);
+    assert_eq!(done.exit, 0, "{done:?}");
+}
+
+#[test]
 fn of_a_comparison_the_head_is_the_point_and_an_invalid_one_is_none() {
     use crate::report::comparison::{SLOWER, TTFT_SAME, comparing};
     let place = Place::new();
