@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 
 use self::kept::{Found, MOST_KEPT, Place};
 use super::error::AbError;
-use super::sides::{SideChoice, SidePlan, plan};
+use super::sides::{SideChoice, SidePlan, may_be_one, plan};
 use super::turn::Until;
 use crate::artifact::{Build, Unknowns};
 use crate::cli::AbArgs;
@@ -61,6 +61,13 @@ pub(super) async fn sides(
     let wanted = Wanted { base: reference(&choices[0]), head: reference(&choices[1]) };
     let commits = if wanted.base.is_some() || wanted.head.is_some() {
         let commits = Commits::find(Path::new("."), &wanted).map_err(AbError::from)?;
+        if let (Some(base), Some(head)) = (&commits.base, &commits.head)
+            && base == head
+            && !may_be_one(args)
+        {
+            let both = [&wanted.base, &wanted.head].map(|typed| typed.clone().unwrap_or_default());
+            return Err(AbError::SameCommit { both, commit: short(base).to_owned() }.into());
+        }
         for note in &commits.notes {
             events.send(&Event::Warning { message: note.clone() });
         }

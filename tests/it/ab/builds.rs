@@ -96,6 +96,24 @@ fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() 
 }
 
 #[test]
+fn two_names_of_one_commit_are_refused_unless_something_else_differs() {
+    let session = Session::new();
+    let (base, _) = repository_with_a_pull_request(session.folder.path());
+    let sides = ["--base-ref", "main", "--head-ref", base.as_str()];
+    let build = ["--build", "echo no luck; exit 3", "--server-path", "built"];
+    let rest = ["--model", "synthetic", "--budget", "8s"];
+    let arguments: Vec<&str> = sides.iter().chain(&build).chain(&rest).copied().collect();
+    let ran = session.run(&arguments);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    let words = format!("base \"main\" and head \"{base}\" are the same commit");
+    assert!(ran.stderr.contains(&words), "{}", ran.stderr);
+    assert!(!session.out().join("build-base.log").exists(), "nothing was built");
+    // With other flags it is a question again, and comes as far as its build.
+    let ran = session.run(&[&arguments[..], &["--head-args", "--flash-attn on"]].concat());
+    assert_eq!(ran.exit, 7, "{}", ran.stderr);
+}
+
+#[test]
 fn a_shallow_clone_is_told_the_command_that_mends_it() {
     let origin = tempfile::tempdir().unwrap();
     repository_with_a_pull_request(origin.path());
@@ -116,6 +134,40 @@ fn a_shallow_clone_is_told_the_command_that_mends_it() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("git fetch --deepen=1"), "{stderr}");
+}
+
+#[test]
+fn a_partial_clone_is_told_the_command_that_mends_it() {
+    let origin = tempfile::tempdir().unwrap();
+    repository_with_a_pull_request(origin.path());
+    let session = Session::new();
+    let clone = session.folder.path().join("a clone");
+    let git = |folder: &Path, words: &[&str]| {
+        let output = Command::new("git").current_dir(folder).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(origin.path(), &["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", origin.path().display());
+    let filter = ["clone", "--quiet", "--filter=blob:none", "-b", "feature", &url, "a clone"];
+    git(session.folder.path(), &filter);
+    let build = || {
+        let output = session
+            .command(&["--base-ref", "origin/main", "--head-ref", "HEAD", "--build", "exit 3"])
+            .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+            .current_dir(&clone)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (exit, stderr) = build();
+    assert_eq!(exit, Some(2), "{stderr}");
+    let command = "git fetch --refetch --no-filter origin";
+    assert!(stderr.contains("the clone is partial"), "{stderr}");
+    assert!(stderr.contains(command), "{stderr}");
+    // And that command mends it, as far as the build.
+    git(&clone, &command.split(' ').skip(1).collect::<Vec<_>>());
+    let (exit, stderr) = build();
+    assert_eq!(exit, Some(7), "{stderr}");
 }
 
 #[test]
