@@ -81,6 +81,26 @@ fn the_same_report_twice_is_one_point_and_reports_of_one_commit_are_too() {
 }
 
 #[test]
+fn runs_of_an_unknown_commit_are_points_of_their_own() {
+    let place = Place::new();
+    let nights: Vec<String> = (1..=3)
+        .map(|night| {
+            let mut report = crate::report::fixture::ok();
+            report.run.id = format!("night {night}");
+            report.run.commit = report.run.unknown.option("commit", None, "there is no repository");
+            report.run.started_at = format!("2026-11-{night:02}T12:00:00.000Z");
+            place.write(&format!("{night}.json"), &report).to_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut words = vec!["append"];
+    words.extend(nights.iter().map(String::as_str));
+    words.push(&nights[0]);
+    let done = place.history(&words);
+    assert!(done.stdout.starts_with("3 points appended"), "{done:?}");
+    assert_eq!(place.lines(&place.path("repository.git")).len(), 3);
+}
+
+#[test]
 fn another_machine_model_or_flag_is_another_series() {
     let place = Place::new();
     let mut files = Vec::new();
