@@ -35,6 +35,18 @@ pub(super) use self::kept::Held;
 /// Last lines of a failed build in its message.
 const SHOWN_LINES: usize = 12;
 
+/// What git sets for its hooks and for `git rebase --exec`. A git in the build command would take the user's
+/// own repository for the work tree that is built, and could change it.
+const OF_ANOTHER_REPOSITORY: [&str; 7] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+];
+
 /// Both sides, ready to be played.
 pub(super) struct Ready {
     /// Base and head, planned to the end.
@@ -206,7 +218,11 @@ impl Wish<'_> {
         let failed = |source| Error::Output { attempt: "write", path: self.log.clone(), source };
         let file = File::create(&self.log).map_err(failed)?;
         let also = file.try_clone().map_err(failed)?;
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        for name in OF_ANOTHER_REPOSITORY {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["-c", self.command])
             .current_dir(tree)
             .stdin(Stdio::null())
@@ -246,6 +262,7 @@ impl Wish<'_> {
             how,
             lines: last_lines(&self.log),
             log: self.log.clone(),
+            submodules: tree.join(".gitmodules").is_file(),
         }
         .into())
     }

@@ -37,6 +37,8 @@ pub enum AbError {
         lines: Vec<String>,
         /// All of them.
         log: PathBuf,
+        /// The commit has submodules, whose folders are empty until the command fills them.
+        submodules: bool,
     },
     /// The build left no executable where it was looked for.
     #[error("the build of {side} made no \"{}\"", path.display())]
@@ -114,10 +116,17 @@ impl AbError {
                 "name two commits (merge-base finds the one before the changes), or pass --aa to compare one with itself"
                     .to_owned(),
             ),
-            AbError::Build { log, .. } => Some(format!(
-                "the command runs in a work tree of its commit, by sh -c; full log in {}",
-                log.display()
-            )),
+            AbError::Build { log, submodules, .. } => {
+                let submodules = if *submodules {
+                    "; submodules are empty there until it calls: git submodule update --init"
+                } else {
+                    ""
+                };
+                Some(format!(
+                    "the command runs in a work tree of its commit, by sh -c{submodules}; full log in {}",
+                    log.display()
+                ))
+            }
             AbError::NotBuilt { .. } => Some(
                 "name the executable that the build makes with --server-path, from the root of the repository"
                     .to_owned(),

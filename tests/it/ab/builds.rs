@@ -96,6 +96,52 @@ fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() 
 }
 
 #[test]
+fn a_build_inside_a_git_hook_is_of_its_own_work_tree() {
+    let session = Session::new();
+    let repository = session.folder.path();
+    let (base, _) = repository_with_a_pull_request(repository);
+    let build = ["--build", "git log -1 --format=%H && git checkout --quiet --detach && exit 3"];
+    let output = session
+        .command(&["--base-ref", "merge-base", "--head-ref", "HEAD"])
+        .args(build)
+        .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+        .env("GIT_DIR", repository.join(".git"))
+        .env("GIT_WORK_TREE", repository)
+        .env("GIT_INDEX_FILE", repository.join(".git/index"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(session.out().join("build-base.log")).unwrap();
+    assert_eq!(log.trim(), base);
+}
+
+#[test]
+fn a_build_without_its_submodules_is_told_how_to_get_them() {
+    let session = Session::new();
+    let repository = session.folder.path();
+    repository_with_a_pull_request(repository);
+    let git = |words: &[&str]| {
+        let author = ["-c", "user.name=n", "-c", "user.email=n@example.org"];
+        let output =
+            Command::new("git").current_dir(repository).args(author).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["checkout", "--quiet", "feature"]);
+    std::fs::write(repository.join(".gitmodules"), "").unwrap();
+    git(&["add", ".gitmodules"]);
+    git(&["commit", "--quiet", "-m", "with submodules"]);
+    let hint = |base: &str| {
+        let sides = ["--base-ref", base, "--head-ref", "main", "--build", "exit 3"];
+        let rest = ["--server-path", "built", "--model", "synthetic", "--budget", "8s"];
+        let ran = session.run(&[&sides[..], &rest].concat());
+        assert_eq!(ran.exit, 7, "{}", ran.stderr);
+        ran.stderr.contains("git submodule update --init")
+    };
+    assert!(hint("feature"));
+    assert!(!hint("feature~1"));
+}
+
+#[test]
 fn two_names_of_one_commit_are_refused_unless_something_else_differs() {
     let session = Session::new();
     let (base, _) = repository_with_a_pull_request(session.folder.path());
