@@ -118,7 +118,7 @@ fn sentence(report: &AbReport, fails_more: bool) -> String {
 }
 
 /// Of the interval, the end at which head is slower, as a slow-down in per cent.
-fn slow_down_bound(of: &MetricComparison) -> Option<f64> {
+pub(crate) fn slow_down_bound(of: &MetricComparison) -> Option<f64> {
     let [low, high] = of.ci_pct?;
     let bound = match of.better {
         Better::Higher => 100.0 * (100.0 / (100.0 + low) - 1.0),

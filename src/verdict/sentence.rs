@@ -88,8 +88,8 @@ fn values(of: &Comparison) -> String {
 
 fn harmless(of: &Comparison, found: &SignedRank) -> String {
     let size = plain(slow_down_pct(found.estimate));
-    // Where the floor is the higher of the two, the bar itself may have been passed.
-    let by_floor = of.rule.slower_bar(of.base.median) > of.rule.bar.ln_1p();
+    // A slow-down of the bar itself may not be excluded; then the floor is what makes it harmless.
+    let by_floor = found.interval.high >= of.rule.bar.ln_1p();
     let floor = || format!("{} {}", few_digits(of.rule.floor), of.rule.unit);
     if found.interval.low > 0.0 {
         let below = if by_floor {

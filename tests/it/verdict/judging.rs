@@ -104,6 +104,9 @@ fn each_verdict_says_what_it_found() {
         "{:?}",
         found.reasons
     );
+    // Where the bar is excluded too, it says more.
+    let found = at_the_end(&[metric(&latency("ttft_ms"), 5.0, 0.0, 1.0, 12)]);
+    assert!(found.reasons[0].ends_with(": no slow-down of 3 % or more"), "{:?}", found.reasons);
 }
 
 #[test]
