@@ -17,8 +17,8 @@ use crate::artifact::{
 use crate::exit::ExitCode;
 use crate::plan::RunPlan;
 use crate::provenance::{self, Provenance};
+use crate::run::conclude::server_kind;
 use crate::run::sections::{machine, model_section, tool};
-use crate::stats::ServerKind;
 use crate::verdict::design::pair_order;
 use crate::verdict::looks::{ALPHA, Looks};
 use crate::verdict::power::{regression80, stddev};
@@ -38,7 +38,6 @@ pub(super) struct Parts<'a> {
     pub(super) budget_s: f64,
     pub(super) elapsed_s: f64,
     pub(super) failures_allowed: u64,
-    pub(super) server_kind: ServerKind,
     pub(super) answer: AnswerLength,
     /// `None` where something went wrong before it could end.
     pub(super) ending: Option<Ending>,
@@ -313,7 +312,7 @@ fn side(parts: &Parts<'_>, which: usize) -> SideReport {
     let no_count = "a request came without a count of tokens";
     SideReport {
         label: plan.label.clone(),
-        kind: parts.server_kind,
+        kind: server_kind(&plan.plan),
         r#ref: unknown.option("ref", plan.commit.as_ref().map(|(typed, _)| typed.clone()), binary),
         commit: unknown.option(
             "commit",
@@ -433,10 +432,22 @@ fn warnings(parts: &Parts<'_>, judged: &Judgement) -> Vec<Note> {
         .warnings
         .iter()
         .map(|message| note("session", message))
+        .chain(failed_cold(parts.state).map(|message| note("warm_up_failed", &message)))
         .chain(parts.notes.iter().map(|message| note("commits", message)))
         .chain(judged.warnings.iter().map(|message| note("verdict", message)))
         .chain(parts.provenance.notes.iter().map(|message| note("provenance", message)))
         .collect()
+}
+
+/// Failures that are in no figure of the comparison, because nothing was measured yet: `None` of none.
+fn failed_cold(state: &State) -> Option<String> {
+    let [base, head] = [Side::Base, Side::Head].map(|side| state.failed_in_warm_up(side));
+    (base + head > 0).then(|| {
+        format!(
+            "requests failed while servers were warmed up, and count nowhere else: base {base}, head {head}; \
+             requests.jsonl of the trials has each"
+        )
+    })
 }
 
 fn files() -> Vec<FileEntry> {

@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 
 use self::kept::{Found, MOST_KEPT, Place};
 use super::error::AbError;
-use super::sides::{SideChoice, SidePlan, plan};
+use super::sides::{SideChoice, SidePlan, may_be_one, plan};
 use super::turn::Until;
 use crate::artifact::{Build, Unknowns};
 use crate::cli::AbArgs;
@@ -36,6 +36,18 @@ pub(super) use self::kept::Held;
 
 /// Last lines of a failed build in its message.
 const SHOWN_LINES: usize = 12;
+
+/// What git sets for its hooks and for `git rebase --exec`. A git in the build command would take the user's
+/// own repository for the work tree that is built, and could change it.
+const OF_ANOTHER_REPOSITORY: [&str; 7] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+];
 
 /// Both sides, ready to be played.
 pub(super) struct Ready {
@@ -63,6 +75,13 @@ pub(super) async fn sides(
     let wanted = Wanted { base: reference(&choices[0]), head: reference(&choices[1]) };
     let commits = if wanted.base.is_some() || wanted.head.is_some() {
         let commits = Commits::find(Path::new("."), &wanted).map_err(AbError::from)?;
+        if let (Some(base), Some(head)) = (&commits.base, &commits.head)
+            && base == head
+            && !may_be_one(args)
+        {
+            let both = [&wanted.base, &wanted.head].map(|typed| typed.clone().unwrap_or_default());
+            return Err(AbError::SameCommit { both, commit: short(base).to_owned() }.into());
+        }
         for note in &commits.notes {
             events.send(&Event::Warning { message: note.clone() });
         }
@@ -204,7 +223,11 @@ impl Wish<'_> {
         // A build that outlived us, by a kill -9, would go on writing in a work tree whose lock has ended
         // with us. Without the watchdog it is only that.
         let guard = Guard::start().ok();
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        for name in OF_ANOTHER_REPOSITORY {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["-c", self.command])
             .envs(guard.as_ref().map(|guard| (MARK_VARIABLE, guard.new_mark())))
             .current_dir(tree)
@@ -245,6 +268,7 @@ impl Wish<'_> {
             how,
             lines: last_lines(&self.log),
             log: self.log.clone(),
+            submodules: tree.join(".gitmodules").is_file(),
         }
         .into())
     }

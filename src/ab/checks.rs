@@ -6,7 +6,7 @@ use super::assemble::{Parts, crashes};
 use super::session;
 use super::state::State;
 use crate::artifact::Check;
-use crate::verdict::{Judgement, Role, Work};
+use crate::verdict::{Judgement, Role, Side, Work};
 
 /// A server that is not loaded uses less than this share of one processor.
 const IDLE_SHARE: f64 = 0.05;
@@ -28,6 +28,7 @@ pub(super) fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
     let trials = || state.pairs.iter().flat_map(|record| &record.trials);
     let spoilt = state.pairs.iter().filter(|record| record.spoilt.is_some()).count();
     let unsettled = trials().filter(|trial| !trial.warmup.settled).count();
+    let cold = [Side::Base, Side::Head].map(|side| state.failed_in_warm_up(side));
     let within = state
         .sizing
         .as_ref()
@@ -59,8 +60,13 @@ pub(super) fn checks(parts: &Parts<'_>, judged: &Judgement) -> Vec<Check> {
         idle_neighbour(state, state.sizing.as_ref().map_or(parts.restart, |sizing| sizing.restart)),
         check(
             "warmed_up",
-            unsettled == 0,
-            format!("{unsettled} of {} warm-ups did not settle{within}", trials().count()),
+            unsettled == 0 && cold == [0, 0],
+            format!(
+                "{unsettled} of {} warm-ups did not settle{within}; requests that failed in them: base {}, head {}",
+                trials().count(),
+                cold[0],
+                cold[1]
+            ),
         ),
         client_kept_up(trials().filter_map(|trial| trial.client_late_ratio)),
     ];

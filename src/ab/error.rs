@@ -16,6 +16,14 @@ pub enum AbError {
     /// A commit could not be found or laid out.
     #[error(transparent)]
     Refs(#[from] RefsError),
+    /// Two names of one commit, so that a server would be compared with itself.
+    #[error("base \"{}\" and head \"{}\" are the same commit, {commit}", both[0], both[1])]
+    SameCommit {
+        /// Base and head as typed.
+        both: [String; 2],
+        /// Its short hash.
+        commit: String,
+    },
     /// A commit could not be built.
     #[error("cannot build {side} ({commit}): the build command {how}{}", .lines.iter().map(|line| format!("\n      log: {line}")).collect::<String>())]
     Build {
@@ -29,6 +37,8 @@ pub enum AbError {
         lines: Vec<String>,
         /// All of them.
         log: PathBuf,
+        /// The commit has submodules, whose folders are empty until the command fills them.
+        submodules: bool,
     },
     /// The build left no executable where it was looked for.
     #[error("the build of {side} made no \"{}\"", path.display())]
@@ -89,7 +99,9 @@ impl AbError {
             AbError::Refs(error) => error.exit_code(),
             AbError::Build { .. } | AbError::NotBuilt { .. } => ExitCode::Server,
             AbError::Side { source, .. } => source.exit_code(),
-            AbError::NothingToResume { .. } | AbError::OtherPlan { .. } => ExitCode::Usage,
+            AbError::SameCommit { .. }
+            | AbError::NothingToResume { .. }
+            | AbError::OtherPlan { .. } => ExitCode::Usage,
             AbError::State { .. } => ExitCode::Report,
             AbError::NoTime { .. } => ExitCode::NotEvidence,
         }
@@ -100,10 +112,21 @@ impl AbError {
     pub fn hint(&self) -> Option<String> {
         match self {
             AbError::Refs(error) => error.hint(),
-            AbError::Build { log, .. } => Some(format!(
-                "the command runs in a work tree of its commit, by sh -c; full log in {}",
-                log.display()
-            )),
+            AbError::SameCommit { .. } => Some(
+                "name two commits (merge-base finds the one before the changes), or pass --aa to compare one with itself"
+                    .to_owned(),
+            ),
+            AbError::Build { log, submodules, .. } => {
+                let submodules = if *submodules {
+                    "; submodules are empty there until it calls: git submodule update --init"
+                } else {
+                    ""
+                };
+                Some(format!(
+                    "the command runs in a work tree of its commit, by sh -c{submodules}; full log in {}",
+                    log.display()
+                ))
+            }
             AbError::NotBuilt { .. } => Some(
                 "name the executable that the build makes with --server-path, from the root of the repository"
                     .to_owned(),

@@ -112,65 +112,77 @@ fn is_tail(name: &str) -> bool {
 
 /// The rules of a session: gates first, the rest in the order of reports.
 ///
-/// The flags stand over the scenario. A metric with a bar of its own gates.
+/// The flags stand over the scenario. A metric with a bar of its own gates, and so does a `[[gate]]` of the
+/// scenario without one; what has no bar or floor of its own has those that a gate has by default.
 pub(super) fn rules(args: &DesignArgs, gates: &[Gate], problems: &mut Vec<Problem>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = COMPARED
         .iter()
         .map(|(name, unit, better, role)| {
-            let mut rule = Rule::by_default(name, unit, *better, *role);
+            let mut rule = by_default(name, unit, *better, *role, args.delta);
             if *role != Role::Gate {
                 rule.floor = 0.0;
-            }
-            if let Some(delta) = args.delta.filter(|_| *role == Role::Gate) {
-                rule.bar = delta;
             }
             rule
         })
         .collect();
-    let mut set = |place: Place, name: &str, bar: Option<f64>, floor: Option<f64>| {
-        let found = rules.iter_mut().find(|rule| {
-            // `ttft_ms=3%` means its median, which is what is compared.
-            rule.role != Role::Exact
-                && (rule.metric == name || rule.metric.strip_suffix("_p50") == Some(name))
-        });
-        if is_tail(name) {
-            let said = format!("\"{name}\" is only shown, it never decides");
-            let hint = "choose another metric, such as ttft_ms_p50";
-            problems.push(Problem::new(place, said).hinting(hint));
-            return;
-        }
-        let Some(rule) = found else {
-            let known: Vec<&str> =
-                names().filter(|known| *known != FAILED && !is_tail(known)).collect();
-            let mut problem = Problem::new(
-                place,
-                format!("no metric \"{name}\" is compared; there are {}", quoted(&known)),
-            );
-            if let Some(near) = nearest(name, known) {
-                problem = problem.hinting(format!("did you mean \"{near}\"?"));
+    let mut set =
+        |place: Place, name: &str, decides: bool, bar: Option<f64>, floor: Option<f64>| {
+            let found = rules.iter_mut().find(|rule| {
+                // `ttft_ms=3%` means its median, which is what is compared.
+                rule.role != Role::Exact
+                    && (rule.metric == name || rule.metric.strip_suffix("_p50") == Some(name))
+            });
+            if is_tail(name) {
+                let said = format!("\"{name}\" is only shown, it never decides");
+                let hint = "choose another metric, such as ttft_ms_p50";
+                problems.push(Problem::new(place, said).hinting(hint));
+                return;
             }
-            problems.push(problem);
-            return;
+            let Some(rule) = found else {
+                let known: Vec<&str> =
+                    names().filter(|known| *known != FAILED && !is_tail(known)).collect();
+                let mut problem = Problem::new(
+                    place,
+                    format!("no metric \"{name}\" is compared; there are {}", quoted(&known)),
+                );
+                if let Some(near) = nearest(name, known) {
+                    problem = problem.hinting(format!("did you mean \"{near}\"?"));
+                }
+                problems.push(problem);
+                return;
+            };
+            if decides && rule.role != Role::Gate {
+                *rule = by_default(&rule.metric, &rule.unit, rule.better, Role::Gate, args.delta);
+            }
+            if let Some(bar) = bar {
+                rule.bar = bar;
+            }
+            if let Some(floor) = floor {
+                rule.floor = floor;
+            }
         };
-        if let Some(bar) = bar {
-            rule.role = Role::Gate;
-            rule.bar = bar;
-        }
-        if let Some(floor) = floor {
-            rule.floor = floor;
-        }
-    };
     for gate in gates {
-        set(gate.place, &gate.metric, gate.bar, gate.floor);
+        set(gate.place, &gate.metric, true, gate.bar, gate.floor);
     }
     for typed in &args.bars {
-        set(Place::Flag("--bar"), &typed.metric, Some(typed.bar), None);
+        set(Place::Flag("--bar"), &typed.metric, true, Some(typed.bar), None);
     }
     for typed in &args.floors {
-        set(Place::Flag("--floor"), &typed.metric, None, Some(typed.floor));
+        set(Place::Flag("--floor"), &typed.metric, false, None, Some(typed.floor));
     }
     gates_first(&mut rules);
     rules
+}
+
+/// With the defaults, and `--delta` over the bar.
+fn by_default(name: &str, unit: &str, better: Better, role: Role, delta: Option<f64>) -> Rule {
+    let mut rule = Rule::by_default(name, unit, better, role);
+    rule.bar = delta.unwrap_or(rule.bar);
+    if name == SERVER_CPU {
+        // In ms, and no latency that anybody could notice.
+        rule.floor = 0.0;
+    }
+    rule
 }
 
 /// In the order of reports.

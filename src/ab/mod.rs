@@ -45,11 +45,11 @@ use crate::event::{Event, Events, Stage};
 use crate::exit::ExitCode;
 use crate::history::{self, noise::earlier_aa};
 use crate::plan::problem::PlanError;
-use crate::plan::{RunPlan, ServerProgram, Target, duration};
+use crate::plan::{RunPlan, duration};
 use crate::provenance::Provenance;
+use crate::run::conclude::server_kind;
 use crate::run::findings::Findings;
 use crate::run::{dry, measure, watchers};
-use crate::stats::ServerKind;
 use crate::verdict::looks::Looks;
 use crate::verdict::{Role, Rule, Side};
 use crate::{report, run, signals};
@@ -200,10 +200,7 @@ async fn play(
         State::begin(plan_value, seed(args))
     };
     state.warn(&order.warnings);
-    let server_kind = match &base.plan.target {
-        Target::Start(spec) if spec.program == ServerProgram::Sim => ServerKind::Sim,
-        _ => ServerKind::LlamaServer,
-    };
+    let server_kind = server_kind(&base.plan);
     let answer = answer_length(args, &base.plan);
     let begin =
         |plan: SidePlan| SideState { plan, findings: Findings::begin(order.provenance.clone()) };
@@ -274,7 +271,6 @@ async fn play(
         budget_s: args.design.budget.as_secs_f64(),
         elapsed_s: order.begun.elapsed().as_secs_f64(),
         failures_allowed: args.run.limits.max_failed,
-        server_kind,
         answer,
         ending,
         causes: causes.into_iter().collect(),

@@ -3,7 +3,7 @@
 //! Main types: [`SidePlan`], one side; [`SideChoice`], where its server comes from. Building is in
 //! `build`; nothing is started here.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::artifact::Build;
 use crate::cli::{AbArgs, KeyValue, RunArgs};
@@ -62,15 +62,19 @@ pub(super) fn choices(args: &AbArgs) -> [SideChoice; 2] {
     [base, head]
 }
 
+/// Whether both sides may be the same program: it is asked for, or each has flags or variables of its own.
+pub(super) fn may_be_one(args: &AbArgs) -> bool {
+    let sides = &args.sides;
+    let own_words = [&sides.base_args, &sides.head_args].into_iter().flatten().next().is_some();
+    sides.aa || own_words || !sides.base_env.is_empty() || !sides.head_env.is_empty()
+}
+
 /// Everything that is wrong with the flags of this room alone.
 pub(super) fn problems(args: &AbArgs) -> Vec<Problem> {
     let sides = &args.sides;
     let mut problems = Vec::new();
     let [base, head] = choices(args);
-    let own = [&sides.base_args, &sides.head_args].into_iter().flatten().next().is_some()
-        || !sides.base_env.is_empty()
-        || !sides.head_env.is_empty();
-    if base == head && !own && !sides.aa {
+    if base == head && !may_be_one(args) {
         problems.push(
             Problem::new(Place::Whole, "base and head are the same server").hinting(
                 "name two servers (--base-server, --head-server), two commits (--base-ref, --head-ref), \
@@ -89,6 +93,19 @@ pub(super) fn problems(args: &AbArgs) -> Vec<Problem> {
         problems.push(
             Problem::new(Place::Whole, "a commit is compared by the server that is built from it")
                 .hinting("pass --build COMMAND and --server-path PATH, such as --build 'make' --server-path ./llama-server"),
+        );
+    }
+    // One program for both commits, or somebody else's: whatever the commits hold, they would be equal.
+    let leaves = |path: &PathBuf| {
+        path.is_absolute() || path.components().any(|part| part == Component::ParentDir)
+    };
+    if let Some(path) = sides.server_path.as_ref().filter(|path| leaves(path)) {
+        problems.push(
+            Problem::new(
+                Place::Flag("--server-path"),
+                format!("\"{}\" is not inside the work tree of a commit", path.display()),
+            )
+            .hinting("name the executable that the build makes from the root of the repository, such as build/bin/llama-server"),
         );
     }
     if !by_reference && sides.build.is_some() {

@@ -190,6 +190,13 @@ impl State {
         keep(self, out_dir, FILE)
     }
 
+    /// Requests of a side that failed before anything was measured: at first waves and warm-ups.
+    pub(super) fn failed_in_warm_up(&self, side: Side) -> u64 {
+        let side = side.to_string();
+        let trials = self.pairs.iter().flat_map(|record| &record.trials);
+        trials.filter(|trial| trial.side == side).map(|trial| trial.warmup.failed).sum()
+    }
+
     /// Digest over the plan.
     pub(super) fn digest(&self) -> String {
         let text = self.plan.to_string();

@@ -67,7 +67,7 @@ pub(super) struct Stay {
     pub(super) work: Work,
     /// One example of each kind of failure.
     pub(super) failures: BTreeMap<String, String>,
-    /// Waves of warm-up, whether they settled, and failed requests in them.
+    /// Waves of warm-up, whether they settled, and failed requests of all that was not measured.
     pub(super) warm_up: (usize, bool, u64),
     /// Of the unmeasured turns that came whole, whatever they were for: one request a user.
     longest_wave: Duration,
@@ -148,7 +148,6 @@ impl Stay {
         let mut lasted = Vec::new();
         while lasted.len() < course.warm_up_waves && !is_settled(&lasted) {
             let turn = self.play(course, course.warm_up_wave(), Phase::WarmUp, until).await?;
-            self.warm_up.2 += turn.work.failed;
             if turn.cut || !self.is_alive() {
                 break;
             }
@@ -225,8 +224,11 @@ impl Stay {
         }
         let begun = records.iter().filter_map(|record| record.written).min();
         let lasted = begun.map_or(Duration::ZERO, |begun| outcome.ended.since(begun));
-        if phase == Phase::WarmUp && !cut && work.failed == 0 {
-            self.longest_wave = self.longest_wave.max(lasted);
+        if phase == Phase::WarmUp {
+            self.warm_up.2 += work.failed;
+            if !cut && work.failed == 0 {
+                self.longest_wave = self.longest_wave.max(lasted);
+            }
         }
         let offset = self.records.len() as u64;
         self.records.extend(records.into_iter().map(|mut record| {

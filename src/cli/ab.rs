@@ -251,6 +251,7 @@ impl FromStr for FloorArg {
         let value = value.trim();
         let floor = match duration::parse(value) {
             Ok(time) if metric.contains("_ms") => 1e3 * time.as_secs_f64(),
+            Ok(time) if metric.trim().ends_with("_s") => time.as_secs_f64(),
             _ => value.parse().map_err(|_not_a_number| SHAPE)?,
         };
         if !(f64::is_finite(floor) && floor >= 0.0) {
@@ -274,6 +275,9 @@ mod tests {
         assert!((floor.floor - 1.5).abs() < 1e-12);
         let floor: FloorArg = "ttft_ms_p50=2".parse().unwrap();
         assert!((floor.floor - 2.0).abs() < 1e-12);
+        let floor: FloorArg = "start_s=250ms".parse().unwrap();
+        assert!((floor.floor - 0.25).abs() < 1e-12);
+        assert!("output_tokens_per_second=1s".parse::<FloorArg>().is_err());
         assert!("ttft_ms_p50=-1".parse::<FloorArg>().is_err());
     }
 

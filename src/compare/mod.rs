@@ -12,6 +12,7 @@ mod report_side;
 mod sameness;
 mod side;
 
+use crate::history::point::instant_ms;
 use crate::verdict::{
     Evidence, MetricPairs, Rule, Session, Stage, Verdict, Work, design::Order, difference, judge,
     looks::Looks,
@@ -404,8 +405,8 @@ fn design(base: &Side, head: &Side, checks: &[Check], rows: &[Row]) -> Design {
     ids.sort_unstable();
     let known = ids.len();
     ids.dedup();
-    if known < runs_of_base + runs_of_head {
-        return no("runs of another tool do not say when they began".to_owned());
+    if known < runs_of_base + runs_of_head || trials().any(|trial| began_ms(trial).is_none()) {
+        return no("not every run says which it is and when it began".to_owned());
     }
     if ids.len() < known {
         return no("a run was given twice".to_owned());
@@ -453,15 +454,17 @@ enum Of {
     Head,
 }
 
-/// All runs in the order of time. RFC 3339 in UTC with the same precision sorts as text.
-fn in_time<'a>(base: &'a Side, head: &'a Side) -> Vec<(&'a str, Of, &'a Trial)> {
-    let of = |side: &'a Side, of: Of| {
-        side.trials
-            .iter()
-            .map(move |trial| (trial.started_at.as_deref().unwrap_or_default(), of, trial))
-    };
+/// When a run began; `None` where it does not say.
+fn began_ms(trial: &Trial) -> Option<i64> {
+    instant_ms(trial.started_at.as_deref()?)
+}
+
+/// All runs in the order of time.
+fn in_time<'a>(base: &'a Side, head: &'a Side) -> Vec<(Option<i64>, Of, &'a Trial)> {
+    let of =
+        |side: &'a Side, of: Of| side.trials.iter().map(move |trial| (began_ms(trial), of, trial));
     let mut all: Vec<_> = of(base, Of::Base).chain(of(head, Of::Head)).collect();
-    all.sort_by(|one, other| one.0.cmp(other.0));
+    all.sort_by_key(|(began, ..)| *began);
     all
 }
 
@@ -530,9 +533,13 @@ fn headline(
     if let Some(rise) = rise {
         return format!("{rise}; failures come before speed");
     }
-    let gated = || rows.iter().filter(|row| row.rule.role == crate::verdict::Role::Gate);
+    // Of a file that has none of the metrics that decide, what it has speaks for itself.
+    let is_gate = |row: &Row| row.rule.role == crate::verdict::Role::Gate;
+    let any_gate = rows.iter().any(is_gate);
     let names = |wanted: Impression| {
-        let names: Vec<String> = gated()
+        let names: Vec<String> = rows
+            .iter()
+            .filter(|row| is_gate(row) || !any_gate)
             .filter(|row| row.impression == Some(wanted))
             .map(|row| {
                 let change = row.change_pct.unwrap_or_default();

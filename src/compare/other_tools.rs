@@ -59,13 +59,15 @@ pub fn k6_trial(file: &str, value: &Value) -> Trial {
     }
     let count = |metric: &str, name: &str| stat(metric, name).map(|count| count.max(0.0) as u64);
     let total = |metric: &str| count(&format!("llamacpp_{metric}_tokens_total_counter"), "count");
-    let work =
-        count("checks", "passes").zip(count("checks", "fails")).map(|(passed, failed)| Work {
-            requests: passed.saturating_add(failed),
-            failed,
-            prompt_tokens: total("prompt"),
-            output_tokens: total("completion"),
-        });
+    // A script without checks has k6's own count, which "passes" where a request failed.
+    let checked = count("checks", "passes").zip(count("checks", "fails"));
+    let sent = count("http_req_failed", "fails").zip(count("http_req_failed", "passes"));
+    let work = checked.or(sent).map(|(passed, failed)| Work {
+        requests: passed.saturating_add(failed),
+        failed,
+        prompt_tokens: total("prompt"),
+        output_tokens: total("completion"),
+    });
     trial(file, Source::K6, BTreeMap::new(), work, figures)
 }
 
@@ -109,7 +111,7 @@ pub fn llama_bench_trial(file: &str, rows: &[Value]) -> Trial {
             count: u64::try_from(samples.len()).ok().filter(|count| *count > 0),
         });
     }
-    let facts = rows.first().map(llama_bench_facts).unwrap_or_default();
+    let facts = facts_of_all(rows);
     let mut trial = trial(file, Source::LlamaBench, facts, None, figures);
     if let Some(row) = rows.first() {
         trial.commit = text(row, "build_commit");
@@ -138,6 +140,27 @@ fn mean_interval(mean: f64, stddev: Option<f64>, count: usize) -> Option<[f64; 2
     let stddev = stddev.filter(|stddev| stddev.is_finite() && count > 1)?;
     let half = quantile::student_t_975(count as u64 - 1) * stddev / (count as f64).sqrt();
     Some([mean - half, mean + half])
+}
+
+/// What all rows say, each thing once and in their order: one file may hold several models, and a sweep over
+/// flags. Another second model is another file, and so is the same sweep in another order, for tests are
+/// told apart by their place.
+fn facts_of_all(rows: &[Value]) -> BTreeMap<What, Fact> {
+    let mut said: BTreeMap<What, Vec<Fact>> = BTreeMap::new();
+    for (what, fact) in rows.iter().flat_map(llama_bench_facts) {
+        let known = said.entry(what).or_default();
+        if !known.contains(&fact) {
+            known.push(fact);
+        }
+    }
+    let all =
+        |facts: &[Fact], of: fn(&Fact) -> &str| facts.iter().map(of).collect::<Vec<_>>().join("; ");
+    said.into_iter()
+        .map(|(what, facts)| {
+            let value = all(&facts, |fact| fact.value.as_str());
+            (what, Fact { value, shown: all(&facts, |fact| fact.shown.as_str()) })
+        })
+        .collect()
 }
 
 fn llama_bench_facts(row: &Value) -> BTreeMap<What, Fact> {
@@ -237,6 +260,41 @@ mod tests {
         assert_eq!(found("decode_tokens_per_second_p50"), None, "k6's formula is another one");
         let work = trial.work.unwrap_or_default();
         assert_eq!((work.requests, work.failed, work.output_tokens), (10, 1, Some(640)));
+    }
+
+    #[test]
+    fn without_checks_the_failures_are_those_that_k6_counts() {
+        let work = |metrics: Value| {
+            let summary = json!({"root_group": {}, "metrics": metrics});
+            k6_trial("k6.json", &summary).work.map(|work| (work.requests, work.failed))
+        };
+        // Of this rate a "pass" is a request that failed.
+        let failed = json!({"passes": 3, "fails": 97, "value": 0.03});
+        assert_eq!(work(json!({"http_req_failed": failed})), Some((100, 3)));
+        let nested = json!({"type": "rate", "values": {"passes": 3, "fails": 97, "rate": 0.03}});
+        assert_eq!(work(json!({"http_req_failed": nested})), Some((100, 3)));
+        let checks = json!({"passes": 9, "fails": 1});
+        assert_eq!(work(json!({"checks": checks, "http_req_failed": failed})), Some((10, 1)));
+        assert_eq!(work(json!({})), None);
+    }
+
+    #[test]
+    fn a_file_of_several_models_or_flags_is_known_by_all_of_them() {
+        let row = |model: &str, threads: u32| {
+            json!({"n_prompt": 512, "n_gen": 0, "avg_ts": 100.0, "model_filename": model,
+                   "model_size": 7, "n_threads": threads, "cpu_info": "one"})
+        };
+        let fact = |rows: &[Value], what: What| {
+            let facts = llama_bench_trial("lb.json", rows).facts;
+            facts.get(&what).map(|fact| fact.value.clone()).unwrap_or_default()
+        };
+        let [ab, ac] = [["a.gguf", "b.gguf"], ["a.gguf", "c.gguf"]]
+            .map(|models| models.map(|model| row(model, 2)));
+        assert_eq!(fact(&ab, What::Model), "a.gguf 7; b.gguf 7");
+        assert_ne!(fact(&ab, What::Model), fact(&ac, What::Model));
+        assert_eq!(fact(&ab, What::Machine), "one", "what is the same is said once");
+        let [up, down] = [[1, 2], [2, 1]].map(|sweep| sweep.map(|threads| row("a.gguf", threads)));
+        assert_ne!(fact(&up, What::Flags), fact(&down, What::Flags));
     }
 
     #[test]

@@ -103,6 +103,46 @@ fn runs_in_turn_get_the_verdict_of_their_pairs() {
 }
 
 #[test]
+fn the_order_of_runs_is_that_of_instants_however_they_are_written() {
+    let (base, mut head) = pairs(9, 5.0);
+    // The same instants on a clock two hours ahead, and without fractions of a second.
+    for trial in &mut head.trials {
+        let at = trial.started_at.take().unwrap_or_default();
+        trial.started_at = Some(at.replace("T08:", "T10:").replace(".000Z", "+02:00"));
+    }
+    assert_eq!(compare(&base, &head, &[]).unwrap().verdict, Some(Verdict::Regressed));
+    head.trials[2].started_at = Some("yesterday".to_owned());
+    let found = compare(&base, &head, &[]).unwrap();
+    assert!(
+        matches!(&found.design, Design::Repeated { why_not } if why_not.contains("when it began")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn figures_that_decide_nothing_speak_where_there_are_no_others() {
+    let (mut base, mut head) = single(100.0, 50.0);
+    for side in [&mut base, &mut head] {
+        for figure in &mut side.trials[0].figures {
+            figure.role = Role::Observe;
+            figure.interval = None;
+        }
+    }
+    let found = compare(&base, &head, &[]).unwrap();
+    assert!(
+        found.headline.starts_with("looks slower: output_tokens_per_second −50.0 %, ttft_ms_p50"),
+        "{}",
+        found.headline
+    );
+    // Beside one that decides they are only shown.
+    for side in [&mut base, &mut head] {
+        side.trials[0].figures.push(figure("itl_ms_p50", Better::Lower, 9.0, None));
+    }
+    let found = compare(&base, &head, &[]).unwrap();
+    assert!(found.headline.starts_with("no difference to be seen"), "{}", found.headline);
+}
+
+#[test]
 fn runs_that_are_not_in_turn_get_none() {
     let (base, head) = pairs(9, 5.0);
     let why = |base: &Side, head: &Side| {

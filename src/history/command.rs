@@ -105,8 +105,17 @@ fn pushed(branch: &mut Branch, to: Option<&str>) -> Result<String, HistoryError>
     Ok("; pushed".to_owned())
 }
 
+/// What a point is of.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PointOf {
+    /// Of all runs of it that are appended together.
+    Commit(String),
+    /// Where the commit is not known, nobody can say that two runs were of the same.
+    Run(String),
+}
+
 fn append(paths: &[PathBuf], push: Option<&str>, place: &PlaceArgs) -> Result<Done, Error> {
-    let mut groups: BTreeMap<(String, Option<String>), (About, Vec<Report>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, PointOf), (About, Vec<Report>)> = BTreeMap::new();
     let mut additions = Vec::new();
     for path in paths {
         if let Some(ab) = comparison(path)? {
@@ -117,7 +126,9 @@ fn append(paths: &[PathBuf], push: Option<&str>, place: &PlaceArgs) -> Result<Do
         }
         let read = store::read_report(path)?;
         let about = About::of(&read);
-        let group = groups.entry((about.key(), read.run.commit.clone()));
+        let run = &read.run;
+        let what = run.commit.clone().map_or_else(|| PointOf::Run(run.id.clone()), PointOf::Commit);
+        let group = groups.entry((about.key(), what));
         group.or_insert_with(|| (about, Vec::new())).1.push(read);
     }
     for ((key, _), (about, reports)) in &groups {

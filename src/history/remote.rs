@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use git2::{Direction, ErrorCode, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository};
 
 use super::http;
-use super::store::{Branch, HistoryError, git, swap, tip_of};
+use super::store::{Branch, HistoryError, checked_out_at, git, swap, tip_of};
 use crate::plan::Secret;
 
 /// How often a push is tried while others push too.
@@ -231,9 +231,7 @@ fn push_beside(
 ) -> Result<Option<String>, git2::Error> {
     let other = Repository::open(path)?;
     let name = branch.full_name();
-    let checked_out = other.find_reference("HEAD").ok();
-    let head = checked_out.as_ref().and_then(|head| head.symbolic_target_bytes());
-    if !other.is_bare() && head == Some(name.as_bytes()) {
+    if checked_out_at(&other, &name).is_some() {
         return Err(git2::Error::from_str("the branch is checked out there"));
     }
     if tip_of(&other, &name)? != theirs {

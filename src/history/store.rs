@@ -52,10 +52,12 @@ pub enum HistoryError {
         branch: String,
     },
     /// The branch is checked out; moving it would make the work tree differ from it.
-    #[error("the branch \"{branch}\" is checked out")]
+    #[error("the branch \"{branch}\" is checked out in \"{folder}\"")]
     CheckedOut {
         /// Its name.
         branch: String,
+        /// The work tree.
+        folder: String,
     },
     /// The branch exists, and is something else.
     #[error("the branch \"{branch}\" is not a history of bench-ci: it has no folder \"{ROOT}\"")]
@@ -334,14 +336,13 @@ impl Branch {
         std::thread::sleep(Duration::from_millis(millis));
     }
 
-    /// Whoever has the branch checked out would see every appended line as deleted.
+    /// Whoever has the branch checked out, in whichever work tree of the repository, would see every
+    /// appended line as deleted, and delete it with the next commit.
     pub(super) fn refuse_checked_out(&self) -> Result<(), HistoryError> {
-        let head = self.repository.find_reference("HEAD").ok();
-        let target = head.as_ref().and_then(|head| head.symbolic_target_bytes());
-        if !self.repository.is_bare() && target == Some(self.full_name().as_bytes()) {
-            return Err(HistoryError::CheckedOut { branch: self.name.clone() });
+        match checked_out_at(&self.repository, &self.full_name()) {
+            None => Ok(()),
+            Some(folder) => Err(HistoryError::CheckedOut { branch: self.name.clone(), folder }),
         }
-        Ok(())
     }
 
     /// The files that these additions change, and how many of them were not there yet.
@@ -505,6 +506,26 @@ pub(super) fn swap(
     transaction.set_target(name, to, None, "bench-ci history")?;
     transaction.commit()?;
     Ok(None)
+}
+
+/// The work tree of the repository in which the branch is checked out: its own, that of the repository
+/// that it is linked to, or another linked one. `None` where there is none.
+pub(super) fn checked_out_at(repository: &Repository, full_name: &str) -> Option<String> {
+    let folder_of = |other: &Repository| {
+        let head = other.find_reference("HEAD").ok()?;
+        let here = head.symbolic_target_bytes() == Some(full_name.as_bytes());
+        other.workdir().filter(|_| here).map(|folder| folder.display().to_string())
+    };
+    let names = repository.worktrees().ok();
+    let linked = || {
+        names.iter().flat_map(|names| names.iter_bytes()).find_map(|name| {
+            let worktree = repository.find_worktree(std::str::from_utf8(name).ok()?).ok()?;
+            folder_of(&Repository::open_from_worktree(&worktree).ok()?)
+        })
+    };
+    folder_of(repository)
+        .or_else(|| folder_of(&Repository::open(repository.commondir()).ok()?))
+        .or_else(linked)
 }
 
 /// `2026-11.jsonl`, or `2026-11.2.jsonl` and so on where those before are full.

@@ -68,6 +68,14 @@ pub enum RefsError {
         /// The command that brings it.
         cure: String,
     },
+    /// The clone has the commit and not its files; git itself would fetch them when it needs them.
+    #[error("the clone is partial: files of commit {commit} are not in it")]
+    Partial {
+        /// Short hash.
+        commit: String,
+        /// The remote that has them.
+        remote: String,
+    },
     /// Nobody says which branch a pull request wants to change.
     #[error(
         "there is no base branch to find the merge base with: neither origin/HEAD nor main nor master"
@@ -135,6 +143,9 @@ impl RefsError {
             }
             RefsError::Unknown { cure, .. } => Some(cure.clone()),
             RefsError::Shallow { cure, .. } => Some(format!("bring it into the clone: {cure}")),
+            RefsError::Partial { remote, .. } => Some(format!(
+                "bring all files into the clone: git fetch --refetch --no-filter {remote}"
+            )),
             // With both names, for a clone of a single branch keeps no other one that is fetched.
             RefsError::NoBaseBranch => Some(
                 "name the base with --base-ref, or bring its branch here, such as: git fetch origin main:refs/remotes/origin/main"
@@ -208,7 +219,14 @@ impl Commits {
         let oid = Oid::from_str(commit).map_err(git)?;
         repository.set_head_detached(oid).map_err(git)?;
         let mut checkout = git2::build::CheckoutBuilder::new();
-        repository.checkout_head(Some(checkout.force())).map_err(git)
+        repository.checkout_head(Some(checkout.force())).map_err(|error| {
+            match (error.code(), promisor(&self.git_dir)) {
+                (ErrorCode::NotFound, Some(remote)) => {
+                    RefsError::Partial { commit: short(commit), remote }
+                }
+                _ => git(error),
+            }
+        })
     }
 }
 
@@ -388,6 +406,17 @@ pub(super) fn found<'here>(
     [reference.to_owned(), format!("refs/remotes/origin/{reference}")]
         .iter()
         .find_map(|name| repository.revparse_single(name).ok())
+}
+
+/// The remote that has promised what a partial clone lacks; `None` of any other clone.
+fn promisor(git_dir: &Path) -> Option<String> {
+    let repository = Repository::open(git_dir).ok()?;
+    let config = repository.config().ok()?;
+    let remotes = repository.remotes().ok()?;
+    let names = remotes.iter_bytes().map(|name| String::from_utf8_lossy(name).into_owned());
+    let mut promised = names
+        .filter(|name| config.get_bool(&format!("remote.{name}.promisor")).unwrap_or_default());
+    promised.next()
 }
 
 /// The first ten digits of a hash, for a sentence.

@@ -31,8 +31,14 @@ pub fn headline(report: &AbReport) -> String {
     if report.run.status != RunStatus::Completed && report.verdict != AbVerdict::Invalid {
         line.push_str("; it was interrupted, --resume carries on");
     }
-    if report.sides.head.kind == ServerKind::Sim {
-        line.push_str("; made with the simulator (bench-ci sim), not a real server");
+    let simulated = |side: &SideReport| side.kind == ServerKind::Sim;
+    match (simulated(&report.sides.base), simulated(&report.sides.head)) {
+        (true, true) => {
+            line.push_str("; made with the simulator (bench-ci sim), not a real server");
+        }
+        (true, false) => line.push_str("; base is the simulator (bench-ci sim), no real server"),
+        (false, true) => line.push_str("; head is the simulator (bench-ci sim), no real server"),
+        (false, false) => {}
     }
     line
 }
@@ -112,7 +118,7 @@ fn sentence(report: &AbReport, fails_more: bool) -> String {
 }
 
 /// Of the interval, the end at which head is slower, as a slow-down in per cent.
-fn slow_down_bound(of: &MetricComparison) -> Option<f64> {
+pub(crate) fn slow_down_bound(of: &MetricComparison) -> Option<f64> {
     let [low, high] = of.ci_pct?;
     let bound = match of.better {
         Better::Higher => 100.0 * (100.0 / (100.0 + low) - 1.0),

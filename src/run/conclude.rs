@@ -196,7 +196,8 @@ fn prometheus(
     None
 }
 
-fn server_kind(plan: &RunPlan) -> ServerKind {
+/// What kind of server a plan is about.
+pub(crate) fn server_kind(plan: &RunPlan) -> ServerKind {
     match &plan.target {
         Target::External { .. } => ServerKind::External,
         Target::Start(spec) if spec.program == ServerProgram::Sim => ServerKind::Sim,

@@ -418,9 +418,13 @@ fn outliers(differences: &[f64]) -> usize {
 }
 
 pub(super) fn adjust(comparisons: &mut [Comparison], role: Role, rule: fn(&[f64]) -> Vec<f64>) {
-    let of_role: Vec<&mut Comparison> =
-        comparisons.iter_mut().filter(|comparison| comparison.rule.role == role).collect();
-    // A metric without a value keeps its place among those that are judged together.
+    // A gate without a value keeps its place among those that were planned to decide together. What is only
+    // shown was not planned: its q is that of the metrics that a reader sees.
+    let counts = |comparison: &Comparison| role == Role::Gate || comparison.found.is_some();
+    let of_role: Vec<&mut Comparison> = comparisons
+        .iter_mut()
+        .filter(|comparison| comparison.rule.role == role && counts(comparison))
+        .collect();
     let raw: Vec<f64> =
         of_role.iter().map(|comparison| comparison.p_adjusted.unwrap_or(1.0)).collect();
     for (comparison, adjusted) in of_role.into_iter().zip(rule(&raw)) {

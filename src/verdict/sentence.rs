@@ -88,17 +88,21 @@ fn values(of: &Comparison) -> String {
 
 fn harmless(of: &Comparison, found: &SignedRank) -> String {
     let size = plain(slow_down_pct(found.estimate));
-    let below = if of.rule.slower_bar(of.base.median) > of.rule.bar.ln_1p() {
-        format!("below the floor of {} {}", few_digits(of.rule.floor), of.rule.unit)
-    } else {
-        format!("below the {} bar", bar_pct(&of.rule))
-    };
+    // A slow-down of the bar itself may not be excluded; then the floor is what makes it harmless.
+    let by_floor = found.interval.high >= of.rule.bar.ln_1p();
+    let floor = || format!("{} {}", few_digits(of.rule.floor), of.rule.unit);
     if found.interval.low > 0.0 {
+        let below = if by_floor {
+            format!("below the floor of {}", floor())
+        } else {
+            format!("below the {} bar", bar_pct(&of.rule))
+        };
         format!("slower by {size} %, {below}")
     } else if found.interval.high < 0.0 {
         format!("faster by {} %", plain(-slow_down_pct(found.estimate)))
     } else {
-        format!("no slow-down of {} or more", bar_pct(&of.rule))
+        let least = if by_floor { floor() } else { bar_pct(&of.rule) };
+        format!("no slow-down of {least} or more")
     }
 }
 

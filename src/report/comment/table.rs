@@ -7,8 +7,9 @@ use super::words::{
     arrow, change, change_in_full, clip, commit, earlier_aa, is_evidence, label, name, share, value,
 };
 use crate::artifact::{AbReport, AbVerdict, DesignKind, MetricComparison};
+use crate::report::ab_markdown::slow_down_bound;
 use crate::report::escape::escape;
-use crate::report::number::whole;
+use crate::report::number::{short, whole};
 use crate::stats::ServerKind;
 
 /// Reasons are sentences with numbers in them; longer ones are logs.
@@ -256,7 +257,13 @@ fn rows_of(cell: &Cell, worst_only: bool) -> Vec<String> {
 fn verdict(of: &MetricComparison, standing: Standing) -> String {
     let bar = of.bar_pct.map(share);
     match (standing, bar, of.needed_pairs) {
-        (Standing::NoRegression, Some(bar), _) => format!("no regression of {bar} or more"),
+        (Standing::NoRegression, Some(bar), _) => {
+            // A slow-down of the bar itself may not be excluded; then the floor is what makes it harmless.
+            let most = slow_down_bound(of).unwrap_or(0.0);
+            let by_floor = of.bar_pct.is_some_and(|bar_pct| most >= bar_pct);
+            let floor = || format!("{} {}", short(of.floor), escape(&clip(&of.unit, 16)));
+            format!("no regression of {} or more", if by_floor { floor() } else { bar })
+        }
         (Standing::Inconclusive, _, Some(pairs)) => {
             format!("inconclusive, about {} pairs needed", whole(pairs))
         }

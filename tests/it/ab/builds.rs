@@ -97,6 +97,70 @@ fn a_pull_request_is_compared_with_its_own_base_and_each_commit_is_built_once() 
 }
 
 #[test]
+fn a_build_inside_a_git_hook_is_of_its_own_work_tree() {
+    let session = Session::new();
+    let repository = session.folder.path();
+    let (base, _) = repository_with_a_pull_request(repository);
+    let build = ["--build", "git log -1 --format=%H && git checkout --quiet --detach && exit 3"];
+    let output = session
+        .command(&["--base-ref", "merge-base", "--head-ref", "HEAD"])
+        .args(build)
+        .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+        .env("GIT_DIR", repository.join(".git"))
+        .env("GIT_WORK_TREE", repository)
+        .env("GIT_INDEX_FILE", repository.join(".git/index"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(session.out().join("build-base.log")).unwrap();
+    assert_eq!(log.trim(), base);
+}
+
+#[test]
+fn a_build_without_its_submodules_is_told_how_to_get_them() {
+    let session = Session::new();
+    let repository = session.folder.path();
+    repository_with_a_pull_request(repository);
+    let git = |words: &[&str]| {
+        let author = ["-c", "user.name=n", "-c", "user.email=n@example.org"];
+        let output =
+            Command::new("git").current_dir(repository).args(author).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["checkout", "--quiet", "feature"]);
+    std::fs::write(repository.join(".gitmodules"), "").unwrap();
+    git(&["add", ".gitmodules"]);
+    git(&["commit", "--quiet", "-m", "with submodules"]);
+    let hint = |base: &str| {
+        let sides = ["--base-ref", base, "--head-ref", "main", "--build", "exit 3"];
+        let rest = ["--server-path", "built", "--model", "synthetic", "--budget", "8s"];
+        let ran = session.run(&[&sides[..], &rest].concat());
+        assert_eq!(ran.exit, 7, "{}", ran.stderr);
+        ran.stderr.contains("git submodule update --init")
+    };
+    assert!(hint("feature"));
+    assert!(!hint("feature~1"));
+}
+
+#[test]
+fn two_names_of_one_commit_are_refused_unless_something_else_differs() {
+    let session = Session::new();
+    let (base, _) = repository_with_a_pull_request(session.folder.path());
+    let sides = ["--base-ref", "main", "--head-ref", base.as_str()];
+    let build = ["--build", "echo no luck; exit 3", "--server-path", "built"];
+    let rest = ["--model", "synthetic", "--budget", "8s"];
+    let arguments: Vec<&str> = sides.iter().chain(&build).chain(&rest).copied().collect();
+    let ran = session.run(&arguments);
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    let words = format!("base \"main\" and head \"{base}\" are the same commit");
+    assert!(ran.stderr.contains(&words), "{}", ran.stderr);
+    assert!(!session.out().join("build-base.log").exists(), "nothing was built");
+    // With other flags it is a question again, and comes as far as its build.
+    let ran = session.run(&[&arguments[..], &["--head-args", "--flash-attn on"]].concat());
+    assert_eq!(ran.exit, 7, "{}", ran.stderr);
+}
+
+#[test]
 fn a_shallow_clone_is_told_the_command_that_mends_it() {
     let origin = tempfile::tempdir().unwrap();
     repository_with_a_pull_request(origin.path());
@@ -117,6 +181,40 @@ fn a_shallow_clone_is_told_the_command_that_mends_it() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("git fetch --deepen=1"), "{stderr}");
+}
+
+#[test]
+fn a_partial_clone_is_told_the_command_that_mends_it() {
+    let origin = tempfile::tempdir().unwrap();
+    repository_with_a_pull_request(origin.path());
+    let session = Session::new();
+    let clone = session.folder.path().join("a clone");
+    let git = |folder: &Path, words: &[&str]| {
+        let output = Command::new("git").current_dir(folder).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(origin.path(), &["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", origin.path().display());
+    let filter = ["clone", "--quiet", "--filter=blob:none", "-b", "feature", &url, "a clone"];
+    git(session.folder.path(), &filter);
+    let build = || {
+        let output = session
+            .command(&["--base-ref", "origin/main", "--head-ref", "HEAD", "--build", "exit 3"])
+            .args(["--server-path", "built", "--model", "synthetic", "--budget", "8s"])
+            .current_dir(&clone)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (exit, stderr) = build();
+    assert_eq!(exit, Some(2), "{stderr}");
+    let command = "git fetch --refetch --no-filter origin";
+    assert!(stderr.contains("the clone is partial"), "{stderr}");
+    assert!(stderr.contains(command), "{stderr}");
+    // And that command mends it, as far as the build.
+    git(&clone, &command.split(' ').skip(1).collect::<Vec<_>>());
+    let (exit, stderr) = build();
+    assert_eq!(exit, Some(7), "{stderr}");
 }
 
 #[test]

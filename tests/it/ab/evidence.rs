@@ -73,6 +73,66 @@ fn a_head_that_dies_under_load_is_no_evidence() {
     assert!(report["sides"]["base"]["crash"].is_null());
 }
 
+#[test]
+fn failures_of_a_warm_up_are_in_no_figure_and_told_all_the_same() {
+    let session = Session::new();
+    let cold = "--sim-fault error-before --sim-fault-at 1";
+    let ran = session.run(&["--head-args", cold, "--budget", "10s", "--pairs", "2"]);
+    let report = report(&ran);
+    assert_eq!(report["sides"]["head"]["failed"], 0, "{}", ran.stderr);
+    let trials = report["trials"].as_array().unwrap();
+    assert!(!trials.is_empty(), "{}", ran.stderr);
+    for trial in trials {
+        let expected = u64::from(trial["side"] == "head");
+        assert_eq!(trial["warmup"]["failed"], expected, "{trial}");
+    }
+    let starts = trials.len() / 2;
+    let words = format!("base 0, head {starts}");
+    let with = |list: &str, key: &str, name: &str| {
+        let found = report[list].as_array().unwrap().iter().find(|one| one[key] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {}", report[list])).clone()
+    };
+    let check = with("checks", "name", "warmed_up");
+    assert_eq!(check["ok"], false);
+    assert!(check["detail"].as_str().unwrap().ends_with(&words), "{check}");
+    let warning = with("warnings", "code", "warm_up_failed");
+    assert!(warning["message"].as_str().unwrap().contains(&words), "{warning}");
+}
+
+/// One side is no simulator, as far as anybody can see from outside.
+#[test]
+fn each_side_is_said_to_be_what_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let session = Session::new();
+    let script = session.folder.path().join("server");
+    let text = format!("#!/bin/sh\nexec '{}' sim \"$@\"\n", env!("CARGO_BIN_EXE_bench-ci"));
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let real = script.to_str().unwrap();
+    for (base, head, words) in [
+        (real, "sim", "; head is the simulator (bench-ci sim), no real server"),
+        ("sim", real, "; base is the simulator (bench-ci sim), no real server"),
+    ] {
+        let ran = session.run(&[
+            "--base-server",
+            base,
+            "--head-server",
+            head,
+            "--model",
+            "synthetic",
+            "--budget",
+            "8s",
+            "--pairs",
+            "1",
+        ]);
+        let kinds = ["base", "head"].map(|side| report(&ran)["sides"][side]["kind"].clone());
+        let kind = |server: &str| if server == "sim" { "sim" } else { "llama-server" };
+        assert_eq!(kinds, [kind(base), kind(head)], "{}", ran.stderr);
+        let page = std::fs::read_to_string(session.out().join("ab.md")).unwrap();
+        assert!(page.lines().next().unwrap().contains(words), "{page}");
+    }
+}
+
 /// A machine without room for two: the second server finds the first one's mark, and fails.
 #[test]
 fn where_two_servers_do_not_fit_they_take_turns() {

@@ -13,6 +13,11 @@ fn what_cannot_be_compared_is_refused_before_anything_starts() {
     check(&[], "base and head are the same server");
     check(&["--head-args", "'open"], "a single quote is not closed");
     check(&["--head-ref", "HEAD"], "--build");
+    for path in ["/usr/bin/llama-server", "../llama-server"] {
+        let sides =
+            ["--base-ref", "a", "--head-ref", "b", "--build", "true", "--server-path", path];
+        check(&sides, "is not inside the work tree of a commit");
+    }
     check(&["--aa", "--bar", "ttft=3%"], "no metric \"ttft\"");
     check(&["--aa", "--bar", "ttft_ms_p95=3%"], "is only shown, it never decides");
     // What would be without effect is not taken; of what is, a word is said.
@@ -59,6 +64,12 @@ fn gates_come_from_the_scenario_and_flags_stand_over_them() {
     let gates = shown(&["--bar", "output_tokens_per_second=9%", "--floor", "e2e_ms_p50=4ms"]);
     assert!(gates.contains(&"output_tokens_per_second: bar 9 %".to_owned()), "{gates:?}");
     assert!(gates.contains(&"e2e_ms_p50: bar 4 %, floor 4 ms".to_owned()), "{gates:?}");
+    // Without a bar it decides all the same, by those of any gate.
+    std::fs::write(&scenario, "[[gate]]\nmetric = \"tpot_ms\"\n").unwrap();
+    let gates = shown(&["--bar", "server_cpu_ms_per_output_token=3%"]);
+    assert!(gates.contains(&"tpot_ms_p50: bar 2 %, floor 1 ms".to_owned()), "{gates:?}");
+    assert!(gates.contains(&"server_cpu_ms_per_output_token: bar 3 %".to_owned()), "{gates:?}");
+    assert_eq!(shown(&["--delta", "5%"])[3], "tpot_ms_p50: bar 5 %, floor 1 ms");
     std::fs::write(&scenario, "[[gate]]\nmetric = \"speed\"\nbar = \"4%\"\n").unwrap();
     let ran = session.run(&["--aa", "--scenario", "gates.toml", "--duration", "9s"]);
     assert_eq!(ran.exit, 2, "{}", ran.stderr);

@@ -81,6 +81,26 @@ fn the_same_report_twice_is_one_point_and_reports_of_one_commit_are_too() {
 }
 
 #[test]
+fn runs_of_an_unknown_commit_are_points_of_their_own() {
+    let place = Place::new();
+    let nights: Vec<String> = (1..=3)
+        .map(|night| {
+            let mut report = crate::report::fixture::ok();
+            report.run.id = format!("night {night}");
+            report.run.commit = report.run.unknown.option("commit", None, "there is no repository");
+            report.run.started_at = format!("2026-11-{night:02}T12:00:00.000Z");
+            place.write(&format!("{night}.json"), &report).to_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut words = vec!["append"];
+    words.extend(nights.iter().map(String::as_str));
+    words.push(&nights[0]);
+    let done = place.history(&words);
+    assert!(done.stdout.starts_with("3 points appended"), "{done:?}");
+    assert_eq!(place.lines(&place.path("repository.git")).len(), 3);
+}
+
+#[test]
 fn another_machine_model_or_flag_is_another_series() {
     let place = Place::new();
     let mut files = Vec::new();
@@ -148,6 +168,42 @@ fn what_is_no_evidence_or_no_place_is_refused_by_name() {
         work.find_branch("code", git2::BranchType::Local).unwrap().get().target(),
         Some(first)
     );
+}
+
+#[test]
+fn a_branch_that_is_checked_out_in_any_work_tree_of_the_repository_is_not_written_to() {
+    let place = Place::new();
+    let main = git2::Repository::init(place.path("work tree")).unwrap();
+    let author = git2::Signature::now("a", "a@example.org").unwrap();
+    let empty = main.find_tree(main.treebuilder(None).unwrap().write().unwrap()).unwrap();
+    main.commit(Some("HEAD"), &author, &author, "one", &empty, &[]).unwrap();
+    let (one, other) = (place.report("one", 'a', 3, 100.0), place.report("other", 'b', 4, 100.0));
+    let append = |repository: &str, report: &std::path::Path| {
+        place.history_in(&place.path(repository), &["append", report.to_str().unwrap()])
+    };
+    let done = append("work tree", &one);
+    assert_eq!(done.exit, 0, "{done:?}");
+    let history = main.find_branch("bench-ci-history", git2::BranchType::Local).unwrap();
+    let before = history.get().target();
+    let mut options = git2::WorktreeAddOptions::new();
+    options.reference(Some(history.get()));
+    main.worktree("pages", &place.path("pages"), Some(&options)).unwrap();
+    let elsewhere = git2::WorktreeAddOptions::new();
+    main.worktree("third", &place.path("third"), Some(&elsewhere)).unwrap();
+    for repository in ["work tree", "pages", "third"] {
+        let done = append(repository, &other);
+        assert_eq!(done.exit, 2, "{repository}: {done:?}");
+        assert!(
+            done.stderr.contains("is checked out in") && done.stderr.contains("pages"),
+            "{done:?}"
+        );
+    }
+    let tip = main.find_branch("bench-ci-history", git2::BranchType::Local).unwrap();
+    assert_eq!(tip.get().target(), before);
+    // One whose folder is gone holds nothing back.
+    std::fs::remove_dir_all(place.path("pages")).unwrap();
+    let done = append("third", &other);
+    assert_eq!(done.exit, 0, "{done:?}");
 }
 
 #[test]

@@ -183,6 +183,16 @@ fn an_interval_of_no_level_is_not_shown_as_certainty() {
 }
 
 #[test]
+fn what_only_the_floor_makes_harmless_is_not_said_to_be_below_the_bar() {
+    let gap = Gate("itl_ms_p50", "ms", false, 4.9, [3.0, -2.0, 9.0], "no-regression");
+    let mut report = comparing(&[SAME, gap], "no-regression");
+    report.comparisons[1].floor = 1.0;
+    let page = comment(&origin(), &[cell("desk", report)]);
+    assert!(page.contains("| no regression of 1.00 ms or more |"), "{page}");
+    assert!(page.contains("| no regression of 2\u{a0}% or more |"), "of the rate: {page}");
+}
+
+#[test]
 fn all_is_well() {
     let cells = [cell("cuda-t4 q4_0", well()), cell("cpu-4c q8_0", well())];
     insta::assert_snapshot!("comment_well", comment(&origin(), &cells));

@@ -96,6 +96,45 @@ fn each_verdict_says_what_it_found() {
         &["no-regression: ttft_ms 5 → 5.4 ms (+7.9 %, 95.8 % CI +7.7 … +8.2, 12 pairs, bar 3 %): \
            slower by 7.9 %, below the floor of 1 ms"],
     );
+    // Up to 7 % cannot be excluded, and that is more than the bar: what is excluded is the floor.
+    let found = at_the_end(&[metric(&latency("ttft_ms"), 5.0, 0.0, 24.0, 12)]);
+    assert_eq!(found.verdict, Verdict::NoRegression, "{:?}", found.reasons);
+    assert!(
+        found.reasons[0].ends_with("bar 3 %): no slow-down of 1 ms or more"),
+        "{:?}",
+        found.reasons
+    );
+    // Where the bar is excluded too, it says more.
+    let found = at_the_end(&[metric(&latency("ttft_ms"), 5.0, 0.0, 1.0, 12)]);
+    assert!(found.reasons[0].ends_with(": no slow-down of 3 % or more"), "{:?}", found.reasons);
+}
+
+#[test]
+fn the_q_of_what_is_observed_is_over_those_that_have_a_value() {
+    let observed = |name: &str, slower, noise, pairs| {
+        metric(&Rule { role: Role::Observe, ..latency(name) }, 50.0, slower, noise, pairs)
+    };
+    let metrics = [
+        metric(&rate(), 812.0, 0.0, 1.0, 12),
+        observed("e2e_ms_p50", 0.4, 1.0, 12),
+        observed("ttft_ms_p95", 0.0, 1.0, 0),
+        observed("tpot_ms_p50", 0.05, 3.0, 12),
+        observed("ttft_ms_p99", 0.0, 1.0, 0),
+    ];
+    let found = at_the_end(&metrics);
+    let of = |place: usize| &found.comparisons[place];
+    let p = |place: usize| of(place).found.map(|found| found.p).unwrap();
+    let (one, other) = (p(1), p(3));
+    assert!(one < other && other < 1.0, "{one} {other}");
+    // Two values, whatever was not seen: the smaller p twice, but at most the larger.
+    assert_eq!(of(1).p_adjusted, Some((2.0 * one).min(other)));
+    assert_eq!(of(3).p_adjusted, Some(other));
+    assert_eq!((of(2).p_adjusted, of(4).p_adjusted), (None, None));
+    // Of gates the absent one keeps its place, so that the levels are those that were planned.
+    let gates =
+        [metric(&latency("itl_ms"), 50.0, 0.4, 1.0, 12), MetricPairs::of(rate(), Vec::new())];
+    let found = at_the_end(&gates);
+    assert_eq!(found.comparisons[0].p_adjusted, Some(2.0 * found.comparisons[0].found.unwrap().p));
 }
 
 #[test]
