@@ -221,13 +221,16 @@ pub struct RequestRecord {
     pub user_index: u32,
     /// Whether it counts.
     pub phase: Phase,
-    /// Which conversation it is a turn of, in the order in which they began, from 0; `None` where a
-    /// request stands for itself.
+    /// Which conversation it is a turn of, in the order in which they began, from 0 and over all phases;
+    /// `None` where a request stands for itself.
     #[serde(default)]
     pub conversation_index: Option<u64>,
     /// Which turn of it, from 1.
     #[serde(default)]
     pub turn: Option<u32>,
+    /// How many turns that conversation has when it is held to its end.
+    #[serde(default)]
+    pub turns: Option<u32>,
     /// To which phase of the load it belongs: 0 is each user's warm-up before the first, 1 the first.
     #[serde(default)]
     pub phase_index: u16,

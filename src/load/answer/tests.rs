@@ -36,6 +36,7 @@ fn blank() -> RequestRecord {
         phase: Phase::Measured,
         conversation_index: None,
         turn: None,
+        turns: None,
         phase_index: 1,
         outcome: Outcome::Cut,
         dropped_because: None,
