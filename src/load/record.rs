@@ -49,7 +49,7 @@ pub enum Phase {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Outcome {
     /// Status 2xx, at least one content delta (unless none was asked for), a finish reason or the
-    /// terminator, and no error object inside the stream.
+    /// terminator, and no error inside the stream.
     Completed,
     /// Anything else that had begun and ended by itself.
     Failed {
@@ -117,7 +117,7 @@ pub enum FailureKind {
     /// Status 500 to 599.
     #[serde(rename = "http_5xx")]
     Http5xx,
-    /// A 2xx answer whose stream carried an error object.
+    /// A 2xx answer that carried an error: an object, or a finish reason that says so.
     StreamError,
     /// The stream ended without a finish reason or terminator, or inside a chunk.
     Truncated,

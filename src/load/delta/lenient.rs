@@ -15,7 +15,7 @@ pub(super) enum Present<'a> {
     /// Absent or null.
     #[default]
     Absent,
-    /// `""`, `[]`, `{}`.
+    /// `""`, `[]`, `{}`, `false`.
     Empty,
     /// A non-empty string without escapes.
     Text(&'a str),
@@ -139,12 +139,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match scalar(deserializer)? {
             Scalar::Null => Present::Absent,
-            Scalar::Borrowed("") | Scalar::Nested(false) => Present::Empty,
+            Scalar::Borrowed("") | Scalar::Nested(false) | Scalar::Bool(false) => Present::Empty,
             Scalar::Borrowed(text) => Present::Text(text),
             Scalar::Owned(text) if text.is_empty() => Present::Empty,
             Scalar::Owned(_)
             | Scalar::Nested(true)
-            | Scalar::Bool(_)
+            | Scalar::Bool(true)
             | Scalar::Unsigned(_)
             | Scalar::Float(_) => Present::Other,
         })

@@ -179,6 +179,33 @@ struct SpokenDelta<'a> {
     content: Reason<'a>,
 }
 
+/// Finish reasons by which a server says that it gave the answer up: vLLM and SGLang say so of requests
+/// that they dropped, gateways of what broke behind them, and what had come until then stands before it.
+const GIVEN_UP: [&str; 2] = ["abort", "error"];
+
+/// Whether a document with these fields is an error. An empty one is none: servers written in Go send
+/// `"error": ""` where others leave it out.
+fn is_error(error: Present<'_>, object: &Reason<'_>) -> bool {
+    error.is_non_empty() || object.0.as_deref() == Some("error")
+}
+
+/// What an answer in one piece says went wrong; `None` where it says nothing of the kind.
+#[must_use]
+pub(super) fn reported_error(json: &str) -> Option<String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Errors<'a> {
+        #[serde(borrow)]
+        error: Present<'a>,
+        #[serde(borrow)]
+        object: Reason<'a>,
+    }
+    // A list would be read as the fields of the struct in their order.
+    let is_object = json.trim_ascii_start().starts_with('{');
+    let errors: Errors<'_> = is_object.then(|| serde_json::from_str(json).ok()).flatten()?;
+    is_error(errors.error, &errors.object).then(|| error_message(json).unwrap_or_default())
+}
+
 /// The message of an error object: `error.message`, `error` if it is text, `message`, else the
 /// whole JSON; at most 300 characters. Also for the bodies of answers that are no streams.
 #[must_use]
@@ -287,8 +314,7 @@ impl<'a> Chunk<'a> {
         let silent = !self.stop.0
             && self.usage.0.is_none()
             && self.timings.0.is_none()
-            && !self.error.is_there()
-            && self.object.0.as_deref() != Some("error")
+            && !is_error(self.error, &self.object)
             && self.choices.finish.is_none()
             && self.choices.seen == 1
             && self.choices.contents + u32::from(self.content.is_non_empty()) == 1;
@@ -296,8 +322,8 @@ impl<'a> Chunk<'a> {
     }
 
     fn said(self, text: &str) -> Said {
-        let is_error = self.error.is_there() || self.object.0.as_deref() == Some("error");
-        let error = is_error.then(|| error_message(text).unwrap_or_default());
+        let mut error =
+            is_error(self.error, &self.object).then(|| error_message(text).unwrap_or_default());
         let timings = self.timings.0.map(|timings| Timings {
             cache_n: timings.cache_n.0,
             prompt_n: timings.prompt_n.0,
@@ -329,6 +355,9 @@ impl<'a> Chunk<'a> {
             finished |= 1;
             let reason = self.stop_type.given();
             finish = Some(reason.map_or_else(|| "stop".to_owned(), Cow::into_owned));
+        }
+        if let Some(reason) = finish.as_deref().filter(|reason| GIVEN_UP.contains(reason)) {
+            error.get_or_insert_with(|| format!("finish reason \"{reason}\""));
         }
         Said {
             content: self.choices.contents > 0 || self.content.is_non_empty(),
