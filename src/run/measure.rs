@@ -137,7 +137,10 @@ pub(crate) fn ask_of(plan: &RunPlan) -> Ask {
         carries: match (workload.endpoint, workload.conversation) {
             (Endpoint::ChatCompletions, Some(_)) => Carries::Conversations,
             (Endpoint::ChatCompletions, None) => Carries::Chats,
-            _ => Carries::Texts,
+            (Endpoint::V1Rerank | Endpoint::Rerank, _) => Carries::Words,
+            (Endpoint::Completions | Endpoint::LlamaCompletion | Endpoint::Embeddings, _) => {
+                Carries::Texts
+            }
         },
         seed: workload.seed,
     }

@@ -45,6 +45,10 @@ fn embeddings_and_scores_have_rates_of_their_own() {
         check_route("/v1/rerank", more, "documents_per_second", true);
     }
     check_route("/rerank", &[], "documents_per_second", true);
+    // Queries and documents are texts, of whatever length they were asked for.
+    let synthetic = ["--dataset", "synthetic:input=12"];
+    check_route("/v1/rerank", &synthetic, "documents_per_second", true);
+    check_route("/v1/embeddings", &synthetic, "embeddings_per_second", true);
 }
 
 #[test]
