@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn tokens_of_an_answer_in_one_piece_stand_where_it_ends() {
         let whole = RequestRecord { first_content: None, last_content: None, ..completed(0) };
-        let line = of(&[whole.clone()], &users(1), 200.0);
+        let line = of(std::slice::from_ref(&whole), &users(1), 200.0);
         assert_eq!(line.output_tokens, Ok(vec![0.0, 11.0])); // over at 130 ms, in the second step
         let vectors = of(&[RequestRecord { results: Some(1), ..whole }], &users(1), 200.0);
         assert_eq!(vectors.output_tokens.unwrap_err().reason(), "no tokens are generated");
