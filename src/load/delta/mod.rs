@@ -140,8 +140,7 @@ pub fn answer_text(json: &[u8]) -> String {
     let text = String::from_utf8_lossy(json);
     let Ok(spoken) = serde_json::from_str::<Spoken<'_>>(&text) else { return String::new() };
     let mut all = spoken.content.0.map(Cow::into_owned).unwrap_or_default();
-    let first = spoken.choices.into_iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
-    if let Some(choice) = first {
+    for choice in spoken.choices.into_iter().filter(|choice| choice.index.0.unwrap_or(0) == 0) {
         let said = [choice.delta, choice.message].map(|said| said.0.unwrap_or_default().content);
         for said in std::iter::once(choice.text).chain(said) {
             all.push_str(said.0.as_deref().unwrap_or_default());
