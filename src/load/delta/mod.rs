@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 pub(super) use self::lenient::Count;
-use self::lenient::{Choices, Number, Present, Reason, Truth};
+use self::lenient::{Choices, Number, Present, Reason, Truth, Words};
 pub use self::template::PlainContent;
 use self::template::Template;
 use super::record::{Timings, Usage};
@@ -139,11 +139,11 @@ pub fn read_whole(body: &[u8]) -> Result<Said, DeltaError> {
 pub fn answer_text(json: &[u8]) -> String {
     let text = String::from_utf8_lossy(json);
     let Ok(spoken) = serde_json::from_str::<Spoken<'_>>(&text) else { return String::new() };
-    let mut all = spoken.content.0.map(Cow::into_owned).unwrap_or_default();
+    let mut all = spoken.content.0.into_owned();
     for choice in spoken.choices.into_iter().filter(|choice| choice.index.0.unwrap_or(0) == 0) {
         let said = [choice.delta, choice.message].map(|said| said.0.unwrap_or_default().content);
         for said in std::iter::once(choice.text).chain(said) {
-            all.push_str(said.0.as_deref().unwrap_or_default());
+            all.push_str(&said.0);
         }
     }
     all
@@ -154,7 +154,7 @@ pub fn answer_text(json: &[u8]) -> String {
 #[serde(default)]
 struct Spoken<'a> {
     #[serde(borrow)]
-    content: Reason<'a>,
+    content: Words<'a>,
     #[serde(borrow)]
     choices: Vec<SpokenChoice<'a>>,
 }
@@ -164,7 +164,7 @@ struct Spoken<'a> {
 struct SpokenChoice<'a> {
     index: Count,
     #[serde(borrow)]
-    text: Reason<'a>,
+    text: Words<'a>,
     #[serde(borrow)]
     delta: lenient::Object<SpokenDelta<'a>>,
     #[serde(borrow)]
@@ -175,7 +175,7 @@ struct SpokenChoice<'a> {
 #[serde(default)]
 struct SpokenDelta<'a> {
     #[serde(borrow)]
-    content: Reason<'a>,
+    content: Words<'a>,
 }
 
 /// Finish reasons by which a server says that it gave the answer up: vLLM and SGLang say so of requests

@@ -131,6 +131,26 @@ fn an_answer_that_the_server_gave_up_is_an_error_by_its_finish_reason() {
 }
 
 #[test]
+fn the_words_of_an_answer_are_those_of_its_parts_of_text() {
+    for (content, words) in [
+        (r#""a\nb""#, "a\nb"),
+        (r#"[{"type":"text","text":"a"},{"type":"text","text":"\u00e9"}]"#, "aé"),
+        (r#"[{"type":"thinking","thinking":[{"text":"hm"}]},{"text":"a"},5,null]"#, "a"),
+        ("null", ""),
+        ("7", ""),
+        ("{}", ""),
+        ("[]", ""),
+    ] {
+        for said in ["delta", "message"] {
+            let payload = format!(r#"{{"choices":[{{"{said}":{{"content":{content}}}}}]}}"#);
+            assert_eq!(answer_text(payload.as_bytes()), words, "{payload}");
+        }
+    }
+    assert_eq!(answer_text(br#"{"content":"a","stop":false}"#), "a");
+    assert_eq!(answer_text(br#"{"choices":[{"text":"a"},{"index":1,"text":"b"}]}"#), "a");
+}
+
+#[test]
 fn odd_types_count_as_absent_and_other_json_is_refused() {
     let odd = said(
         r#"{"choices":[5,null,"x",{"delta":7,"index":-1,"finish_reason":3}],"usage":[],"timings":"t",
