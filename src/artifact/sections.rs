@@ -168,7 +168,7 @@ pub struct RateFigures {
 pub struct Conversations {
     /// Those of which at least one turn was sent.
     pub begun: u64,
-    /// Those of which every turn completed.
+    /// Those that were held to their end, every turn completed.
     pub completed: u64,
     /// Those that a failed turn ended; their later turns are among the dropped.
     pub broken: u64,

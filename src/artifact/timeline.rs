@@ -45,7 +45,8 @@ pub struct Timeline {
     pub completed: Vec<u64>,
     /// Requests that ended badly.
     pub failed: Vec<u64>,
-    /// Generated tokens of completed requests, evenly between first and last content.
+    /// Generated tokens of completed requests, evenly between first and last content; of an answer in one
+    /// piece at its end.
     pub output_tokens: Option<Vec<f64>>,
     /// The same per second.
     #[serde(default)]

@@ -59,21 +59,37 @@ impl fmt::Display for Load {
     }
 }
 
-/// The load that stands for a run's own: its most users, or its highest rate.
+/// The load that stands for a run's own: the highest rate of all its phases or, where users send all
+/// requests, the most users.
 #[must_use]
 pub fn load_of(workload: &Workload, target: &Target) -> Load {
-    match &workload.shape {
-        LoadShape::Arrivals { rate_per_second, .. } => Load::Rate(*rate_per_second),
+    let sequence = workload.sequence();
+    let rates = sequence.iter().filter_map(|phase| highest_rate(&phase.shape));
+    if let Some(rate) = rates.filter(|rate| *rate > 0.0).max_by(f64::total_cmp) {
+        return Load::Rate(rate);
+    }
+    let slots = match target {
+        Target::Start(spec) => spec.parallel,
+        Target::External { .. } => None,
+    };
+    let users = sequence.iter().map(|phase| {
+        let constant = phase.users.or(workload.users).or(slots);
+        phase.shape.most_users(constant.unwrap_or(USERS_UNTOLD))
+    });
+    Load::Users(users.max().unwrap_or(0).max(1))
+}
+
+/// Of arrivals that have a rate; that of a trace is in its file alone.
+fn highest_rate(shape: &LoadShape) -> Option<f64> {
+    match shape {
+        LoadShape::Arrivals { rate_per_second, .. } => Some(*rate_per_second),
         LoadShape::RampingArrivals { start_rate, stages, .. } => {
-            Load::Rate(stages.iter().map(|stage| stage.target).fold(*start_rate, f64::max))
+            Some(stages.iter().map(|stage| stage.target).fold(*start_rate, f64::max))
         }
-        shape => {
-            let slots = match target {
-                Target::Start(spec) => spec.parallel,
-                Target::External { .. } => None,
-            };
-            Load::Users(shape.most_users(workload.users.or(slots).unwrap_or(USERS_UNTOLD)).max(1))
-        }
+        LoadShape::ConstantUsers
+        | LoadShape::PerUserIterations { .. }
+        | LoadShape::RampingUsers { .. }
+        | LoadShape::Trace { .. } => None,
     }
 }
 
@@ -161,4 +177,27 @@ fn plan(
     // All of them at work all the time: that is the load that their number stands for.
     plan.workload.think_time = Duration::ZERO;
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::scenario::{Origin, Overrides, workload};
+
+    #[test]
+    fn a_run_of_phases_is_tried_at_the_most_that_any_of_them_asks() {
+        let load = |phases: &str| {
+            let text = format!("users = 2\n{phases}");
+            let origin = Origin::File("mine.toml".into());
+            let workload = workload(&text, &origin, &Overrides::default()).expect("valid");
+            load_of(&workload, &Target::External { base_url: "http://h".to_owned() })
+        };
+        let calm = "[[phase]]\nname = \"calm\"\nduration = \"1s\"\n";
+        let crowd = "[[phase]]\nname = \"crowd\"\nduration = \"1s\"\nusers = 9\n";
+        let rush = "[[phase]]\nname = \"rush\"\nduration = \"1s\"\n[phase.arrivals]\nrate = 20\n";
+        assert_eq!(load("duration = \"1s\""), Load::Users(2));
+        assert_eq!(load(calm), Load::Users(2));
+        assert_eq!(load(&format!("{calm}{crowd}")), Load::Users(9));
+        assert_eq!(load(&format!("{calm}{rush}{crowd}")), Load::Rate(20.0));
+    }
 }

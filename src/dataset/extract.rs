@@ -60,7 +60,7 @@ pub(super) fn key(fetched: &Fetched, carries: Carries) -> Option<String> {
     let mut digest = Sha256::new();
     digest.update(match carries {
         Carries::Conversations => "bench-ci extract 1 of conversations\n",
-        Carries::Chats | Carries::Texts => "bench-ci extract 1\n",
+        Carries::Chats | Carries::Texts | Carries::Words => "bench-ci extract 1\n",
     });
     match &fetched.sha256 {
         Some(sha256) => digest.update(sha256.as_bytes()),

@@ -22,8 +22,10 @@ pub enum Carries {
     Chats,
     /// Messages, and after each of the model's answers what the user says next.
     Conversations,
-    /// One text or its token ids, as the completion routes.
+    /// One text or its token ids, as the completion routes and embeddings.
     Texts,
+    /// One text and nothing else, as reranking.
+    Words,
 }
 
 /// Names of a plain text.
@@ -137,6 +139,7 @@ impl Fields {
         let order: [&[&str]; 4] = match carries {
             Carries::Chats | Carries::Conversations => [&CHAT, &TEXT, &[TURNS], &TOKENS],
             Carries::Texts => [&TOKENS, &TEXT, &[TURNS], &CHAT],
+            Carries::Words => [&TEXT, &[TURNS], &TOKENS, &CHAT],
         };
         let (name, value) =
             order.iter().find_map(|names| self.take(names)).ok_or_else(|| self.nothing_said())?;
@@ -154,7 +157,12 @@ impl Fields {
                      choose /completion or /v1/completions as the endpoint"
                 ));
             }
-            (Content::Chat(_), Carries::Texts) => {
+            (Content::Tokens(_), Carries::Words) => {
+                return Err(format!(
+                    "\"{name}\" holds token ids, which reranking does not take; give the texts"
+                ));
+            }
+            (Content::Chat(_), Carries::Texts | Carries::Words) => {
                 return Err(format!(
                     "\"{name}\" holds a chat, which this route does not take; \
                      choose /v1/chat/completions as the endpoint"

@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for TurnsFor {
                     said_later.extend(turn.said_by_human());
                 }
             }
-            Carries::Chats | Carries::Texts => {
+            Carries::Chats | Carries::Texts | Carries::Words => {
                 while turns.next_element::<IgnoredAny>()?.is_some() {}
             }
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::record::{DropCause, Outcome, Stamp};
-use super::request::{Errand, Player};
+use super::request::{Errand, Player, Turn};
 use super::schedule::Ticket;
 use super::stage::Stage;
 use super::stamp::now;
@@ -105,7 +105,8 @@ impl Stage {
         let ticket = self.take(phase, acted)?;
         let script = conversations.scripts.get(ticket.body)?;
         let first = self.body(ticket).clone();
-        let mut errand = Errand { ticket, index: ticket.index, body: first.clone(), turn: Some(1) };
+        let nth = |number| Some(Turn { number, of: script.length() });
+        let mut errand = Errand { ticket, index: ticket.index, body: first.clone(), turn: nth(1) };
         let mut said = script.opening.clone();
         let mut turn = 1;
         for words in &script.turns {
@@ -137,7 +138,7 @@ impl Stage {
             }
             acted = now();
             let index = self.tickets.borrow_mut().later_turn();
-            errand = Errand { ticket, index, body, turn: Some(turn) };
+            errand = Errand { ticket, index, body, turn: nth(turn) };
         }
         let outcome = self.run_errand(player, &errand, (planned, acted), cut).await;
         (outcome != Outcome::Cut).then_some(())
@@ -164,7 +165,8 @@ impl Stage {
                 _ => self.tickets.borrow_mut().later_turn(),
             };
             let body = self.body(ticket).clone();
-            let errand = Errand { ticket, index, body, turn: Some(turn) };
+            let turn = Some(Turn { number: turn, of: script.length() });
+            let errand = Errand { ticket, index, body, turn };
             let mut record = errand.blank_record(user_index, planned);
             record.dropped_because = cause;
             self.file_unsent(record);

@@ -49,7 +49,7 @@ pub enum Phase {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Outcome {
     /// Status 2xx, at least one content delta (unless none was asked for), a finish reason or the
-    /// terminator, and no error object inside the stream.
+    /// terminator, and no error inside the stream.
     Completed,
     /// Anything else that had begun and ended by itself.
     Failed {
@@ -117,7 +117,7 @@ pub enum FailureKind {
     /// Status 500 to 599.
     #[serde(rename = "http_5xx")]
     Http5xx,
-    /// A 2xx answer whose stream carried an error object.
+    /// A 2xx answer that carried an error: an object, or a finish reason that says so.
     StreamError,
     /// The stream ended without a finish reason or terminator, or inside a chunk.
     Truncated,
@@ -221,13 +221,16 @@ pub struct RequestRecord {
     pub user_index: u32,
     /// Whether it counts.
     pub phase: Phase,
-    /// Which conversation it is a turn of, in the order in which they began, from 0; `None` where a
-    /// request stands for itself.
+    /// Which conversation it is a turn of, in the order in which they began, from 0 and over all phases;
+    /// `None` where a request stands for itself.
     #[serde(default)]
     pub conversation_index: Option<u64>,
     /// Which turn of it, from 1.
     #[serde(default)]
     pub turn: Option<u32>,
+    /// How many turns that conversation has when it is held to its end.
+    #[serde(default)]
+    pub turns: Option<u32>,
     /// To which phase of the load it belongs: 0 is each user's warm-up before the first, 1 the first.
     #[serde(default)]
     pub phase_index: u16,

@@ -462,6 +462,15 @@ impl Opening {
     }
 }
 
+/// A turn of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// Which, from 1.
+    pub(super) number: u32,
+    /// How many there are.
+    pub(super) of: u32,
+}
+
 /// One request that is to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Errand {
@@ -470,8 +479,8 @@ pub(super) struct Errand {
     /// Position in the order of planning.
     pub(super) index: u64,
     pub(super) body: PlannedBody,
-    /// Which turn of its conversation, from 1; `None` where it stands for itself.
-    pub(super) turn: Option<u32>,
+    /// Which turn of its conversation; `None` where it stands for itself.
+    pub(super) turn: Option<Turn>,
 }
 
 impl Errand {
@@ -480,8 +489,8 @@ impl Errand {
         let mut record = blank_record(self.ticket, &self.body, user_index, planned);
         record.index = self.index;
         if let Some(turn) = self.turn {
-            record.conversation_index = Some(self.ticket.ordinal);
-            record.turn = Some(turn);
+            record.conversation_index = Some(self.ticket.overall);
+            (record.turn, record.turns) = (Some(turn.number), Some(turn.of));
         }
         record
     }
@@ -502,6 +511,7 @@ pub(super) fn blank_record(
         phase_index: ticket.phase_index,
         conversation_index: None,
         turn: None,
+        turns: None,
         outcome: Outcome::Dropped,
         dropped_because: None,
         planned,

@@ -16,6 +16,8 @@ pub(super) struct Ticket {
     pub(super) phase_index: u16,
     /// Position among the requests of its phase, or among its conversations.
     pub(super) ordinal: u64,
+    /// The same over all phases; of the warm-up before them, over that.
+    pub(super) overall: u64,
 }
 
 /// Hands out the requests of a load, shared by all users.
@@ -89,7 +91,8 @@ impl Tickets {
         let index = self.warm_up_taken;
         self.warm_up_taken += 1;
         let body = (self.bodies - 1 - index % self.bodies) as usize;
-        Ticket { index, body, phase: Phase::WarmUp, phase_index: 0, ordinal: index }
+        let (ordinal, overall) = (index, index);
+        Ticket { index, body, phase: Phase::WarmUp, phase_index: 0, ordinal, overall }
     }
 
     /// The next request of a phase, if one may start at `now`.
@@ -131,6 +134,7 @@ impl Tickets {
             phase: kind,
             phase_index: u16::try_from(phase + 1).expect("a plan has at most 1000 phases"),
             ordinal,
+            overall: before,
         })
     }
 }
@@ -164,8 +168,8 @@ mod tests {
             [(1, 0), (2, 1), (3, 2), (4, 0)]
         );
         assert_eq!(
-            taken.map(|ticket| (ticket.phase_index, ticket.ordinal)),
-            [(1, 0), (1, 1), (2, 0), (2, 1)]
+            taken.map(|ticket| (ticket.phase_index, ticket.ordinal, ticket.overall)),
+            [(1, 0, 0), (1, 1, 1), (2, 0, 2), (2, 1, 3)]
         );
         assert_eq!(taken[3].phase, Phase::CoolDown);
         assert!(tickets.is_used_up(0) && !tickets.is_used_up(1));

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::delta::{self, Count, Said, answer_text, error_message};
+use super::delta::{self, Count, Said, answer_text, reported_error};
 use super::record::{FailureKind, Timings, Usage};
 
 /// What was asked for in one piece.
@@ -97,20 +97,7 @@ fn of_list(
     body: &[u8],
     results: impl FnOnce(&[u8]) -> Result<Whole, Fault>,
 ) -> (Whole, Option<Fault>) {
-    #[derive(Deserialize)]
-    struct Errors {
-        #[serde(default)]
-        error: Option<IgnoredAny>,
-        #[serde(default)]
-        object: Option<serde_json::Value>,
-    }
-    // A list would be read as the fields of the struct in their order.
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    if is_object
-        && let Ok(errors) = serde_json::from_slice::<Errors>(body)
-        && (errors.error.is_some() || errors.object.is_some_and(|object| object == "error"))
-    {
-        let message = error_message(&String::from_utf8_lossy(body)).unwrap_or_default();
+    if let Some(message) = reported_error(&String::from_utf8_lossy(body)) {
         let fault = Fault::new(FailureKind::StreamError, format!("the server reports: {message}"));
         return (Whole::default(), Some(fault));
     }
@@ -415,6 +402,10 @@ mod tests {
             (
                 r#"{"object":"error","message":"too long"}"#,
                 "stream_error: the server reports: too long",
+            ),
+            (
+                r#"{"error":"","data":[{"embedding":[1]},{"embedding":[2]}]}"#,
+                "Some(2) Some(1) None",
             ),
         ] {
             assert_eq!(seen(body, Wanted::Embeddings(2)), expected, "{body}");

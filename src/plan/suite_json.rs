@@ -96,10 +96,9 @@ fn server(value: &Value, workload: &mut Workload, problems: &mut Vec<Problem>) -
         None | Some(Value::Null) => {}
         Some(given) => match seconds(given) {
             Some(total) => {
+                // The one limit that the file gives: no other, which it does not name, comes before it.
                 let limits = &mut workload.timeouts;
-                limits.total = total;
-                limits.first = limits.first.min(total);
-                limits.idle = limits.idle.min(total);
+                (limits.total, limits.first, limits.idle) = (total, total, total);
                 limits.connect = limits.connect.min(total);
             }
             None => problems.push(Problem::new(
@@ -289,6 +288,10 @@ mod tests {
         assert_eq!(workload.n_prompts, Some(32));
         assert_eq!(workload.timeouts.total, Duration::from_secs(60));
         assert_eq!(workload.timeouts.first, Duration::from_secs(60));
+        // Somebody who waits for 15 minutes waits so long for the first token too.
+        let (suite, _) = read_text(&WHOLE.replace("\"timeout\": 60", "\"timeout\": 900")).unwrap();
+        let limits = suite.entries[0].scenario.workload().timeouts;
+        assert_eq!([limits.first, limits.idle, limits.total], [Duration::from_secs(900); 3]);
     }
 
     #[test]

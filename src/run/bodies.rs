@@ -36,6 +36,16 @@ pub(super) fn prompts_per_request(workload: &Workload) -> u64 {
     u64::from(texts.max(workload.conversation.map_or(1, |spec| spec.turns)))
 }
 
+/// How many prompts so many requests take, so that none is in one of them twice: reranking takes the
+/// documents of its last query from behind it.
+pub(super) fn prompts_of(workload: &Workload, requests: u64) -> u64 {
+    let behind = match workload.endpoint.yields() {
+        Yield::Scores => workload.request.documents(),
+        Yield::Tokens | Yield::Embeddings => 0,
+    };
+    requests.saturating_mul(prompts_per_request(workload)).saturating_add(u64::from(behind))
+}
+
 /// The bodies of requests that stand for themselves. `prompts` must not be empty.
 pub(super) fn plan(workload: &Workload, dialect: Dialect, prompts: &[Numbered<'_>]) -> Bodies {
     let batch = prompts_per_request(workload) as usize;

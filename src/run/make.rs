@@ -90,8 +90,11 @@ pub(super) async fn make(prompts: Vec<Prompt>, known: &Known<'_>) -> Made {
         );
     }
     let pool = match workload.endpoint {
-        Endpoint::ChatCompletions => Vec::new(),
-        _ => ids(tokenizer.as_ref(), vocabulary).await,
+        // Messages, queries and documents are texts.
+        Endpoint::ChatCompletions | Endpoint::V1Rerank | Endpoint::Rerank => Vec::new(),
+        Endpoint::Completions | Endpoint::LlamaCompletion | Endpoint::Embeddings => {
+            ids(tokenizer.as_ref(), vocabulary).await
+        }
     };
     let mut maker = match (tokenizer, pool.len()) {
         (_, 2..) => Maker::Ids(pool),

@@ -3,7 +3,7 @@
 //!
 //! Main function: [`measure`].
 
-use super::bodies::prompts_per_request;
+use super::bodies::prompts_of;
 use super::findings::{Findings, MeasuredPeaks, ReadyModel};
 use super::host::Host;
 use super::stage::Running;
@@ -124,11 +124,13 @@ pub(crate) async fn prompts(
 /// What a plan asks of its dataset: equal asks have equal prompts.
 pub(crate) fn ask_of(plan: &RunPlan) -> Ask {
     let workload = &plan.workload;
-    let each = prompts_per_request(workload);
-    let spare = |wanted: u64| match workload.dataset.sets_its_own_lengths() {
-        // What is asked for is not read on in the hope of something shorter.
-        true => wanted.saturating_mul(each),
-        false => wanted.saturating_mul(each).saturating_mul(SPARE_PROMPTS).saturating_add(64),
+    let spare = |requests: u64| {
+        let wanted = prompts_of(workload, requests);
+        match workload.dataset.sets_its_own_lengths() {
+            // What is asked for is not read on in the hope of something shorter.
+            true => wanted,
+            false => wanted.saturating_mul(SPARE_PROMPTS).saturating_add(64),
+        }
     };
     Ask {
         spec: workload.dataset.clone(),
@@ -137,7 +139,10 @@ pub(crate) fn ask_of(plan: &RunPlan) -> Ask {
         carries: match (workload.endpoint, workload.conversation) {
             (Endpoint::ChatCompletions, Some(_)) => Carries::Conversations,
             (Endpoint::ChatCompletions, None) => Carries::Chats,
-            _ => Carries::Texts,
+            (Endpoint::V1Rerank | Endpoint::Rerank, _) => Carries::Words,
+            (Endpoint::Completions | Endpoint::LlamaCompletion | Endpoint::Embeddings, _) => {
+                Carries::Texts
+            }
         },
         seed: workload.seed,
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::bodies::prompts_per_request;
+use super::bodies::prompts_of;
 use super::make::How;
 use crate::artifact::{LengthSpread, Prompts, Unknowns};
 use crate::dataset::{Content, Prompt, PromptSet};
@@ -14,7 +14,7 @@ use crate::plan::{LoadShape, Workload};
 
 /// The first prompts of the set, as many as the run can come to.
 pub(super) fn needed(set: &PromptSet, workload: &Workload) -> Vec<Prompt> {
-    let most = workload.n_prompts.map(|most| most.saturating_mul(prompts_per_request(workload)));
+    let most = workload.n_prompts.map(|requests| prompts_of(workload, requests));
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let due = |prompt: &&Prompt| match (trace_offset(&workload.shape, prompt), workload.duration) {
         (Some(offset), Some(duration)) => offset < nanos(duration),

@@ -25,6 +25,7 @@ pub(crate) fn completed(index: u64) -> RequestRecord {
         phase: Phase::Measured,
         conversation_index: None,
         turn: None,
+        turns: None,
         phase_index: 1,
         outcome: Outcome::Completed,
         dropped_because: None,

@@ -149,7 +149,8 @@ pub struct Summary {
     /// Whether TTFT could be split into queue and prefill.
     pub split: HeaderSplit,
     /// Completed requests that asked for as much of a prompt as an earlier one, so that the server's cache
-    /// may answer them. The two lengths of `--tpot-difference` are its design and no repetition.
+    /// may answer them. The two lengths of `--tpot-difference` are its design and no repetition, and so are
+    /// the turns of a conversation.
     pub repeated_prompts: u64,
     /// Content deltas of completed measured requests that shared a read with an earlier one, and all.
     pub coalesced: (u64, u64),
@@ -180,8 +181,8 @@ pub fn summarise(records: &[RequestRecord], load: &LoadFigures) -> Summary {
 #[must_use]
 pub fn summarise_by(records: &[RequestRecord], load: &LoadFigures, split: HeaderSplit) -> Summary {
     let completed: Vec<&RequestRecord> = records.iter().filter(|record| counts(record)).collect();
-    let mut prompts: Vec<(u64, u32)> =
-        completed.iter().map(|record| (record.prompt_index, record.max_tokens)).collect();
+    let asked = |record: &&RequestRecord| (record.prompt_index, record.max_tokens, record.turn);
+    let mut prompts: Vec<(u64, u32, Option<u32>)> = completed.iter().map(asked).collect();
     prompts.sort_unstable();
     prompts.dedup();
     Summary {
@@ -425,5 +426,14 @@ mod tests {
         }
         let both_lengths = summarise(&records, &figures(400.0));
         assert_eq!(both_lengths.repeated_prompts, 0, "what --tpot-difference asks for");
+        for (record, turn) in records.iter_mut().zip([1, 2, 3, 1, 2, 3]) {
+            (record.prompt_index, record.max_tokens) = (u64::from(turn == 1), 16);
+            record.turn = Some(turn);
+        }
+        let talks = summarise(&records, &figures(400.0));
+        assert_eq!(
+            talks.repeated_prompts, 3,
+            "a conversation that is held twice, and no turn of one"
+        );
     }
 }

@@ -26,7 +26,8 @@ pub struct Timeline {
     pub completed: Vec<u64>,
     /// Requests that ended badly, at their ends.
     pub failed: Vec<u64>,
-    /// Generated tokens of completed requests, evenly between first and last content.
+    /// Generated tokens of completed requests, evenly between first and last content; of an answer in one
+    /// piece at its end.
     pub output_tokens: Known<Vec<f64>>,
     /// The same per second.
     pub output_tokens_per_second: Known<Vec<f64>>,
@@ -128,15 +129,23 @@ fn per_second(steps: &Steps, values: impl Iterator<Item = f64>) -> Vec<f64> {
 fn output_tokens(records: &[RequestRecord], steps: &Steps) -> Known<Vec<f64>> {
     let mut column = vec![0.0; steps.count()];
     for record in records.iter().filter(|record| counts(record)) {
+        if record.results.is_some() {
+            return Err(Unknown::because("no tokens are generated"));
+        }
         let Some(tokens) = TokenCounts::of(record) else {
             return Err(Unknown::because("a completed request came without a count of tokens"));
         };
         let tokens = tokens.completion as f64;
-        let Some((first, last)) = record.first_content.zip(record.last_content) else { continue };
-        if last <= first {
-            column[steps.index_of(first)] += tokens;
-        } else {
-            steps.spread(first, last, tokens, &mut column);
+        match (record.first_content, record.last_content, record.end) {
+            (Some(first), Some(last), _) if last > first => {
+                steps.spread(first, last, tokens, &mut column);
+            }
+            // What comes whole is there where it ends.
+            (first, _, end) => {
+                if let Some(at) = first.or(end) {
+                    column[steps.index_of(at)] += tokens;
+                }
+            }
         }
     }
     Ok(column)
@@ -240,6 +249,16 @@ mod tests {
         let line = of(&records, &users(2), 200.0);
         assert_eq!((line.failed.iter().sum::<u64>(), line.completed.iter().sum::<u64>()), (1, 1));
         close(line.output_tokens.unwrap().iter().sum(), 11.0);
+    }
+
+    #[test]
+    fn tokens_of_an_answer_in_one_piece_stand_where_it_ends() {
+        let whole = RequestRecord { first_content: None, last_content: None, ..completed(0) };
+        let line = of(std::slice::from_ref(&whole), &users(1), 200.0);
+        assert_eq!(line.output_tokens, Ok(vec![0.0, 11.0])); // over at 130 ms, in the second step
+        let vectors = of(&[RequestRecord { results: Some(1), ..whole }], &users(1), 200.0);
+        assert_eq!(vectors.output_tokens.unwrap_err().reason(), "no tokens are generated");
+        assert!(vectors.output_tokens_per_second.is_err());
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::load::{Outcome, Phase, RequestRecord};
 pub struct Conversations {
     /// Those of which at least one turn was sent.
     pub begun: u64,
-    /// Those of which every turn completed.
+    /// Those that were held to their end, every turn completed: one that the end of the load left with
+    /// turns to go is not among them.
     pub completed: u64,
     /// Those that a failed turn ended.
     pub broken: u64,
@@ -46,8 +47,9 @@ impl Conversations {
     #[must_use]
     pub fn of(records: &[RequestRecord], split: &HeaderSplit) -> Option<Self> {
         let mut turns: BTreeMap<u32, Vec<&RequestRecord>> = BTreeMap::new();
-        let (mut begun, mut unfinished, mut broken) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut begun, mut broken) = (BTreeSet::new(), BTreeSet::new());
+        // Turns still to be completed: where only time bounds the load, those that it left are no records.
+        let mut to_go: BTreeMap<u64, u32> = BTreeMap::new();
         for record in records.iter().filter(|record| record.phase == Phase::Measured) {
             let (Some(conversation), Some(turn)) = (record.conversation_index, record.turn) else {
                 continue;
@@ -59,8 +61,9 @@ impl Conversations {
                     turns.entry(turn).or_default().push(record);
                 }
             }
-            if !record.is_completed() {
-                unfinished.insert(conversation);
+            if record.is_completed() {
+                let to_go = to_go.entry(conversation).or_insert(record.turns.unwrap_or(u32::MAX));
+                *to_go = to_go.saturating_sub(1);
             }
             if matches!(record.outcome, Outcome::Failed { .. }) {
                 broken.insert(conversation);
@@ -72,7 +75,7 @@ impl Conversations {
         let turns = turns.into_iter().map(|(turn, records)| Turn::of(turn, &records, split));
         Some(Self {
             begun: begun.len() as u64,
-            completed: begun.difference(&unfinished).count() as u64,
+            completed: to_go.values().filter(|to_go| **to_go == 0).count() as u64,
             broken: broken.len() as u64,
             turns: turns.collect(),
         })
@@ -126,7 +129,7 @@ mod tests {
 
     fn turn(mut record: RequestRecord, conversation: u64, turn: u32, tokens: u64) -> RequestRecord {
         record.conversation_index = Some(conversation);
-        record.turn = Some(turn);
+        (record.turn, record.turns) = (Some(turn), Some(if conversation == 0 { 2 } else { 3 }));
         record.usage = Some(Usage {
             prompt_tokens: tokens,
             completion_tokens: 11,
@@ -145,15 +148,18 @@ mod tests {
             turn(completed(2), 1, 1, 60),
             turn(failed(3, FailureKind::Reset), 1, 2, 0),
             turn(dropped, 1, 3, 0),
+            // The load ended after its second turn of three.
+            turn(completed(4), 2, 1, 60),
+            turn(completed(5), 2, 2, 120),
         ];
         let found = Conversations::of(&records, &HeaderSplit::Marked).expect("conversations");
-        assert_eq!((found.begun, found.completed, found.broken), (2, 1, 1));
+        assert_eq!((found.begun, found.completed, found.broken), (3, 1, 1));
         let seen: Vec<_> = found
             .turns
             .iter()
             .map(|turn| (turn.turn, turn.requests, turn.completed, turn.cached_tokens_mean.clone()))
             .collect();
-        assert_eq!(seen, [(1, 2, 2, Ok(25.0)), (2, 2, 1, Ok(40.0))]);
+        assert_eq!(seen, [(1, 3, 3, Ok(80.0 / 3.0)), (2, 3, 2, Ok(50.0))]);
         assert!((found.turns[0].ttft_ms_p50.clone().expect("known") - 23.0).abs() < 1e-9);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The rest of [`Answer`]: nothing is read here any more.
 
-use super::super::delta::error_message;
+use super::super::delta::{error_message, reported_error};
 use super::super::http::{ContentKind, Framing, Head};
 use super::super::record::{FailureKind, Outcome, Timings, Usage};
 use super::super::sse::text;
@@ -191,12 +191,9 @@ impl Answer {
 
     /// A 2xx answer that is no stream.
     fn outcome_of_plain_body(&self, head: &Head) -> Outcome {
-        let body = text(&self.plain_body);
-        let has_error = serde_json::from_str::<serde_json::Value>(&body)
-            .is_ok_and(|value| value.get("error").is_some_and(|error| !error.is_null()));
         let content_type = head.content_type.as_deref().unwrap_or("no content type");
-        let (failure, detail) = if has_error {
-            (FailureKind::StreamError, format!("the server reports{}", self.plain_message()))
+        let (failure, detail) = if let Some(message) = reported_error(&text(&self.plain_body)) {
+            (FailureKind::StreamError, format!("the server reports: {message}"))
         } else if let Some(encoding) = &head.content_encoding {
             (
                 FailureKind::Protocol,

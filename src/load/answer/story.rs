@@ -72,6 +72,13 @@ impl Story {
             Ok(said) => said,
             // After the terminator nothing is expected, so nothing can be wrong.
             Err(_) if self.terminated => return,
+            // Not one payload but one a line: the deltas of an event that holds several.
+            Err(_) if self.begins_with_a_payload(payload) => {
+                for line in payload.split(|byte| *byte == b'\n') {
+                    self.take_payload(name, line, stamp, read);
+                }
+                return;
+            }
             Err(error) => {
                 let start: String = text(payload).chars().take(80).collect();
                 self.unreadable.get_or_insert(format!("{error}, in \"{start}\""));
@@ -99,6 +106,12 @@ impl Story {
         }
         self.usage = said.usage.or(self.usage);
         self.timings = said.timings.or(self.timings);
+    }
+
+    /// Whether there are several lines, of which the first means something without the others.
+    fn begins_with_a_payload(&mut self, payload: &[u8]) -> bool {
+        let first = memchr::memchr(b'\n', payload).and_then(|end| payload.get(..end));
+        first.is_some_and(|line| !line.trim_ascii().is_empty() && self.delta.read(line).is_ok())
     }
 
     fn take_content(&mut self, stamp: Stamp, read: u64, reasoning: bool) {

@@ -36,6 +36,7 @@ fn blank() -> RequestRecord {
         phase: Phase::Measured,
         conversation_index: None,
         turn: None,
+        turns: None,
         phase_index: 1,
         outcome: Outcome::Cut,
         dropped_because: None,
@@ -141,6 +142,34 @@ fn an_answer_cut_anywhere_before_its_end_is_never_a_success_too_early() {
         assert_eq!(failure, expected, "cut at {cut}");
     }
     assert_eq!(outcome(&bytes[..bytes.len() - 5]), "Completed");
+}
+
+#[test]
+fn an_event_may_hold_several_deltas() {
+    let delta = |text: &str| {
+        format!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#)
+    };
+    let (one, two, three) = (delta("a"), delta("b"), delta("c"));
+    let both = format!("{one}\n{two}");
+    let last = format!("{three}\n{}\ndata: [DONE]", EVENTS[6]);
+    let mut answer = Answer::default();
+    answer.reset(Expected { keep_text: true, ..Expected::default() });
+    assert_eq!(answer.read(&chunked(&[&both, &last]), Stamp(1000)), Progress::Over);
+    let mut record = blank();
+    answer.conclude(&Ending::Over, &mut record);
+    assert_eq!(record.outcome, Outcome::Completed);
+    assert_eq!((record.content_deltas, record.coalesced_deltas), (3, 2));
+    assert_eq!((record.finish_reason.as_deref(), record.terminated), (Some("length"), true));
+    assert_eq!(answer.take_text(), "abc");
+    // One payload over several lines is one, and what is none stays none.
+    let broken = format!("{one}\ndata: {{oops");
+    assert!(outcome(&chunked(&[&broken, "data: [DONE]"])).starts_with("protocol: an event is not"));
+    let spread = "data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"x\"}}]}";
+    assert_eq!(outcome(&chunked(&[spread, "data: [DONE]"])), "Completed");
+    // Two in one payload are said both.
+    let twice =
+        r#"{"choices":[{"index":0,"delta":{"content":"a"}},{"index":0,"delta":{"content":"b"}}]}"#;
+    assert_eq!(crate::load::delta::answer_text(twice.as_bytes()), "ab");
 }
 
 #[test]

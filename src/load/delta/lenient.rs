@@ -15,7 +15,7 @@ pub(super) enum Present<'a> {
     /// Absent or null.
     #[default]
     Absent,
-    /// `""`, `[]`, `{}`.
+    /// `""`, `[]`, `{}`, `false`.
     Empty,
     /// A non-empty string without escapes.
     Text(&'a str),
@@ -139,12 +139,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match scalar(deserializer)? {
             Scalar::Null => Present::Absent,
-            Scalar::Borrowed("") | Scalar::Nested(false) => Present::Empty,
+            Scalar::Borrowed("") | Scalar::Nested(false) | Scalar::Bool(false) => Present::Empty,
             Scalar::Borrowed(text) => Present::Text(text),
             Scalar::Owned(text) if text.is_empty() => Present::Empty,
             Scalar::Owned(_)
             | Scalar::Nested(true)
-            | Scalar::Bool(_)
+            | Scalar::Bool(true)
             | Scalar::Unsigned(_)
             | Scalar::Float(_) => Present::Other,
         })
@@ -238,6 +238,74 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
         Ok(Object(None))
+    }
+}
+
+/// What is said: a string, or the texts of a list of parts, as some servers answer; anything else is nothing.
+#[derive(Debug, Default)]
+pub(super) struct Words<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordsVisitor(PhantomData))
+    }
+}
+
+struct WordsVisitor<'a>(PhantomData<&'a str>);
+
+/// A part of a list that is one of text; others have none.
+#[derive(serde::Deserialize, Default)]
+#[serde(default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Reason<'a>,
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for WordsVisitor<'a> {
+    type Value = Words<'a>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Words(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Words(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let mut all = String::new();
+        while let Some(Object(part)) = parts.next_element::<Object<Part<'a>>>()? {
+            all.push_str(part.unwrap_or_default().text.0.as_deref().unwrap_or_default());
+        }
+        Ok(Words(Cow::Owned(all)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+        ScalarVisitor.visit_map(entries).map(|_| Words::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Words::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Words::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Words::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Words::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Words::default())
     }
 }
 

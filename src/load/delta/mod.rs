@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 pub(super) use self::lenient::Count;
-use self::lenient::{Choices, Number, Present, Reason, Truth};
+use self::lenient::{Choices, Number, Present, Reason, Truth, Words};
 pub use self::template::PlainContent;
 use self::template::Template;
 use super::record::{Timings, Usage};
@@ -139,12 +139,11 @@ pub fn read_whole(body: &[u8]) -> Result<Said, DeltaError> {
 pub fn answer_text(json: &[u8]) -> String {
     let text = String::from_utf8_lossy(json);
     let Ok(spoken) = serde_json::from_str::<Spoken<'_>>(&text) else { return String::new() };
-    let mut all = spoken.content.0.map(Cow::into_owned).unwrap_or_default();
-    let first = spoken.choices.into_iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
-    if let Some(choice) = first {
+    let mut all = spoken.content.0.into_owned();
+    for choice in spoken.choices.into_iter().filter(|choice| choice.index.0.unwrap_or(0) == 0) {
         let said = [choice.delta, choice.message].map(|said| said.0.unwrap_or_default().content);
         for said in std::iter::once(choice.text).chain(said) {
-            all.push_str(said.0.as_deref().unwrap_or_default());
+            all.push_str(&said.0);
         }
     }
     all
@@ -155,7 +154,7 @@ pub fn answer_text(json: &[u8]) -> String {
 #[serde(default)]
 struct Spoken<'a> {
     #[serde(borrow)]
-    content: Reason<'a>,
+    content: Words<'a>,
     #[serde(borrow)]
     choices: Vec<SpokenChoice<'a>>,
 }
@@ -165,7 +164,7 @@ struct Spoken<'a> {
 struct SpokenChoice<'a> {
     index: Count,
     #[serde(borrow)]
-    text: Reason<'a>,
+    text: Words<'a>,
     #[serde(borrow)]
     delta: lenient::Object<SpokenDelta<'a>>,
     #[serde(borrow)]
@@ -176,7 +175,34 @@ struct SpokenChoice<'a> {
 #[serde(default)]
 struct SpokenDelta<'a> {
     #[serde(borrow)]
-    content: Reason<'a>,
+    content: Words<'a>,
+}
+
+/// Finish reasons by which a server says that it gave the answer up: vLLM and SGLang say so of requests
+/// that they dropped, gateways of what broke behind them, and what had come until then stands before it.
+const GIVEN_UP: [&str; 2] = ["abort", "error"];
+
+/// Whether a document with these fields is an error. An empty one is none: servers written in Go send
+/// `"error": ""` where others leave it out.
+fn is_error(error: Present<'_>, object: &Reason<'_>) -> bool {
+    error.is_non_empty() || object.0.as_deref() == Some("error")
+}
+
+/// What an answer in one piece says went wrong; `None` where it says nothing of the kind.
+#[must_use]
+pub(super) fn reported_error(json: &str) -> Option<String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Errors<'a> {
+        #[serde(borrow)]
+        error: Present<'a>,
+        #[serde(borrow)]
+        object: Reason<'a>,
+    }
+    // A list would be read as the fields of the struct in their order.
+    let is_object = json.trim_ascii_start().starts_with('{');
+    let errors: Errors<'_> = is_object.then(|| serde_json::from_str(json).ok()).flatten()?;
+    is_error(errors.error, &errors.object).then(|| error_message(json).unwrap_or_default())
 }
 
 /// The message of an error object: `error.message`, `error` if it is text, `message`, else the
@@ -287,8 +313,7 @@ impl<'a> Chunk<'a> {
         let silent = !self.stop.0
             && self.usage.0.is_none()
             && self.timings.0.is_none()
-            && !self.error.is_there()
-            && self.object.0.as_deref() != Some("error")
+            && !is_error(self.error, &self.object)
             && self.choices.finish.is_none()
             && self.choices.seen == 1
             && self.choices.contents + u32::from(self.content.is_non_empty()) == 1;
@@ -296,8 +321,8 @@ impl<'a> Chunk<'a> {
     }
 
     fn said(self, text: &str) -> Said {
-        let is_error = self.error.is_there() || self.object.0.as_deref() == Some("error");
-        let error = is_error.then(|| error_message(text).unwrap_or_default());
+        let mut error =
+            is_error(self.error, &self.object).then(|| error_message(text).unwrap_or_default());
         let timings = self.timings.0.map(|timings| Timings {
             cache_n: timings.cache_n.0,
             prompt_n: timings.prompt_n.0,
@@ -329,6 +354,9 @@ impl<'a> Chunk<'a> {
             finished |= 1;
             let reason = self.stop_type.given();
             finish = Some(reason.map_or_else(|| "stop".to_owned(), Cow::into_owned));
+        }
+        if let Some(reason) = finish.as_deref().filter(|reason| GIVEN_UP.contains(reason)) {
+            error.get_or_insert_with(|| format!("finish reason \"{reason}\""));
         }
         Said {
             content: self.choices.contents > 0 || self.content.is_non_empty(),

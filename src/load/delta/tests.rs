@@ -103,8 +103,51 @@ fn errors_are_errors_even_beside_a_finish() {
     assert_eq!(error(r#"{"error":{"code":7}}"#).unwrap(), r#"{"code":7}"#);
     assert_eq!(error(r#"{"object":"error","message":"no","code":400}"#).unwrap(), "no");
     assert!(error(r#"{"error":null,"choices":[]}"#).is_none());
+    // As empty as a finish reason of "" is, and as much at home in Go.
+    for empty in [r#""""#, "{}", "[]", "false"] {
+        let payload = format!(r#"{{"error":{empty},"choices":[{{"delta":{{"content":"x"}}}}]}}"#);
+        assert_eq!((said(&payload).content, error(&payload)), (true, None), "{payload}");
+    }
     let both = said(r#"{"error":{"message":"x"},"choices":[{"finish_reason":"stop"}]}"#);
     assert!(both.error.is_some() && both.finish.is_some());
+}
+
+#[test]
+fn an_answer_that_the_server_gave_up_is_an_error_by_its_finish_reason() {
+    for (reason, words) in [
+        ("abort", Some("finish reason \"abort\"")),
+        ("error", Some("finish reason \"error\"")),
+        ("content_filter", None),
+        ("stop", None),
+    ] {
+        let streamed = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        assert_eq!(said(&streamed).error.as_deref(), words, "{streamed}");
+        let whole = streamed.replace("delta", "message");
+        assert_eq!(read_whole(whole.as_bytes()).unwrap().error.as_deref(), words, "{whole}");
+    }
+    let explained =
+        r#"{"error":{"message":"out of memory"},"choices":[{"finish_reason":"error"}]}"#;
+    assert_eq!(said(explained).error.as_deref(), Some("out of memory"));
+}
+
+#[test]
+fn the_words_of_an_answer_are_those_of_its_parts_of_text() {
+    for (content, words) in [
+        (r#""a\nb""#, "a\nb"),
+        (r#"[{"type":"text","text":"a"},{"type":"text","text":"\u00e9"}]"#, "aé"),
+        (r#"[{"type":"thinking","thinking":[{"text":"hm"}]},{"text":"a"},5,null]"#, "a"),
+        ("null", ""),
+        ("7", ""),
+        ("{}", ""),
+        ("[]", ""),
+    ] {
+        for said in ["delta", "message"] {
+            let payload = format!(r#"{{"choices":[{{"{said}":{{"content":{content}}}}}]}}"#);
+            assert_eq!(answer_text(payload.as_bytes()), words, "{payload}");
+        }
+    }
+    assert_eq!(answer_text(br#"{"content":"a","stop":false}"#), "a");
+    assert_eq!(answer_text(br#"{"choices":[{"text":"a"},{"index":1,"text":"b"}]}"#), "a");
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn cancel(section: &mut Section<'_, '_>, problems: &mut Vec<Problem>) -> Option<
 
 /// Fields of the body that have a key of their own or on which the measuring rests, and what to
 /// write instead.
-const OWN_FIELDS: [(&str, &str); 14] = [
+const OWN_FIELDS: [(&str, &str); 15] = [
     ("stream", "write request.stream, or pass --no-stream"),
     ("messages", "prompts come from the dataset"),
     ("prompt", "prompts come from the dataset"),
@@ -172,6 +172,7 @@ const OWN_FIELDS: [(&str, &str); 14] = [
     ("query", "queries come from the dataset"),
     ("documents", "documents come from the dataset; request.inputs_per_request is their number"),
     ("encoding_format", "embeddings are checked number by number, so they come as numbers"),
+    ("top_n", "every document is to have its score; request.inputs_per_request is their number"),
     ("n", "one answer a request: several in one stream cannot be timed apart"),
     ("max_tokens", "write request.max_tokens"),
     ("max_completion_tokens", "write request.max_tokens"),
@@ -586,7 +587,7 @@ mod tests {
         let workload = typed(&[r#"{"a": 1, "b": {"c": 2}}"#, r#"{"a": 3}"#]).expect("valid");
         let extra = Value::Object(workload.request.extra);
         assert_eq!(extra, serde_json::json!({"a": 3, "b": {"c": 2}}));
-        for bad in ["[1]", "{", "x", r#"{"stream": true}"#] {
+        for bad in ["[1]", "{", "x", r#"{"stream": true}"#, r#"{"top_n": 2}"#] {
             let error = typed(&[bad]).expect_err(bad);
             assert!(error.contains("--extra-body: "), "{error}");
         }

@@ -94,6 +94,7 @@ async fn a_record_brings_its_name_its_budget_and_its_chat() {
     };
     assert_eq!(of(Carries::Chats).await, Content::Text("Hi".to_owned()));
     assert_eq!(of(Carries::Texts).await, Content::Tokens(vec![1, 2]));
+    assert_eq!(of(Carries::Words).await, Content::Text("Hi".to_owned()));
 }
 
 /// In whatever field it stands, and of whatever kind the file is.
@@ -325,6 +326,9 @@ async fn a_hostile_file_is_told_with_its_line() {
     let chat = b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}";
     let error = read_as("a.jsonl", chat, Carries::Texts, None).await.expect_err("a chat");
     assert!(said(&error).contains("/v1/chat/completions"), "{}", said(&error));
+    let ids = b"{\"prompt_token_ids\": [1, 2]}";
+    let error = read_as("a.jsonl", ids, Carries::Words, None).await.expect_err("token ids");
+    assert!(said(&error).contains("reranking does not take"), "{}", said(&error));
 }
 
 #[tokio::test]

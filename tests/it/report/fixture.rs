@@ -47,6 +47,7 @@ pub(crate) fn record(index: u64, start_ms: f64) -> RequestRecord {
         phase: load::Phase::Measured,
         conversation_index: None,
         turn: None,
+        turns: None,
         phase_index: 1,
         outcome: Outcome::Completed,
         dropped_because: None,

@@ -45,6 +45,10 @@ fn embeddings_and_scores_have_rates_of_their_own() {
         check_route("/v1/rerank", more, "documents_per_second", true);
     }
     check_route("/rerank", &[], "documents_per_second", true);
+    // Queries and documents are texts, of whatever length they were asked for.
+    let synthetic = ["--dataset", "synthetic:input=12"];
+    check_route("/v1/rerank", &synthetic, "documents_per_second", true);
+    check_route("/v1/embeddings", &synthetic, "embeddings_per_second", true);
 }
 
 #[test]
@@ -133,6 +137,33 @@ fn conversations_that_time_ends_leave_no_gap_in_the_rows() {
     let report = ran.report();
     assert_eq!(report["requests"]["dropped"], 0);
     assert!(report["requests"]["completed"].as_u64().unwrap() > 4);
+    // Held to their end are those whose last turn is there, whatever the time allowed.
+    let rows = ran.rows();
+    let last_turns = rows.iter().filter(|row| row["phase"] == "measured" && row["turn"] == 50);
+    assert_eq!(report["conversations"]["completed"], last_turns.count() as u64);
+    let code = |warning: &Value| warning["code"] == "repeated_prompts";
+    assert!(!report["warnings"].as_array().unwrap().iter().any(code), "turns repeat nothing");
+}
+
+#[test]
+fn conversations_are_numbered_over_all_phases() {
+    let bench = Bench::new();
+    let phase = |name: &str| format!("[[phase]]\nname = \"{name}\"\nn_prompts = 2\n");
+    let text = format!(
+        "dataset = \"builtin\"\nwarm_up_requests_per_user = 0\n{}{}[conversation]\nturns = 2\n\
+         [request]\nmax_tokens = 4\n[filter]\nmax_prompt_words = 20\n",
+        phase("one"),
+        phase("two")
+    );
+    std::fs::write(bench.path("talks.toml"), text).unwrap();
+    let flags = ["--server", "sim", "--scenario", "./talks.toml", "--users", "1"];
+    let ran = bench.run("out", &[&flags[..], &["--max-lateness", "1000"]].concat()).checked(0);
+    let conversations = &ran.report()["conversations"];
+    assert_eq!((&conversations["begun"], &conversations["completed"]), (&4.into(), &4.into()));
+    let mut numbers: Vec<u64> =
+        ran.rows().iter().filter_map(|row| row["conversation_index"].as_u64()).collect();
+    numbers.dedup();
+    assert_eq!(numbers, [0, 1, 2, 3]);
 }
 
 #[test]

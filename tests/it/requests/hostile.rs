@@ -118,6 +118,25 @@ fn scores_of_three_makers_are_read() {
 }
 
 #[test]
+fn documents_of_asked_lengths_are_texts_and_none_comes_twice() {
+    let scored = r#"{"results":[{"index":0,"relevance_score":1},{"index":1,"relevance_score":2},{"index":2,"relevance_score":3}]}"#;
+    let server = posting(move |_| json(scored));
+    let more = ["--inputs-per-request", "3", "--dataset", "synthetic:input=6"];
+    let bench = Bench::new();
+    let ran = load(&bench, &server, "endpoint = \"/v1/rerank\"", &more).checked(0);
+    assert_eq!(ran.report()["scenario"]["prompts"]["used"], 2);
+    // Beside them it was asked in vain for the tokens of words.
+    for asked in server.posts().iter().filter(|asked| asked.path == "/v1/rerank") {
+        let asked = asked.json();
+        let documents = asked["documents"].as_array().unwrap();
+        let texts = documents.iter().chain([&asked["query"]]);
+        let texts: std::collections::BTreeSet<_> =
+            texts.map(|text| text.as_str().unwrap()).collect();
+        assert_eq!(texts.len(), 4, "{asked}");
+    }
+}
+
+#[test]
 fn a_whole_answer_of_a_server_that_streams_all_the_same_is_a_failure() {
     let stream = plain(
         200,
