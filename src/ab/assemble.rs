@@ -373,8 +373,11 @@ pub(super) fn comparison(
     let gate = rule.role == Role::Gate;
     let mut unknown = Unknowns::none();
     let untested = if exact { "it is counted, not measured" } else { "no pair has a value" };
-    let spread =
-        |spread: Spread| PairSpread { median: spread.median, min: spread.min, max: spread.max };
+    let mut spread = |field: &str, of: Spread| {
+        let spread = PairSpread { median: of.median, min: of.min, max: of.max };
+        unknown.option(field, (!nothing).then_some(spread), untested)
+    };
+    let (base, head) = (spread("base", of.base), spread("head", of.head));
     let mut number = |field: &str, value: Option<f64>, why: &'static str| {
         unknown.option(field, value.filter(|value| value.is_finite()), why)
     };
@@ -384,9 +387,13 @@ pub(super) fn comparison(
         unit: rule.unit.clone(),
         better: rule.better,
         role: rule.role.into(),
-        base: spread(of.base),
-        head: spread(of.head),
-        change_pct: number("change_pct", of.change_pct(), "base is nothing"),
+        base,
+        head,
+        change_pct: number(
+            "change_pct",
+            of.change_pct(),
+            if nothing { untested } else { "base is nothing" },
+        ),
         ci_level: number("ci_level", found.map(|found| found.interval.level), untested),
         p: number("p", found.map(|found| found.p), untested),
         p_holm: number("p_holm", of.p_adjusted.filter(|_| gate), "it decides nothing"),
@@ -461,4 +468,29 @@ fn files() -> Vec<FileEntry> {
     .into_iter()
     .map(|(name, what)| FileEntry { name: name.to_owned(), what: what.to_owned() })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Better;
+    use crate::verdict::{Evidence, MetricPairs, Rule, Session, Stage, judge};
+
+    #[test]
+    fn a_gate_without_a_value_has_none_on_either_side() {
+        let rule = Rule::by_default("itl_ms_p50", "ms", Better::Lower, Role::Gate);
+        let mut lacking = MetricPairs::of(rule, Vec::new());
+        lacking.add_without(true, false);
+        let judged = judge(&Session {
+            metrics: &[lacking],
+            looks: &Looks::planned(1),
+            evidence: &Evidence::default(),
+            stage: Stage::Final,
+        });
+        let found = comparison(&judged.comparisons[0], None).expect("a gate is always told");
+        assert_eq!((found.base, found.head, found.change_pct), (None, None, None));
+        for field in ["base", "head", "change_pct"] {
+            assert_eq!(found.unknown.reason(field), Some("no pair has a value"), "{field}");
+        }
+    }
 }

@@ -483,10 +483,10 @@ pub struct MetricComparison {
     pub better: Better,
     /// What it is for.
     pub role: ComparisonRole,
-    /// Base over the pairs.
-    pub base: PairSpread,
-    /// Head over the pairs.
-    pub head: PairSpread,
+    /// Base over the pairs; `null` where none has a value.
+    pub base: Option<PairSpread>,
+    /// Head over the pairs, likewise.
+    pub head: Option<PairSpread>,
     /// The change of the metric as measured, per cent of base; `null` where base is nothing.
     pub change_pct: Option<f64>,
     /// Its interval, lower end first; `null` for exact metrics.
@@ -534,10 +534,10 @@ pub struct MetricComparison {
 }
 
 impl MetricComparison {
-    /// No pair has a value of it: what stands in `base` and `head` are zeros that mean nothing.
+    /// The middle of base and of head; `None` where no pair has a value.
     #[must_use]
-    pub fn is_without_values(&self) -> bool {
-        self.role != ComparisonRole::Exact && self.pairs == 0 && self.change_pct.is_none()
+    pub fn medians(&self) -> Option<(f64, f64)> {
+        Some((self.base?.median, self.head?.median))
     }
 }
 

@@ -336,10 +336,11 @@ impl Point {
             .iter()
             .filter(|found| found.role != ComparisonRole::Exact)
             .filter(|found| !(is_chosen && OF_WHOLE_ANSWERS.contains(&found.metric.as_str())))
-            .filter(|found| found.head.median.is_finite() && found.head.median > 0.0)
-            .map(|found| {
+            .filter_map(|found| {
+                let value = found.head?.median;
                 let (unit, better) = (found.unit.clone(), found.better);
-                (found.metric.clone(), Reading { value: found.head.median, unit, better })
+                let reading = Reading { value, unit, better };
+                (value.is_finite() && value > 0.0).then(|| (found.metric.clone(), reading))
             })
             .collect();
         if metrics.is_empty() {

@@ -366,9 +366,9 @@ fn table_row(row: &MetricComparison) -> String {
         (None, Some(q)) => format!("q = {q:.3}"),
         (None, None) => "–".to_owned(),
     };
-    let value = |of: PairSpread| match row.is_without_values() {
-        true => "–".to_owned(),
-        false => format!("{} {}", short(of.median), escape(&row.unit)),
+    let value = |of: Option<PairSpread>| {
+        let text = |of: PairSpread| format!("{} {}", short(of.median), escape(&row.unit));
+        of.map_or_else(|| "–".to_owned(), text)
     };
     format!(
         "| `{}`{arrow} | {} | {} | {}{} | {} | {verdict} |",

@@ -75,9 +75,8 @@ struct MetricRow {
 
 impl MetricRow {
     fn of(of: &MetricComparison) -> Self {
-        let value = |of_side: PairSpread| match of.is_without_values() {
-            true => "–".to_owned(),
-            false => short(of_side.median),
+        let value = |of_side: Option<PairSpread>| {
+            of_side.map_or_else(|| "–".to_owned(), |spread| short(spread.median))
         };
         let change = of.change_pct.map_or_else(|| "–".to_owned(), percent);
         let interval = of.ci_pct.map_or_else(String::new, |[low, high]| {

@@ -134,7 +134,7 @@ fn rule(of: &MetricComparison, metric: String) -> Rule {
 
 /// What a session says about a metric; `None` where it has no interval of it.
 fn estimate(of: &MetricComparison, entry: &Entry) -> Option<SessionEstimate> {
-    let (base, head) = (of.base.median, of.head.median);
+    let (base, head) = of.medians()?;
     if of.role == ComparisonRole::Exact {
         let nothing = Interval { low: 0.0, high: 0.0, level: 0.95 };
         let estimate = SessionEstimate {

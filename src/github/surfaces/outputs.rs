@@ -139,7 +139,10 @@ fn failed_requests(cell: &Cell) -> Option<u64> {
 
 /// `output_tokens_per_second 812 → 784 (-3.40 %, 95 % CI -4.60 … -2.30)`.
 fn in_words(of: &MetricComparison) -> String {
-    let mut text = format!("{} {:.4} → {:.4}", of.metric, of.base.median, of.head.median);
+    let Some((base, head)) = of.medians() else {
+        return format!("{}: no pair has a value", of.metric);
+    };
+    let mut text = format!("{} {base:.4} → {head:.4}", of.metric);
     if let (Some(change), Some([low, high])) = (of.change_pct, of.ci_pct) {
         let level =
             of.ci_level.map_or_else(String::new, |level| format!("{:.0} % ", 100.0 * level));

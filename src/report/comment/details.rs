@@ -26,8 +26,8 @@ pub(super) fn observed(cells: &[&Cell]) -> Option<String> {
                 name(&cell.name),
                 label(&of.metric),
                 arrow(of.better),
-                value(of.base.median, of),
-                value(of.head.median, of),
+                value(of.base, of),
+                value(of.head, of),
                 change(of),
                 of.q.map_or_else(|| "–".to_owned(), short)
             ));

@@ -32,9 +32,9 @@ pub(super) fn headline(origin: &Origin, cells: &[&Cell]) -> String {
     let figure = || {
         worst.gated().first().map_or_else(
             || reason(worst),
-            |of| match of.is_without_values() {
-                true => escape(&clip(&of.sentence, LONGEST_REASON)),
-                false => format!("{} {}", label(&of.metric), change_in_full(of)),
+            |of| match of.medians() {
+                None => escape(&clip(&of.sentence, LONGEST_REASON)),
+                Some(_) => format!("{} {}", label(&of.metric), change_in_full(of)),
             },
         )
     };
@@ -242,8 +242,8 @@ fn rows_of(cell: &Cell, worst_only: bool) -> Vec<String> {
                 row(
                     own.sign(),
                     &format!("{}{}", label(&of.metric), arrow(of.better)),
-                    &value(of.base.median, of),
-                    &value(of.head.median, of),
+                    &value(of.base, of),
+                    &value(of.head, of),
                     &change(of),
                     &verdict(of, own),
                 )

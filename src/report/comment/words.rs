@@ -1,6 +1,6 @@
 //! Metrics, changes and names as the page and the status line write them.
 
-use crate::artifact::{EarlierAa, MetricComparison};
+use crate::artifact::{EarlierAa, MetricComparison, PairSpread};
 use crate::report::ab_markdown::in_words;
 use crate::report::escape::escape;
 use crate::report::number::short;
@@ -66,9 +66,9 @@ pub(super) const fn arrow(better: Better) -> &'static str {
 }
 
 /// A value with the unit that its label does not say: `41.2 ms`, `812`; a dash where there is none.
-pub(super) fn value(number: f64, of: &MetricComparison) -> String {
+pub(super) fn value(side: Option<PairSpread>, of: &MetricComparison) -> String {
+    let Some(number) = side.map(|spread| spread.median) else { return "–".to_owned() };
     match of.unit.as_str() {
-        _ if of.is_without_values() => "–".to_owned(),
         "" => short(number),
         unit if unit.contains("/s") || unit.contains("per second") => short(number),
         unit => format!("{}{NO_BREAK}{}", short(number), escape(&clip(unit, 16))),

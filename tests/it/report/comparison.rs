@@ -179,6 +179,7 @@ fn a_gate_that_one_side_lacks_is_shown_without_figures() {
     let why = "itl_ms_p50: no pair has a value of both sides (base has one in 9, head in 0)";
     gate.sentence = why.to_owned();
     (gate.pairs, gate.change_pct, gate.ci_pct, gate.resolution_pct) = (0, None, None, None);
+    (gate.base, gate.head) = (None, None);
     gate.verdict = Some(bench_ci::artifact::AbVerdict::Inconclusive);
     let page = bench_ci::report::ab_markdown::render(&report);
     assert!(page.lines().next().unwrap().contains("Cannot tell: itl_ms_p50: no pair"), "{page}");
