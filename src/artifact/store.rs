@@ -130,6 +130,9 @@ impl StoreError {
             StoreError::NotAReport { expected: AB_SCHEMA, .. } => {
                 "give an ab.json that bench-ci ab wrote"
             }
+            StoreError::NotAReport { found, .. } if found.contains(family(AB_SCHEMA)) => {
+                "it is a finished comparison: `bench-ci report` shows it, and `bench-ci ab --sessions` puts several together"
+            }
             StoreError::NotAReport { .. } => "give a report.json that bench-ci wrote",
             StoreError::Newer { .. } => "update bench-ci to at least the version that wrote it",
             StoreError::Damaged { .. }

@@ -193,6 +193,11 @@ fn what_cannot_be_read_is_exit_9_with_words() {
     }
     let error = store::read_report(&folder.path().join("missing")).expect_err("no such file");
     assert_eq!(error.exit_code(), ExitCode::Report);
+    // A comparison where a run is wanted, as in `compare a/ab.json b/ab.json`.
+    let comparison = folder.path().join("ab.json");
+    std::fs::write(&comparison, "{\"schema\":\"bench-ci.ab/1\"}").expect("a new file");
+    let error = store::read_report(&comparison).expect_err("no run");
+    assert!(error.hint().is_some_and(|hint| hint.contains("ab --sessions")), "{error}");
 }
 
 /// A later build of the same version may add fields.
